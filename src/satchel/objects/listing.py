@@ -1,0 +1,77 @@
+"""The listing of a tree and its digest.
+
+The line ``satchel-listing 1``, then a line ``mode SP id SP path`` per file, each ended by LF, sorted by the UTF-8
+bytes of the path. The digest is the SHA-256 of those bytes: two trees are equal if and only if their digests are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from satchel.errors import Damaged, InvalidInput
+from satchel.objects.ids import Digest, ObjectId, is_hex_id
+
+HEADER = "satchel-listing 1"
+MODES = ("100644", "100755")
+
+
+class Entry(NamedTuple):
+    """One file of a tree: its mode (``100644`` or ``100755``) and the object holding its bytes."""
+
+    mode: str
+    object: ObjectId
+
+
+Tree = Mapping[str, Entry]
+"""A tree: path (listable, see ``objects.paths``) to entry."""
+
+
+class ListingRefused(Damaged):
+    code = "listing.refused"
+    default_hint = "The listing is not canonical: fetch it again."
+
+
+def encode(tree: Tree) -> bytes:
+    """The canonical listing. Paths are trusted to be listable."""
+    lines = [HEADER]
+    # UTF-8 sorts by code point, and so does str: no need to encode for the key.
+    lines.extend(f"{entry[0]} {entry[1]} {path}" for path, entry in sorted(tree.items()))
+    lines.append("")
+    return "\n".join(lines).encode()
+
+
+def digest(tree: Tree) -> Digest:
+    """SHA-256 of the canonical listing, in lowercase hex."""
+    return Digest(hashlib.sha256(encode(tree)).hexdigest())
+
+
+def parse(data: bytes) -> dict[str, Entry]:
+    """Read a canonical listing back.
+
+    Raises ``ListingRefused`` for anything ``encode`` would not have written: order, ends, modes, ids, repeats.
+    """
+    try:
+        lines = data.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise ListingRefused("the listing is not UTF-8") from error
+    if lines[0] != HEADER or lines[-1] != "":
+        raise ListingRefused("the listing lacks its first line or its end")
+    tree: dict[str, Entry] = {}
+    before = ""
+    for line in lines[1:-1]:
+        mode, _, rest = line.partition(" ")
+        name, _, path = rest.partition(" ")
+        if mode not in MODES or not is_hex_id(name) or path <= before:
+            raise ListingRefused("a line of the listing is malformed or out of order")
+        tree[path] = Entry(mode, ObjectId(name))
+        before = path
+    return tree
+
+
+def check_mode(mode: str) -> str:
+    """Return ``mode`` if a listing can hold it; raises ``InvalidInput``."""
+    if mode not in MODES:
+        raise InvalidInput(f"mode {mode!r} is not one of {', '.join(MODES)}")
+    return mode
