@@ -1,0 +1,78 @@
+# Every target does its own set-up: `make demo` and `make test` need only python3 (3.11 or newer, with venv), make and git.
+# Written for GNU make 3.81 (macOS) and newer.
+
+PYTHON    ?= python3
+VENV      := .venv
+BIN       := $(VENV)/bin
+STAMP     := $(VENV)/.installed
+DEMO_DIR  ?= docs
+BENCH_DIR ?=
+TESTS     ?= tests
+PYTEST    := $(BIN)/python -m pytest
+LOCK      := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+             --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+
+# Where the tests run on many cores, two workers are enough for the processes that the journeys start.
+WORKERS   ?= 2
+
+.PHONY: help setup demo test check serve bench prove lock clean format lint types imports docs
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 @ \2/p' Makefile | tr '@' '\t'
+
+setup: $(STAMP)  ## make .venv and install the pinned packages
+
+# The locked packages are checked against their hashes; the package itself is then linked in with the pinned build backend.
+# Bytecode is compiled now, so that the first run (and one under PYTHONDONTWRITEBYTECODE=1) starts as fast as the next.
+$(STAMP): requirements/dev.txt pyproject.toml scripts/check_python.py
+	@$(PYTHON) scripts/check_python.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q src $(VENV)/lib || true
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## walk the five journeys on a real folder (DEMO_DIR=path)
+	$(BIN)/python scripts/demo.py "$(DEMO_DIR)"
+
+test: $(STAMP)  ## run every test (TESTS=tests/search for some)
+	$(PYTEST) -n $(WORKERS) $(TESTS)
+
+check: lint types imports docs test  ## format, lint, types, imports, docs and tests: all that a change must pass
+
+format: $(STAMP)  ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(STAMP)  ## formatting and lint rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)  ## mypy --strict
+	$(BIN)/mypy
+
+imports: $(STAMP)  ## who may import whom
+	$(BIN)/lint-imports
+
+docs: $(STAMP)  ## the generated pages are up to date and the links hold
+	$(BIN)/python scripts/promises.py --check
+	$(PYTEST) -q tests/repository/test_documentation.py
+
+serve: $(STAMP)  ## start the cloud service here, with its data in ./satchel-data
+	$(BIN)/satchel serve
+
+bench: $(STAMP)  ## measure, on generated text or on BENCH_DIR=path
+	$(BIN)/python -m bench $(if $(BENCH_DIR),"$(BENCH_DIR)")
+
+prove: $(STAMP)  ## show that the tests notice: plant a forbidden import for every import contract
+	$(PYTEST) -n $(WORKERS) tests/repository
+
+lock: $(STAMP)  ## renew requirements/*.txt from pyproject.toml
+	$(LOCK) --upgrade --extra server --extra semantic --group dev -o requirements/dev.txt
+	$(LOCK) --constraint requirements/dev.txt --extra server -o requirements/server.txt
+	$(LOCK) --constraint requirements/dev.txt -o requirements/base.txt
+
+clean:  ## remove what `make` and the tools made (never satchel-data)
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
