@@ -1,0 +1,48 @@
+"""What every test gets: a home of its own, no Satchel settings from outside, loopback at most, and a project to work on.
+
+The sockets are guarded by pytest-socket (see `addopts` in pyproject.toml). Processes that a test starts inherit the
+private home, so that nothing a test does can be seen on the machine that runs it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.sample import write_sample_project
+
+
+@pytest.fixture(autouse=True)
+def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh HOME with the XDG folders inside it, and no SATCHEL_ variable from outside."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith("SATCHEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    for name, folder in {
+        "XDG_CONFIG_HOME": ".config",
+        "XDG_STATE_HOME": ".local/state",
+        "XDG_CACHE_HOME": ".cache",
+        "XDG_DATA_HOME": ".local/share",
+        "XDG_RUNTIME_DIR": ".run",
+    }.items():
+        (home / folder).mkdir(parents=True, mode=0o700)
+        monkeypatch.setenv(name, str(home / folder))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("TZ", "UTC")
+    return home
+
+
+@pytest.fixture
+def sample_project(tmp_path: Path) -> Path:
+    """A small folder of context, freshly written and never initialised (tests/sample.py says what is in it)."""
+    return write_sample_project(tmp_path / "lighthouse")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Tests marked `anyio` run on asyncio, as the server does."""
+    return "asyncio"
