@@ -1,4 +1,4 @@
-"""What every test gets: a home of its own, no Satchel settings from outside, loopback at most, and a project to work on.
+"""What every test gets: a home of its own, no Satchel setting from outside, loopback at most, a project to work on.
 
 The sockets are guarded by pytest-socket (see `addopts` in pyproject.toml). Processes that a test starts inherit the
 private home, so that nothing a test does can be seen on the machine that runs it.
