@@ -4,7 +4,11 @@ import sys
 
 if sys.version_info < (3, 11):
     found = sys.version.split()[0]
-    sys.exit("Satchel needs Python 3.11 or newer, and python3 here is " + found + ". Name another: make PYTHON=python3.12 ...")
+    sys.exit(
+        "Satchel needs Python 3.11 or newer, and python3 here is "
+        + found
+        + ". Name another: make PYTHON=python3.12 ..."
+    )
 try:
     import ensurepip  # noqa: F401
     import venv  # noqa: F401
