@@ -1,0 +1,110 @@
+"""What each error code means, in words: the text of ``docs/errors/`` and of ``/docs/errors/{code}``.
+
+A test holds every code of the error tree to have a row here, and the pages in the repository to be equal to it.
+"""
+
+from __future__ import annotations
+
+MEANINGS: dict[str, tuple[str, str]] = {
+    "artifact.changed": (
+        "The artifact has changed",
+        (
+            "Its content is no longer the one named in If-Match, or it exists although If-None-Match: * said it must not. "
+            "Nothing was written."
+        ),
+    ),
+    "artifact.not_found": (
+        "No such artifact",
+        "The project has no artifact at this path, at the version asked for. Paths are case-sensitive.",
+    ),
+    "artifact.precondition_required": (
+        "A precondition is required",
+        "A write has to say which state it replaces, so that two writers never overwrite each other unseen.",
+    ),
+    "auth.expired": (
+        "The credential has expired",
+        "The token or key was good once and its time is over. An access token lives ten minutes by default.",
+    ),
+    "auth.insufficient_scope": (
+        "The credential does not allow this",
+        "You may read this, and you may not do what was asked: the role or the scope of the key is too small.",
+    ),
+    "auth.invalid": (
+        "The credential does not count",
+        "It is malformed, unknown, revoked, or meant for another server. Which of these is not told apart.",
+    ),
+    "auth.missing": ("A credential is needed", "The request carried no credential."),
+    "config.invalid": (
+        "A setting is wrong",
+        "A setting has a value it cannot have, or there is no setting of that name.",
+    ),
+    "disk.full": (
+        "The disk is full",
+        "There was no space to write. What had been acknowledged before is still there.",
+    ),
+    "folder.busy": ("The folder is in use", "Another satchel command holds the lock of this folder."),
+    "folder.not_a_folder": ("Not a folder", "The path does not exist, is not a folder, or may not be read."),
+    "folder.not_a_project": ("Not a project", "The folder, and every folder above it, has no .satchel directory."),
+    "frame.refused": (
+        "A frame was refused",
+        "Compressed bytes were not exactly one strict frame, or their content had another hash than named.",
+    ),
+    "index.corrupt": ("A search index is corrupt", "The index file could not be read. Nothing is lost with it."),
+    "internal.error": ("Something went wrong inside", "The server met a state it did not expect."),
+    "listing.refused": ("A listing was refused", "The list of a tree's files is not in its one canonical form."),
+    "path.refused": (
+        "The path is refused",
+        "The name cannot be kept alike on every machine, or would be dangerous there.",
+    ),
+    "project.not_found": (
+        "No such project",
+        "There is no such project, or the credential may not read it; which of the two is not told apart.",
+    ),
+    "quota.reached": (
+        "The quota is reached",
+        "The tenant uses all it may. The answer names the quota, its use and its limit; waiting does not help.",
+    ),
+    "rate.limited": ("Too many requests", "Too many requests of one tenant at once. Nothing was done."),
+    "remote.away": ("The server cannot be reached", "No connection, or it broke before an answer."),
+    "remote.failed": ("The server failed", "The server answered that something went wrong on its side."),
+    "remote.untrustworthy": (
+        "The server's answer cannot be right",
+        "What came did not have the hash, size or history it was announced with. Nothing of it was written.",
+    ),
+    "request.idempotency_reused": (
+        "The Idempotency-Key was used for something else",
+        "Within 24 hours the same key came with a different request.",
+    ),
+    "request.invalid": ("The request is invalid", "A value is missing, of the wrong form, out of range, or unknown."),
+    "request.malformed": ("The body is malformed", "The body is not JSON, or not UTF-8."),
+    "request.media_type": ("Wrong content type", "The body is of another content type than this address takes."),
+    "request.method_not_allowed": ("Method not allowed", "The address exists, and does not take this method."),
+    "request.origin_refused": (
+        "Host or origin refused",
+        "The Host or Origin header is not one this server answers to: protection against DNS rebinding.",
+    ),
+    "request.timeout": ("The body came too slowly", "The request's body paused or took longer than allowed."),
+    "request.too_large": ("Too large", "The body, a file or a list is over the stated limit."),
+    "resource.exists": ("It exists already", "Something of that name or id is already there."),
+    "resource.not_found": ("Nothing at this address", "There is nothing here, or nothing you may see."),
+    "seal.broken": ("Stored bytes were altered", "Sealed bytes do not open: they were changed, cut or moved."),
+    "seal.wrong_key": ("The key is another one", "The data was sealed under another root key."),
+    "serve.refused": ("The server refuses to start", "Starting as asked would not be safe; the message says why."),
+    "store.missing": ("A stored object is gone", "The catalog names an object that the store does not have."),
+    "store.unavailable": ("Storage does not answer", "The object store failed or could not be reached."),
+    "sync.conflicts": ("There are conflicts to resolve", "Both sides changed the same files. Both are kept."),
+    "sync.declaration_required": (
+        "The size has to be declared",
+        "A sync says the most bytes it will send before it sends them, so that limits are told at once.",
+    ),
+    "sync.head_moved": (
+        "The project moved on",
+        "Somebody committed a newer version than the one this write was made from. The answer names it.",
+    ),
+    "sync.objects_missing": (
+        "Objects are missing",
+        "A commit may name only objects that this project holds. The answer lists those it does not.",
+    ),
+    "tenant.suspended": ("The tenant is suspended", "The operator has suspended this tenant. Its data is kept."),
+    "version.not_found": ("No such version", "The project has no such version, or retention removed it."),
+}
