@@ -2,7 +2,7 @@
 
 import sys
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036 - this is the place that looks
     found = sys.version.split()[0]
     sys.exit(
         "Satchel needs Python 3.11 or newer, and python3 here is "
