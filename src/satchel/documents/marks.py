@@ -1,0 +1,211 @@
+"""Where the headings and checkboxes of a text stand: one regular expression per format, run over the whole text.
+
+The expressions find candidate lines only (140 MB/s on markdown, against 60 when anchored with ``^``), and a few lines
+of Python decide about each candidate. Code blocks and comments are jumped over, so nothing inside them is a heading or
+a task. Offsets are characters of the text given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+MAX_HEADING_CHARS = 200
+"""A longer heading is cut: it is a trail, not a text."""
+
+
+class Heading(NamedTuple):
+    at: int
+    """Offset of the first character of its line."""
+    level: int
+    """1 is the outermost."""
+    title: str
+
+
+class Checkbox(NamedTuple):
+    at: int
+    done: bool
+    text: str
+
+
+class Marks(NamedTuple):
+    headings: list[Heading]
+    """In the order of the text."""
+    boxes: list[Checkbox]
+
+
+NO_MARKS = Marks([], [])
+_BOX = r"(?:[-*+]|\d{1,9}[.)])[ \t]+\[(?P<box>[ xX])\][ \t]+(?P<todo>[^\n]+)"
+
+# Markdown --------------------------------------------------------------------------------------------------------
+
+_MARKDOWN = re.compile(
+    r"\n(?=[ \t>]*[#=\-<`~*+\d])(?P<lead>[ \t>]*)(?:"
+    r"(?P<hashes>\#{1,6})(?:[ \t]+(?P<atx>[^\n]*))?(?=\n|\Z)"
+    r"|(?P<rule>=+|-{2,})[ \t]*(?=\n|\Z)"
+    r"|(?P<comment><!--)"
+    r"|(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)"
+    rf"|{_BOX})"
+)
+# A line that can be a setext heading: text, and no list item, quotation, table row, HTML, code or other heading.
+_PARAGRAPH = re.compile(r" {0,3}(?!(?:[-+*]|\d{1,9}[.)])(?:\s|$)|[>|#<`~=])\S.*\Z")
+
+
+def markdown(text: str, start: int = 0) -> Marks:
+    """Marks of markdown from offset ``start`` (a line start) on: ATX and setext headings, ``- [ ]`` checkboxes.
+
+    Fences may be indented to any depth, as list items have it. A setext heading is exactly one line. An unclosed fence
+    or comment hides the rest of the text; a deeply indented or quoted one without an end is taken for plain text.
+    """
+    padded = "\n" + text
+    headings: list[Heading] = []
+    boxes: list[Checkbox] = []
+    search = _MARKDOWN.search
+    pos = floor = start
+    while match := search(padded, pos):
+        at, pos = match.start(), match.end()
+        group = match.lastgroup
+        if group == "todo":
+            boxes.append(Checkbox(at, match["box"] != " ", match["todo"].strip()))
+            continue
+        lead = match["lead"]
+        plain = len(lead) <= 3 and not lead.strip(" ")
+        if group in ("hashes", "atx"):
+            if plain:
+                headings.append(Heading(at, len(match["hashes"]), clean_title(match["atx"] or "")))
+        elif group == "rule":
+            if plain and (heading := _setext(padded, at, match["rule"], floor)):
+                headings.append(heading)
+        elif group == "comment":
+            if plain:
+                end = padded.find("-->", pos)
+                pos = floor = end + 3 if end >= 0 else len(padded)
+        elif not ("`" in match["info"] and match["fence"][0] == "`"):
+            pos = floor = _end_of_fence(padded, pos, match["fence"], plain)
+    return Marks(headings, boxes)
+
+
+def _setext(padded: str, at: int, rule: str, floor: int) -> Heading | None:
+    """The heading whose underline begins at line offset ``at``, if the line before it is a paragraph of its own."""
+    begin = padded.rfind("\n", floor, at) + 1
+    if begin <= floor and floor:
+        return None
+    if begin > 1 and padded[padded.rfind("\n", 0, begin - 1) + 1 : begin - 1].strip():
+        return None
+    line = padded[begin:at]
+    if not _PARAGRAPH.match(line):
+        return None
+    return Heading(begin - 1, 1 if rule[0] == "=" else 2, clean_title(line))
+
+
+def _end_of_fence(padded: str, pos: int, fence: str, plain: bool) -> int:
+    """Where reading goes on after a fence that was opened: behind its closing line."""
+    close = re.compile(rf"\n[ \t>]*{re.escape(fence[0])}{{{len(fence)},}}[ \t]*(?=\n|\Z)").search(padded, pos)
+    if close:
+        return close.end()
+    return len(padded) if plain else pos
+
+
+# reStructuredText ------------------------------------------------------------------------------------------------
+
+_RST = re.compile(
+    r"\n(?:(?P<title>[^\s.][^\n]*)\n(?P<rule>([=\-~^\"'`#*+.:<>_])\3+)[ \t]*(?=\n|\Z)"
+    r"|(?P<over>([=\-~^\"'`#*+])\5{2,})[ \t]*\n[ \t]*(?P<overtitle>\S[^\n]*)\n(?P=over)[ \t]*(?=\n|\Z)"
+    rf"|[ \t]*{_BOX})"
+)
+
+
+def restructured(text: str, start: int = 0) -> Marks:
+    """Marks of reStructuredText: underlined (and overlined) titles, levels by first use, and checkboxes."""
+    padded = "\n" + text
+    headings: list[Heading] = []
+    boxes: list[Checkbox] = []
+    styles: list[str] = []
+    pos = start
+    while match := _RST.search(padded, pos):
+        pos = match.end()
+        if match["box"]:
+            boxes.append(Checkbox(match.start(), match["box"] != " ", match["todo"].strip()))
+            continue
+        title, rule, style = match["title"], match["rule"], (match["rule"] or "")[:1]
+        if match["over"]:
+            title, rule, style = match["overtitle"], match["over"], match["over"][0] * 2
+        if len(rule) < len(title.rstrip()):
+            pos = match.start() + 1  # too short to underline its line; the line may still be a mark of its own
+            continue
+        if style not in styles:
+            styles.append(style)
+        headings.append(Heading(match.start(), styles.index(style) + 1, clean_title(title)))
+    return Marks(headings, boxes)
+
+
+# AsciiDoc and Org ------------------------------------------------------------------------------------------------
+
+_ASCIIDOC = re.compile(
+    r"\n(?:(?P<signs>={1,6}|\#{1,6})[ \t]+(?P<title>[^\n]+)"
+    r"|(?P<block>-{4,}|\.{4,}|/{4,}|\+{4,}|```)[^\n]*"
+    r"|[ \t]*(?:[*-]{1,5})[ \t]+\[(?P<box>[ xX*])\][ \t]+(?P<todo>[^\n]+))"
+)
+_ORG = re.compile(
+    r"\n(?:(?P<signs>\*+)[ \t]+(?:(?P<state>TODO|DONE)[ \t]+)?(?P<title>[^\n]+)"
+    r"|[ \t]*\#\+(?P<block>(?i:begin)_\w+)[^\n]*"
+    r"|[ \t]*(?:[-+]|\d{1,9}[.)])[ \t]+\[(?P<box>[ xX-])\][ \t]+(?P<todo>[^\n]+))"
+)
+
+
+def asciidoc(text: str, start: int = 0) -> Marks:
+    """Marks of AsciiDoc: ``=`` titles and ``* [ ]`` checkboxes, outside delimited blocks."""
+    return _signed(_ASCIIDOC, text, start, lambda block: rf"\n{re.escape(block)}[ \t]*(?=\n|\Z)")
+
+
+def org(text: str, start: int = 0) -> Marks:
+    """Marks of Org: starred headings (``TODO`` and ``DONE`` ones are tasks too) and ``- [ ]`` checkboxes."""
+    return _signed(_ORG, text, start, lambda block: rf"\n[ \t]*#\+(?i:end){re.escape(block[5:])}[ \t]*(?=\n|\Z)")
+
+
+def _signed(pattern: re.Pattern[str], text: str, start: int, end_of: Callable[[str], str]) -> Marks:
+    padded = "\n" + text
+    headings: list[Heading] = []
+    boxes: list[Checkbox] = []
+    pos = start
+    while match := pattern.search(padded, pos):
+        at, pos = match.start(), match.end()
+        found = match.groupdict()
+        if found["box"]:
+            boxes.append(Checkbox(at, found["box"] in "xX*", found["todo"].strip()))
+        elif found["block"]:
+            close = re.compile(end_of(found["block"])).search(padded, pos)
+            pos = close.end() if close else pos
+        else:
+            headings.append(Heading(at, len(found["signs"]), clean_title(found["title"])))
+            if found.get("state"):
+                boxes.append(Checkbox(at, found["state"] == "DONE", found["title"].strip()))
+    return Marks(headings, boxes)
+
+
+def boxes_only(text: str, start: int = 0) -> Marks:
+    """Marks of plain text: checkboxes, no headings."""
+    found = _PLAIN.finditer("\n" + text, start)
+    return Marks([], [Checkbox(match.start(), match["box"] != " ", match["todo"].strip()) for match in found])
+
+
+_PLAIN = re.compile(rf"\n[ \t]*{_BOX}")
+
+# Titles ----------------------------------------------------------------------------------------------------------
+
+_CLOSING_HASHES = re.compile(r"(?:^|[ \t])#+[ \t]*\Z")
+_LINK = re.compile(r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])")
+_TAG = re.compile(r"<[^>]*>|\{#[^}]*\}|`|\*\*|__")
+
+
+def clean_title(raw: str) -> str:
+    """A heading as a person reads it: no closing hashes, link targets, anchors, tags, backticks or bold marks."""
+    title = raw.strip()
+    if title.endswith("#"):
+        title = _CLOSING_HASHES.sub("", title)
+    if "[" in title:
+        title = _LINK.sub(r"\1", title)
+    if "`" in title or "<" in title or "*" in title or "{" in title or "_" in title:
+        title = _TAG.sub("", title)
+    return title.strip()[:MAX_HEADING_CHARS]
