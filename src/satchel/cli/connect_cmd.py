@@ -1,0 +1,115 @@
+"""``satchel connect``: an agent's MCP entry, shown as a diff before it is written, and taken back by ``--undo``."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from satchel.cli.agents import AGENTS, Agent, edited
+from satchel.cli.face import Face, shown_path
+from satchel.cli.verb import verb
+from satchel.errors import ConfigInvalid
+from satchel.worktree.find import find_root
+
+
+@verb(
+    "connect",
+    examples=[
+        ("satchel connect claude-code", "Show the change to .mcp.json and ask before writing it."),
+        ("satchel connect cursor --undo --yes", "Take the entry out of .cursor/mcp.json again, without asking."),
+    ],
+)
+@click.argument("agent", type=click.Choice(list(AGENTS)))
+@click.option("--undo", is_flag=True, help="Take the entry out again.")
+@click.option("-y", "--yes", is_flag=True, help="Write without asking.")
+@click.option("--dry-run", is_flag=True, help="Show the change and write nothing.")
+def command(face: Face, agent: str, undo: bool, yes: bool, dry_run: bool) -> None:
+    """Write an agent's MCP entry, or take it back.
+
+    The agent then starts `satchel mcp` by itself and can search this project. Other entries of the file stay as they
+    are; a file that does not parse is refused and left alone. Nothing is written before you have seen the change.
+    """
+    chosen = AGENTS[agent]
+    home = Path.home() if chosen.at_home else (find_root(face.cwd) or face.cwd)
+    path = home / chosen.file
+    before = _read(path)
+    after = edited(chosen, before, None if undo else _program())
+    difference = _difference(before, after, shown_path(path, face.cwd))
+    write = bool(difference) and not dry_run
+    if difference and not face.json:
+        _show(face, difference)
+    if write and face.confirm(f"Write {shown_path(path, face.cwd)}?", yes=yes):
+        _write(path, after)
+    elif write:
+        face.note("Nothing was written.")
+        write = False
+    face.answer(
+        {"agent": agent, "file": str(path), "changed": bool(difference), "written": write, "diff": "".join(difference)},
+        lambda: _tell(face, chosen, bool(difference), write, undo),
+    )
+
+
+def _tell(face: Face, agent: Agent, changed: bool, written: bool, undo: bool) -> None:
+    if not changed:
+        face.note(f"{agent.title} has {'no entry of ours' if undo else 'this entry already'}: nothing to do.")
+    elif written:
+        face.note(f"{agent.title} no longer starts Satchel." if undo else f"Done. {agent.after}")
+        if not undo:
+            face.note(f"Take it back:  satchel connect {agent.name} --undo")
+
+
+def _program() -> str:
+    """How the agent starts Satchel: by name where PATH has it, so that the file can be shared with a team."""
+    return "satchel" if shutil.which("satchel") else str(Path(sys.argv[0]).absolute())
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"{path} is not UTF-8: nothing was written") from error
+
+
+def _write(path: Path, text: str | None) -> None:
+    """Replace the file whole, so that a crash leaves the old one or the new one."""
+    if text is None:
+        path.unlink()
+        return
+    path = path.resolve()  # a dotfile that is a link stays one
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _difference(before: str | None, after: str | None, name: str) -> list[str]:
+    lines = difflib.unified_diff(
+        (before or "").splitlines(keepends=True),
+        (after or "").splitlines(keepends=True),
+        "(no file)" if before is None else name,
+        "(no file)" if after is None else name,
+    )
+    return [line if line.endswith("\n") else line + "\n" for line in lines]
+
+
+def _show(face: Face, difference: list[str]) -> None:
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for line in difference:
+        colour = colours.get(line[0])
+        face.line(face.style(line.rstrip("\n"), fg=colour) if colour else line.rstrip("\n"))

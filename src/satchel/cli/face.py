@@ -1,0 +1,206 @@
+"""What a person or a program sees: one object that knows the terminal and prints accordingly.
+
+Answers go to stdout, everything said about them (totals, hints, progress, errors) to stderr unless a person reads
+both on one terminal. Stored text is cleaned of control characters before a terminal sees it: a document must not be
+able to move the cursor or recolour what Satchel says. With ``--json`` stdout holds exactly one JSON value.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+import click
+
+from satchel.config import Machine
+
+DEFAULT_COLUMNS = 80
+"""Assumed width where no terminal tells: the width that help and documentation are written for."""
+
+_ASCII = str.maketrans(
+    {
+        "…": "...", "›": ">", "·": "-", "–": "-", "—": "-", "↑": "up", "↓": "down", "⇄": "both", "█": "#", "░": ".",
+        "“": '"', "”": '"', "‘": "'", "’": "'", "→": "->", "←": "<-", "×": "x", "✓": "ok",
+    }
+)  # fmt: skip
+
+# C0 and C1 controls except tab and newline, and the marks that reorder text on a screen.
+_CONTROLS = dict.fromkeys(
+    [*range(9), *range(11, 32), 127, *range(128, 160), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
+    "\ufffd",
+)
+
+
+class Face:
+    """Where a verb prints. ``cwd`` is the folder it acts in (``-C``), ``chosen`` whether that was said explicitly."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        json: bool = False,
+        quiet: bool = False,
+        color: str = "auto",
+        cwd: Path | None = None,
+        out: IO[str] | None = None,
+        err: IO[str] | None = None,
+        columns: int | None = None,
+    ) -> None:
+        self.machine = machine
+        self.json = json
+        self.quiet = quiet
+        self.chosen = cwd is not None
+        self.cwd = cwd if cwd is not None else Path.cwd()
+        self._out = out if out is not None else sys.stdout
+        self._err = err if err is not None else sys.stderr
+        self.terminal = self._out.isatty()
+        self.watched = self._err.isatty()
+        self.columns = columns or _columns(self._out)
+        self.color = color == "always" or (color == "auto" and self.terminal and not machine.no_color)
+        self._utf8 = {id(stream): _is_utf8(stream) for stream in (self._out, self._err)}
+
+    # Saying ----------------------------------------------------------------------------------------------------
+
+    def answer(self, data: object, show: Callable[[], None] | None = None) -> None:
+        """Give the verb's answer: ``data`` as JSON with ``--json``, else whatever ``show`` prints."""
+        if self.json:
+            import json
+
+            self._write(self._out, json.dumps(data, indent=2, ensure_ascii=not self._utf8[id(self._out)]))
+        elif show is not None:
+            show()
+
+    def line(self, text: str = "") -> None:
+        """A line of the answer itself."""
+        if not self.json:
+            self._write(self._out, text)
+
+    def note(self, text: str = "") -> None:
+        """A line about the answer: totals, what was done, the next step. Silent with --quiet."""
+        if not (self.json or self.quiet):
+            self._write(self._out if self.terminal else self._err, text)
+
+    def warn(self, text: str) -> None:
+        """Something a person has to know even with --quiet, and with --json (it goes to stderr)."""
+        self._write(self._err, f"satchel: {text}")
+
+    def raw(self, text: str) -> None:
+        """Stored text: byte for byte when piped, cleaned for a terminal."""
+        if self.terminal:
+            text = clean(text)
+        stream = self._out
+        buffer = getattr(stream, "buffer", None)
+        if buffer is not None and not self.terminal:
+            stream.flush()
+            buffer.write(text.encode("utf-8", "surrogateescape"))
+            buffer.flush()
+        else:
+            stream.write(text if self._utf8[id(stream)] else _ascii(text))
+            stream.flush()
+
+    def erase_line(self, text: str) -> None:
+        """Write ``text`` over the current line of the error stream (progress)."""
+        self._err.write("\r\x1b[2K" + (text if self._utf8[id(self._err)] else _ascii(text)))
+        self._err.flush()
+
+    def _write(self, stream: IO[str], text: str) -> None:
+        stream.write((text if self._utf8[id(stream)] else _ascii(text)) + "\n")
+        stream.flush()
+
+    # Looks -----------------------------------------------------------------------------------------------------
+
+    def style(self, text: str, **look: bool | str) -> str:
+        """``text`` in colour or weight, where colours are shown."""
+        return click.style(text, **look) if self.color else text  # type: ignore[arg-type]  # looks are click's own
+
+    def dim(self, text: str) -> str:
+        return self.style(text, dim=True)
+
+    def bold(self, text: str) -> str:
+        return self.style(text, bold=True)
+
+    def fit(self, text: str, room: int | None = None) -> str:
+        """``text`` on one line, cut with an ellipsis to the width of the terminal (or to ``room``)."""
+        text = " ".join(clean(text).split())
+        room = self.columns if room is None else room
+        return text if not self.terminal or len(text) <= room else text[: max(room - 1, 1)] + "…"
+
+    # Asking ----------------------------------------------------------------------------------------------------
+
+    def confirm(self, question: str, *, yes: bool) -> bool:
+        """Whether to go on: ``--yes``, or a person answering; a program without ``--yes`` is told to give it."""
+        if yes:
+            return True
+        if self.json or not (sys.stdin.isatty() and self.watched):
+            from satchel.errors import InvalidInput
+
+            raise InvalidInput(f"{question} Nobody is here to answer", hint="Say it with --yes.")
+        return click.confirm(question, err=True)
+
+
+def clean(text: str) -> str:
+    """``text`` without control characters (tab and newline stay) and without marks that reorder a line."""
+    return text.translate(_CONTROLS)
+
+
+def ago(time_text: str | None, now: float | None = None) -> str:
+    """An RFC 3339 time as people say it: ``2 days ago``. Empty for ``None``."""
+    if time_text is None:
+        return ""
+    import datetime as dt
+
+    then = dt.datetime.fromisoformat(time_text).timestamp()
+    seconds = int((time.time() if now is None else now) - then)
+    if seconds < 45:
+        return "just now"
+    for unit, length in (("year", 31_557_600), ("month", 2_629_800), ("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            return f"{plural(seconds // length, unit)} ago"
+    return "1 minute ago"
+
+
+def size(count: int) -> str:
+    """Bytes as people read them, in powers of 1,000: ``412 KB``, ``3.1 MB``."""
+    if count < 1_000:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("KB", "MB", "GB", "TB"):
+        amount /= 1_000
+        if amount < 999.5:
+            return f"{amount:.1f} {unit}" if amount < 99.95 and unit != "KB" else f"{amount:.0f} {unit}"
+    return f"{amount:,.0f} TB"
+
+
+def plural(count: int, noun: str, many: str | None = None) -> str:
+    """``1 file``, ``1,812 files``."""
+    return f"{count:,} {noun if count == 1 else (many or noun + 's')}"
+
+
+def shown_path(path: Path, cwd: Path) -> str:
+    """A path as a terminal can open it: relative to where the person stands when that is shorter."""
+    relative = os.path.relpath(path, cwd)
+    return relative if not relative.startswith("../../") else str(path)
+
+
+def error_data(code: str, message: str, hint: str, status: int, facts: Mapping[str, object]) -> dict[str, object]:
+    """The one shape of an error with ``--json``."""
+    return {"error": {"code": code, "message": message, "hint": hint, "exitStatus": status, **facts}}
+
+
+def _columns(stream: IO[str]) -> int:
+    try:
+        return max(os.get_terminal_size(stream.fileno()).columns, 20)
+    except (OSError, ValueError):
+        return DEFAULT_COLUMNS
+
+
+def _is_utf8(stream: IO[str]) -> bool:
+    return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "") in ("utf8", "utf8sig")
+
+
+def _ascii(text: str) -> str:
+    return text.translate(_ASCII).encode("ascii", "replace").decode()

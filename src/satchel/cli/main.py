@@ -1,0 +1,172 @@
+"""``satchel``: finds the verb, loads it by name, runs it, and ends with a documented status.
+
+Whatever goes wrong is said in three parts (what, the next step, the code) and never as a traceback unless
+``--debug`` or SATCHEL_DEBUG asks for one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+from click.exceptions import NoArgsIsHelpError
+
+from satchel import __version__
+from satchel.cli.verb import STATUSES, VerbGroup, unknown_word
+from satchel.cli.verbs import SECTIONS, VERBS
+from satchel.errors import SatchelError
+
+INTERRUPTED = 130
+
+
+class Satchel(VerbGroup):
+    """The verbs, each imported when it is asked for and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        known = VERBS.get(cmd_name)
+        if known is None:
+            return None
+        command = importlib.import_module(known.module).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.UsageError(unknown_word(args[0], list(VERBS), "satchel"), ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_usage(ctx, formatter)
+        formatter.write("\n  The context your agents carry: on your own disk by default, shared when you say so.\n")
+        for title, verbs in SECTIONS:
+            with formatter.section(title):
+                formatter.write_dl([(verb.name, verb.summary) for verb in verbs])
+        if not ctx.meta.get("satchel.short"):
+            with formatter.section("Exit statuses"):
+                formatter.write_dl([(str(status), meaning) for status, meaning in STATUSES.items()])
+        formatter.write('\nTry:  satchel init      then:  satchel search "deployment strategy"\n')
+        formatter.write("Help on one command:  satchel search --help\n")
+
+
+def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"satchel {__version__}")
+        ctx.exit()
+
+
+satchel = Satchel(
+    "satchel",
+    params=[
+        click.Option(
+            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."
+        ),
+    ],
+    no_args_is_help=True,
+)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and give its exit status; everything to be said has been said."""
+    words = argv[: argv.index("--")] if "--" in argv else argv
+    try:
+        status = satchel.main(list(argv), prog_name="satchel", standalone_mode=False)
+        sys.stdout.flush()
+    except SatchelError as error:
+        return _failed(error, words)
+    except click.Abort:
+        return _say("stopped", "Nothing is half done: run the same command again.", "interrupted", INTERRUPTED, words)
+    except NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        return 0
+    except click.ClickException as error:
+        return _misused(error, words)
+    except BrokenPipeError:
+        # The reader has what it wanted (`satchel search x | head -1`). Nothing may write to the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 -- the last resort: a defect is reported, not dumped
+        return _unexpected(error, words)
+    return status if isinstance(status, int) else 0
+
+
+def main() -> NoReturn:
+    """The console script."""
+    try:
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:  # outside of click: while modules load
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+def _failed(error: SatchelError, words: Sequence[str]) -> int:
+    _trace(words)
+    return _say(error.message, error.hint, error.code, error.exit_status, words, error.facts)
+
+
+def _misused(error: click.ClickException, words: Sequence[str]) -> int:
+    message = error.format_message().rstrip(".")
+    hint = ""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"See `{error.ctx.command_path} -h`."
+    return _say(message, hint, "usage", 2, words)
+
+
+def _unexpected(error: Exception, words: Sequence[str]) -> int:
+    _trace(words)
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        return _say(what, "Nothing was half done: mend it and run the same command again.", "system", 1, words)
+    return _say(
+        f"unexpected {type(error).__name__}: {error}",
+        "This is a defect. Run it again with --debug and report what it shows.",
+        "internal.error",
+        1,
+        words,
+    )
+
+
+def _trace(words: Sequence[str]) -> None:
+    # The environment is read here only to see whether a person wants a traceback: settings may be what is broken.
+    from satchel import config
+
+    try:
+        wanted = "--debug" in words or config.machine().debug
+    except SatchelError:
+        wanted = False
+    if wanted:
+        import traceback
+
+        traceback.print_exc()
+
+
+def _say(
+    message: str, hint: str, code: str, status: int, words: Sequence[str], facts: dict[str, object] | None = None
+) -> int:
+    from satchel.cli.face import clean, error_data
+
+    try:
+        if "--json" in words:
+            import json
+
+            print(json.dumps(error_data(code, message, hint, status, facts or {}), indent=2, default=str))
+        else:
+            click.echo(f"satchel: {clean(message)}   [{code}]", err=True)
+            for line in filter(None, hint.splitlines()):
+                click.echo(f"  {clean(line)}", err=True)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""What every verb has in common: the options all of them take, two depths of help, one way to fail.
+
+A verb is a function taking a ``Face`` and its own parameters, and returning its exit status (``None`` is 0). The
+first line of its docstring is its short help (``-h``); the rest, its examples and its exit statuses are the long help
+(``--help``).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from satchel.cli.face import Face
+from satchel.config import machine
+from satchel.errors import NotAFolder
+
+STATUSES: dict[int, str] = {
+    0: "done",
+    1: "failed, or nothing by that name",
+    2: "the command line or a value in it is wrong",
+    3: "in step except for conflicts, or somebody else changed it first",
+    4: "sign-in needed",
+    5: "refused",
+    6: "away: try again later",
+    130: "stopped with Ctrl-C",
+}
+"""Every exit status of every verb."""
+
+
+def short_help(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    """``-h``: usage, one line, the options."""
+    if wanted and not ctx.resilient_parsing:
+        ctx.meta["satchel.short"] = True
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
+def long_help(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    """``--help``: everything, with examples."""
+    if wanted and not ctx.resilient_parsing:
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
+def help_options() -> list[click.Parameter]:
+    """The two help flags."""
+    flag = {"is_flag": True, "expose_value": False, "is_eager": True}
+    return [
+        click.Option(["-h"], callback=short_help, help="Short help.", **flag),
+        click.Option(["--help"], callback=long_help, help="Long help, with examples.", **flag),
+    ]
+
+
+class VerbCommand(click.Command):
+    """A verb, or one word of a verb such as ``key create``."""
+
+    def __init__(self, *args: Any, examples: Sequence[tuple[str, str]], statuses: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_help_option = False  # ours are `-h` and `--help`, of two depths
+        self.examples = tuple(examples)
+        self.statuses = tuple(statuses)
+        self.params.extend(help_options())
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        summary, _, rest = (self.help or "").partition("\n")
+        self.format_usage(ctx, formatter)
+        _paragraph(formatter, summary)
+        if ctx.meta.get("satchel.short"):
+            self.format_options(ctx, formatter)
+            return
+        for paragraph in rest.strip().split("\n\n"):
+            _paragraph(formatter, " ".join(paragraph.split()))
+        self.format_options(ctx, formatter)
+        with formatter.section("Examples"):
+            for command, meaning in self.examples:
+                formatter.write(f"{' ' * formatter.current_indent}{command}\n")
+                formatter.write(f"{' ' * (formatter.current_indent + 4)}{meaning}\n")
+        with formatter.section("Exit statuses"):
+            formatter.write_dl([(str(status), STATUSES[status]) for status in (*self.statuses, 130)])
+
+
+class VerbGroup(click.Group):
+    """A verb of several words: ``remote add``, ``key list``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_help_option = False
+        self.params.extend(help_options())
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.UsageError(unknown_word(args[0], self.list_commands(ctx), f"satchel {self.name}"), ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # as written, not sorted: create before revoke
+
+
+def unknown_word(word: str, known: Sequence[str], after: str) -> str:
+    """What to say about a verb that is none, with the likely ones."""
+    import difflib  # only for a misspelt verb
+
+    likely = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
+    meant = f". Did you mean {' or '.join(f'`{after} {name}`' for name in likely)}?" if likely else ""
+    return f"`{after} {word}` is not a command{meant}"
+
+
+def common_options() -> list[click.Parameter]:
+    """The options of every verb."""
+    return [
+        click.Option(["--json"], is_flag=True, help="Print one JSON value; the shapes are in docs/reference/cli.md."),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Print the answer alone, and errors."),
+        click.Option(
+            ["--color"],
+            type=click.Choice(["auto", "always", "never"]),
+            default="auto",
+            help="Colours: on a terminal unless NO_COLOR is set, always, or never.",
+        ),
+        click.Option(["-C", "folder"], metavar="FOLDER", help="Act as if started in FOLDER."),
+        click.Option(["--debug"], is_flag=True, expose_value=False, help="Show a traceback when something fails."),
+    ]
+
+
+def verb(
+    name: str, *, examples: Sequence[tuple[str, str]], statuses: Sequence[int] = (0, 1, 2)
+) -> Callable[[Callable[..., int | None]], VerbCommand]:
+    """Make a function a verb. Options and arguments are given with click's decorators, below this one."""
+
+    def decorate(function: Callable[..., int | None]) -> VerbCommand:
+        def run(*, json: bool, quiet: bool, color: str, folder: str | None, **parameters: Any) -> int:
+            face = Face(machine(), json=json, quiet=quiet, color=color, cwd=_existing(folder))
+            return function(face, **parameters) or 0
+
+        own: list[click.Parameter] = list(reversed(getattr(function, "__click_params__", [])))
+        return VerbCommand(
+            name,
+            callback=run,
+            params=[*own, *common_options()],
+            help=inspect.cleandoc(function.__doc__ or ""),
+            short_help=(function.__doc__ or "").partition("\n")[0],
+            examples=examples,
+            statuses=statuses,
+        )
+
+    return decorate
+
+
+def _existing(folder: str | None) -> Path | None:
+    if folder is None:
+        return None
+    path = Path(folder).absolute()
+    if not path.is_dir():
+        raise NotAFolder(f"{folder} is not a folder")
+    return path
+
+
+def _paragraph(formatter: click.HelpFormatter, text: str) -> None:
+    if text:
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(text)

@@ -1,0 +1,66 @@
+"""The table of verbs: what ``satchel --help`` shows without loading any of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    name: str
+    summary: str
+
+    @property
+    def module(self) -> str:
+        """The module holding the verb as ``command``. Named as text: a verb is imported only when it runs."""
+        return f"satchel.cli.{self.name}_cmd"
+
+
+SECTIONS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
+    (
+        "On your disk, without network or account",
+        (
+            Verb("init", "make this folder a project"),
+            Verb("search", "find the sections that answer a question"),
+            Verb("get", "print an artifact, or some lines of it"),
+            Verb("tasks", "list open tasks"),
+            Verb("context", "describe the project: manifest, inventory, relations"),
+            Verb("projects", "list the projects of this machine"),
+            Verb("use", "choose the project that commands mean elsewhere"),
+            Verb("link", "relate one project to another"),
+            Verb("doctor", "say what belongs, what is left out and why, and what is broken"),
+        ),
+    ),
+    (
+        "For agents",
+        (
+            Verb("connect", "write an agent's MCP entry, or take it back"),
+            Verb("mcp", "answer an agent over stdio"),
+        ),
+    ),
+    (
+        "With a server",
+        (
+            Verb("login", "sign in to a server"),
+            Verb("whoami", "say who you are to the server"),
+            Verb("logout", "forget the credential"),
+            Verb("remote", "choose the hosted twin of this project"),
+            Verb("sync", "send and fetch what changed"),
+            Verb("status", "say what differs and what waits for you"),
+            Verb("conflicts", "list what both sides changed"),
+            Verb("resolve", "settle a conflict"),
+            Verb("undo", "bring back what the last sync overwrote here"),
+            Verb("leave", "go back to local-only; nothing is lost"),
+            Verb("key", "create, list and revoke API keys"),
+            Verb("tenant", "show the tenant and its usage; run tenants as the operator"),
+        ),
+    ),
+    (
+        "Running a server, and this tool",
+        (
+            Verb("serve", "start the cloud service"),
+            Verb("completion", "print a completion script for your shell"),
+        ),
+    ),
+)
+
+VERBS: dict[str, Verb] = {verb.name: verb for _, verbs in SECTIONS for verb in verbs}
