@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 LOCKS = ["base.txt", "server.txt", "dev.txt"]
 
 # Written so that the patterns do not find themselves here.
-MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:work|root|home/[a-z]\w*|Users/[A-Za-z]\w*)/|/tmp/\w")
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:work|root|home/[a-z]\w*|Users/[A-Za-z]\w*)/")
 REGISTRY_HOST = re.compile(
     r"pypi\.org|pythonhosted\.(?:org|com)|npmjs\.(?:org|com)|crates\.io|--(?:extra-)?index-url", re.IGNORECASE
 )
@@ -57,9 +57,7 @@ def test_no_file_names_a_package_registry() -> None:
     assert lines_with(REGISTRY_HOST) == []
 
 
-@pytest.mark.parametrize(
-    "text", ["see /" + "work/main", "'/" + "root/x'", "/" + "home/ann/satchel", "open(/" + "tmp/x)"]
-)
+@pytest.mark.parametrize("text", ["see /" + "work/main", "'/" + "root/x'", "/" + "home/ann/satchel"])
 def test_the_search_for_machine_paths_finds_them(text: str) -> None:
     assert MACHINE_PATH.search(text)
 
