@@ -87,7 +87,7 @@ class ServerSettings:
         "auto", "Form of the log on stderr; auto: console on a terminal.", choices=("auto", "json", "console")
     )
     log_level: str = _setting("info", "Least severity logged.", choices=("debug", "info", "warning", "error"))
-    token_seconds: int = _setting(600, "Life of an access token.", kind="number", unit="seconds", low=30, high=3_600)
+    token_seconds: int = _setting(600, "Life of an access token.", kind="number", unit="seconds", low=30, high=600)
     refresh_seconds: int = _setting(
         30 * 86_400, "Life of an unused refresh token.", kind="number", unit="seconds", low=600, high=365 * 86_400
     )

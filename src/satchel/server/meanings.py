@@ -9,7 +9,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "artifact.changed": (
         "The artifact has changed",
         (
-            "Its content is no longer the one named in If-Match, or it exists although If-None-Match: * said it must not. "
+            "Its content is not the one named in If-Match, or it exists although If-None-Match: * said it must not. "
             "Nothing was written."
         ),
     ),

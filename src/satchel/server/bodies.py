@@ -1,0 +1,119 @@
+"""Reading requests and writing answers: bounded, strict, and encoded once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+from fastapi import Request
+from fastapi.responses import Response
+
+from satchel.errors import InvalidInput, TooLarge
+from satchel.server.problems import MalformedBody, WrongMediaType
+
+T = TypeVar("T")
+_IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,200}")
+_ETAGS = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
+IMMUTABLE = "private, max-age=31536000, immutable"
+"""Cache-Control of what can never change: content named by its version or its hash."""
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
+
+async def read_json(request: Request, kind: type[T], limit: int) -> T:
+    """The request's JSON body as ``kind``.
+
+    Raises ``WrongMediaType``, ``TooLarge`` over ``limit`` bytes, ``MalformedBody``, or ``InvalidInput`` naming the
+    field that is missing, unknown or wrong.
+    """
+    require_media(request, "application/json")
+    data = await read_bytes(request, limit)
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    try:
+        value: T = decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(_plain(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedBody("the body is not well-formed JSON") from None
+    return value
+
+
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """The whole body; raises ``TooLarge`` once it is known to be over ``limit`` bytes."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise TooLarge(f"the body is {int(declared):,} bytes; at most {limit:,} are taken here", limit=limit)
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(f"the body is over {limit:,} bytes", limit=limit)
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+async def stream(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body as it comes; raises ``TooLarge`` once more than ``limit`` bytes came."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(f"the body is over the {limit:,} bytes it declared", limit=limit)
+        if chunk:
+            yield chunk
+
+
+def require_media(request: Request, media: str) -> None:
+    """Raise ``WrongMediaType`` unless the body is declared to be of this type."""
+    sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if sent != media:
+        raise WrongMediaType(f"this address takes {media}, not {sent or 'a body without a content type'}")
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The Idempotency-Key header; raises ``InvalidInput`` when it is not 1 to 200 visible ASCII characters."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY.fullmatch(key):
+        raise InvalidInput("an Idempotency-Key is 1 to 200 visible ASCII characters")
+    return key
+
+
+def etags(header: str) -> tuple[bool, list[str]]:
+    """Whether an If-Match or If-None-Match header is ``*``, and the strong tags it lists. Raises ``InvalidInput``."""
+    if header.strip() == "*":
+        return True, []
+    tags, at = [], 0
+    while at < len(header):
+        match = _ETAGS.match(header, at)
+        if match is None:
+            raise InvalidInput('an entity tag is text in double quotes, such as "9f3c…"')
+        if not match[1]:
+            tags.append(match[2])
+        at = match.end()
+    return False, tags
+
+
+def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    return Response(
+        msgspec.json.encode(value), status, headers=dict(headers) if headers else None, media_type="application/json"
+    )
+
+
+def rfc3339(ms: int) -> str:
+    """Milliseconds UTC as ``2026-01-02T03:04:05.678Z``."""
+    seconds, rest = divmod(ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+
+
+def _plain(text: str) -> str:
+    """msgspec's message in the words of a caller: ``- at `$.limit``` becomes ``limit: …``."""
+    message, _, place = text.partition(" - at `")
+    field = place.rstrip("`").removeprefix("$").removeprefix(".")
+    message = message.replace("Object contains", "the body has").replace("Object missing", "the body lacks")
+    return f"{field}: {message}" if field and not field.startswith("key") else message
