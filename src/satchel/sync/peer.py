@@ -1,0 +1,79 @@
+"""The other side of a sync, as push and pull see it.
+
+``Peer`` is implemented by ``satchel.remote`` over HTTP and, in tests, by a server in the same process. Everything a
+peer answers is checked by the caller: digests, hashes, names, sizes, and that its head never goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from satchel.objects.frame import Frame
+from satchel.objects.ids import Digest, Lineage, ObjectId
+from satchel.objects.listing import Entry
+
+
+class Head(NamedTuple):
+    """The newest version of a hosted project."""
+
+    lineage: Lineage
+    version: int
+    digest: Digest
+
+
+class Change(NamedTuple):
+    """A path as the head has it; ``entry`` is ``None`` where it was deleted."""
+
+    path: str
+    entry: Entry | None
+    size: int
+    version: int
+    """The version that last changed the path."""
+    author: str
+    time_ms: int
+
+
+class Changes(NamedTuple):
+    head: Head
+    since: int
+    """0 when this is the whole tree."""
+    items: list[Change]
+
+
+class Committed(NamedTuple):
+    """The answer to a write: the new head and what became of it."""
+
+    lineage: Lineage
+    version: int
+    digest: Digest
+    time_ms: int
+    author: str
+    added: int
+    changed: int
+    deleted: int
+
+
+class Peer(Protocol):
+    """Raises ``ServerAway`` / ``ServerFailed`` when the call may be repeated, ``ServerLied`` when it may not, and
+    the error the other side named otherwise."""
+
+    def head(self, project: str) -> Head:
+        """The newest version. Raises ``NoSuchProject``."""
+        ...
+
+    def changes(self, project: str, since: int, lineage: str | None) -> Changes:
+        """What changed after version ``since`` of ``lineage``, all at one head; the whole tree when the head is of
+        another lineage or ``since`` is 0."""
+        ...
+
+    def sync(self, project: str, stream: Iterable[bytes], declared: int, key: str) -> Committed:
+        """Send one sync stream (``sync.wire``) of at most ``declared`` bytes under an idempotency key.
+
+        Raises ``HeadMoved`` and ``ObjectsMissing`` (with ``objects`` in its facts), having changed nothing.
+        """
+        ...
+
+    def read_objects(self, project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:
+        """Frames that hold at least the named objects."""
+        ...
