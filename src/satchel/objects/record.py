@@ -1,0 +1,223 @@
+"""The commit record: all that is needed to apply one commit again, so that a project can be rebuilt from the bucket.
+
+It is written, sealed, before the catalog commits, and believed only once ``heads/<lineage>/<version>`` names it. The
+encoding is canonical JSON inside one zstd frame; ``docs/spec/objects.md`` has the fields. The hash that a child keeps
+of its parent is taken over the encoded bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
+
+from satchel.errors import Damaged, FrameRefused
+from satchel.objects.frame import Slot, content_size
+from satchel.objects.ids import Digest, FrameId, Lineage, ObjectId, is_hex_id
+from satchel.objects.listing import MODES
+
+if sys.version_info >= (3, 14):  # pragma: no cover
+    from compression import zstd
+else:
+    from backports import zstd
+
+FULL_LISTING_EVERY = 64
+"""A commit whose version is a multiple of this carries the whole listing, so that a rebuild may start there."""
+MAX_RECORD_BYTES = 256 << 20
+"""Most bytes of JSON: 100,000 changes and a listing of 100,000 files with paths of 1,024 bytes."""
+_FORMAT = "satchel-record 1"
+
+
+class RecordRefused(Damaged):
+    code = "record.refused"
+    default_hint = "The commit record is not what was written: restore it from a copy."
+
+
+class Parent(NamedTuple):
+    """The commit before this one: its record id, and ``record_hash`` of its encoded record."""
+
+    id: str
+    hash: str
+
+
+class Change(NamedTuple):
+    """What a commit does to one path; ``object`` is ``None`` where it deletes."""
+
+    path: str
+    mode: str | None
+    object: ObjectId | None
+    size: int = 0
+    kind: str = ""
+    title: str = ""
+
+
+class FrameAt(NamedTuple):
+    """A sealed frame at rest: where it lies in its pack, and which objects lie where in its content."""
+
+    id: FrameId
+    offset: int
+    length: int
+    part: int
+    parts: int
+    table: tuple[Slot, ...]
+
+
+class PackTable(NamedTuple):
+    """A pack that this commit brought: its random name, its size, its frames by offset."""
+
+    name: str
+    size: int
+    frames: tuple[FrameAt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRecord:
+    """One commit. ``time`` is milliseconds UTC; ``listing`` is the canonical listing, in every 64th record."""
+
+    id: str
+    parent: Parent | None
+    lineage: Lineage
+    version: int
+    digest: Digest
+    changes: tuple[Change, ...]
+    packs: tuple[PackTable, ...]
+    author_id: str
+    author: str
+    time: int
+    listing: str | None = None
+
+
+def encode_record(record: CommitRecord) -> bytes:
+    """The bytes of a record, before sealing. The same record gives the same JSON on every machine."""
+    fields: dict[str, object] = {
+        "format": _FORMAT,
+        "id": record.id,
+        "parent": None if record.parent is None else list(record.parent),
+        "lineage": record.lineage,
+        "version": record.version,
+        "digest": record.digest,
+        "changes": [_change_fields(change) for change in record.changes],
+        "packs": [[pack.name, pack.size, [_frame_fields(frame) for frame in pack.frames]] for pack in record.packs],
+        "author": [record.author_id, record.author],
+        "time": record.time,
+        "listing": record.listing,
+    }
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return zstd.compress(text.encode())
+
+
+def record_hash(encoded: bytes) -> str:
+    """What the next record keeps of this one: SHA-256 of the encoded bytes, in lowercase hex."""
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def decode_record(encoded: bytes) -> CommitRecord:
+    """Read a record back. Raises ``RecordRefused`` for anything ``encode_record`` would not have written."""
+    fields = _json(encoded)
+    expected = {
+        "format",
+        "id",
+        "parent",
+        "lineage",
+        "version",
+        "digest",
+        "changes",
+        "packs",
+        "author",
+        "time",
+        "listing",
+    }
+    if not isinstance(fields, dict) or set(fields) != expected or fields["format"] != _FORMAT:
+        _refuse("its fields are not those of this format")
+    parent, author = fields["parent"], _list(fields["author"], 2)
+    return CommitRecord(
+        id=_text(fields["id"]),
+        parent=None if parent is None else Parent(_text(_list(parent, 2)[0]), _hex(parent[1])),
+        lineage=Lineage(_text(fields["lineage"])),
+        version=_count(fields["version"]),
+        digest=Digest(_hex(fields["digest"])),
+        changes=tuple(_change(item) for item in _list(fields["changes"])),
+        packs=tuple(_pack(item) for item in _list(fields["packs"])),
+        author_id=_text(author[0]),
+        author=_text(author[1]),
+        time=_count(fields["time"]),
+        listing=None if fields["listing"] is None else _text(fields["listing"]),
+    )
+
+
+def _change_fields(change: Change) -> list[object]:
+    return [change.path] if change.object is None else list(change)
+
+
+def _frame_fields(frame: FrameAt) -> list[object]:
+    table = [[slot.object, slot.length] for slot in frame.table]  # offsets follow: the table tiles
+    return [frame.id, frame.offset, frame.length, frame.part, frame.parts, table]
+
+
+def _json(encoded: bytes) -> Any:
+    try:
+        size = content_size(encoded)
+        if size > MAX_RECORD_BYTES:
+            _refuse(f"it is over {MAX_RECORD_BYTES:,} bytes")
+        decompressor = zstd.ZstdDecompressor()
+        text = decompressor.decompress(encoded, max_length=size + 1)
+        if len(text) != size or not decompressor.eof or decompressor.unused_data:
+            _refuse("it is not exactly one zstd frame")
+        return json.loads(text)
+    except (FrameRefused, zstd.ZstdError, ValueError, RecursionError) as error:
+        raise RecordRefused("the commit record does not decode") from error
+
+
+def _change(item: object) -> Change:
+    fields = _list(item)
+    if len(fields) == 1:
+        return Change(_text(fields[0]), None, None)
+    path, mode, name, size, kind, title = _list(fields, 6)
+    if mode not in MODES:
+        _refuse("a mode is unknown")
+    return Change(_text(path), mode, ObjectId(_hex(name)), _count(size), _text(kind), _text(title))
+
+
+def _pack(item: object) -> PackTable:
+    name, size, frames = _list(item, 3)
+    return PackTable(_text(name), _count(size), tuple(_frame(frame) for frame in _list(frames)))
+
+
+def _frame(item: object) -> FrameAt:
+    name, offset, length, part, parts, table = _list(item, 6)
+    slots, at = [], 0
+    for row in _list(table):
+        held, size = _list(row, 2)
+        slots.append(Slot(ObjectId(_hex(held)), at, _count(size)))
+        at += size
+    return FrameAt(FrameId(_hex(name)), _count(offset), _count(length), _count(part), _count(parts), tuple(slots))
+
+
+def _list(value: object, length: int | None = None) -> list[Any]:
+    if not isinstance(value, list) or (length is not None and len(value) != length):
+        _refuse("a list is malformed")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        _refuse("a text is malformed")
+    return value
+
+
+def _hex(value: object) -> str:
+    if not isinstance(value, str) or not is_hex_id(value):
+        _refuse("a hash is malformed")
+    return value
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:  # bool is an int too
+        _refuse("a number is malformed")
+    return value
+
+
+def _refuse(why: str) -> NoReturn:
+    raise RecordRefused(f"the commit record is refused: {why}")

@@ -1,0 +1,119 @@
+"""The object store seam: named immutable bytes, in a directory, in memory or in a bucket.
+
+``put`` is durable when it returns and never leaves part of an object under its name. Names are relative,
+``/``-separated, of ``a-z 0-9 _ . -``; see ``docs/spec/objects.md`` for those that Satchel gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from urllib.parse import unquote, urlsplit
+
+from satchel.errors import ConfigInvalid, Conflict, StoreMissing
+
+_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,199}(?:/[a-z0-9_][a-z0-9_.-]{0,199}){0,15}\Z")
+
+
+class StoreExists(Conflict):
+    code = "store.exists"
+    default_hint = "An object of this name was written before: nothing was changed."
+
+
+class StoredObject(NamedTuple):
+    """An object of a store: its name and its size in bytes."""
+
+    name: str
+    size: int
+
+
+class ObjectStore(Protocol):
+    """What Satchel asks of a place that keeps bytes. All raise ``StoreUnavailable`` when it does not answer."""
+
+    async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
+        """Store ``data`` durably under ``name``, replacing what is there.
+
+        With ``create``, raises ``StoreExists`` instead of replacing: of many writers exactly one succeeds.
+        Raises ``DiskFull``; a failed put changes nothing.
+        """
+
+    async def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """The object, or ``length`` bytes of it from ``offset``.
+
+        Raises ``StoreMissing`` when it is absent or ends before the range does.
+        """
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Remove the object; an absent one is no error."""
+
+    def list(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """Every object whose name begins with ``prefix``, by name."""
+        ...
+
+    async def check(self) -> None:
+        """Make sure that the store can be written to and read; raises what ``put`` would."""
+
+
+def checked_name(name: str) -> str:
+    """Return ``name`` if it is a name of a store; raises ``ValueError``, since names are never given by callers."""
+    if _NAME.match(name) is None:
+        raise ValueError(f"{name!r} is not a name of the object store")
+    return name
+
+
+def checked_range(name: str, size: int, offset: int, length: int | None) -> int:
+    """The length to read from an object of ``size`` bytes; raises ``StoreMissing`` if it ends too early."""
+    wanted = size - offset if length is None else length
+    if offset < 0 or wanted < 0 or offset + wanted > size:
+        raise StoreMissing(f"the stored object {name} is {size:,} bytes, shorter than recorded")
+    return wanted
+
+
+class MemoryStore:
+    """An object store that forgets with the process."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
+        if create and name in self.objects:
+            raise StoreExists(f"{name} exists")
+        self.objects[checked_name(name)] = bytes(data)
+
+    async def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        data = self.objects.get(checked_name(name))
+        if data is None:
+            raise StoreMissing(f"the stored object {name} is missing")
+        return data[offset : offset + checked_range(name, len(data), offset, length)]
+
+    async def delete(self, name: str) -> None:
+        self.objects.pop(checked_name(name), None)
+
+    async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
+        for name in sorted(self.objects):
+            if name.startswith(prefix):
+                yield StoredObject(name, len(self.objects[name]))
+
+    async def check(self) -> None:
+        pass
+
+
+def open_store(url: str) -> ObjectStore:
+    """The store a URL names: ``file:///directory`` (made if absent) or ``memory://``.
+
+    Raises ``ConfigInvalid`` for any other, ``StoreUnavailable`` or ``DiskFull`` if the directory cannot be used.
+    """
+    from satchel.store.durable_local import LocalStore
+
+    parts = urlsplit(url)
+    if parts.scheme == "memory" and not parts.netloc and parts.path in {"", "/"}:
+        return MemoryStore()
+    if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
+        return LocalStore(Path(unquote(parts.path)))
+    raise ConfigInvalid(
+        f"the object store {parts.scheme or url!r} is not supported here",
+        hint="Use file:///absolute/path, or memory:// for a server that forgets.",
+    )

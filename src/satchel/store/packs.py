@@ -1,0 +1,275 @@
+"""The vault: a project's sealed packs, commit records and confirmed heads.
+
+Everything is sealed for tenant, project, kind and name before it leaves this module, and opened and checked on the way
+back: what ``read_objects`` yields hashes to its name. Packs and records rest under random names; only heads have names
+that say something, since rebuilding follows them. ``docs/spec/objects.md`` lists the names in the bucket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+
+from satchel.errors import Damaged, SatchelError, SealBroken, StoreMissing
+from satchel.objects.frame import MAX_FRAME_RAW, Frame, Slot, content_size, make_frames, open_content
+from satchel.objects.ids import Lineage, ObjectId, ProjectId, TenantId, new_id
+from satchel.objects.seal import SALT_BYTES, Binding, open_sealed, seal
+from satchel.store.keyring import Keyring
+from satchel.store.objectstore import ObjectStore, StoreExists
+from satchel.store.places import Place, Read, StoredPack, WantedFrame, pack_table, places_of, plan_reads
+
+__all__ = ["PACK_TARGET_BYTES", "HeadClash", "PackWriter", "Place", "StoredPack", "Vault", "pack_table", "places_of"]
+
+PACK_TARGET_BYTES = 8 << 20
+"""A pack is put before it would grow beyond this: few enough requests for a bucket, little enough memory per writer."""
+
+
+class HeadClash(Damaged):
+    code = "store.head_clash"
+    default_hint = "Two commits claim one version: run `satchel verify` and keep both records."
+
+
+class Vault:
+    """Reads and writes what a project keeps in the object store."""
+
+    def __init__(self, store: ObjectStore, keyring: Keyring, *, random: Callable[[int], bytes]) -> None:
+        """``random`` gives that many random bytes: salts and names come from it."""
+        self._store, self._keyring, self._random = store, keyring, random
+
+    def writer(self, tenant: TenantId, project: ProjectId) -> PackWriter:
+        """A writer of packs for one project; forget none without ``finish`` or ``abort``."""
+        return PackWriter(self._store, self._keyring, self._random, tenant, project)
+
+    async def read_objects(
+        self, tenant: TenantId, project: ProjectId, places: Sequence[Place]
+    ) -> AsyncIterator[tuple[ObjectId, bytes]]:
+        """Every object of ``places`` once, checked against its id, in the order in which they rest.
+
+        Holds one read (see ``places``) and one long object. Raises ``StoreMissing``, ``SealBroken``, ``WrongKey``.
+        """
+        held: list[bytes] = []
+        async for read, opened in self._read(tenant, project, places):
+            for place, data in await asyncio.to_thread(_objects, read, opened):
+                if place.parts == 1:
+                    yield place.object, data
+                    continue
+                held.append(data)
+                if place.part == place.parts - 1:
+                    whole, held = b"".join(held), []
+                    yield place.object, _checked(place.object, whole)
+
+    async def read_object(self, tenant: TenantId, project: ProjectId, places: Sequence[Place]) -> bytes:
+        """The one object that ``places`` tell of. Raises as ``read_objects``."""
+        async for _, data in self.read_objects(tenant, project, places):
+            return data
+        raise StoreMissing("the object is nowhere stored")
+
+    async def read_frames(self, tenant: TenantId, project: ProjectId, places: Sequence[Place]) -> AsyncIterator[Frame]:
+        """Frames holding exactly the objects of ``places``, for sending to somebody who checks them.
+
+        A frame wanted whole goes out as it rests; of others the wanted objects are compressed anew.
+        """
+        odd: list[tuple[ObjectId, bytes]] = []
+        held = 0
+        async for read, opened in self._read(tenant, project, places):
+            for wanted, data in zip(read.frames, opened, strict=True):
+                frame = _whole_frame(wanted, data)
+                if frame is not None:
+                    yield frame
+                    continue
+                objects = await asyncio.to_thread(_objects_of, wanted, data)
+                odd += [(place.object, content) for place, content in objects]
+                held += sum(len(content) for _, content in objects)
+                if held >= MAX_FRAME_RAW:
+                    for again in await asyncio.to_thread(_framed, odd):
+                        yield again
+                    odd, held = [], 0
+        for again in make_frames(odd):
+            yield again
+
+    async def put_record(self, tenant: TenantId, project: ProjectId, record_id: str, record: bytes) -> None:
+        """Store an encoded commit record under its random id, durably. Raises ``StoreExists``."""
+        await self._put_sealed(tenant, project, "record", record_id, record, f"records/{record_id}")
+
+    async def get_record(self, tenant: TenantId, project: ProjectId, record_id: str) -> bytes:
+        """The encoded commit record. Raises ``StoreMissing``, ``SealBroken``, ``WrongKey``."""
+        return await self._get_sealed(tenant, project, "record", record_id, f"records/{record_id}")
+
+    async def confirm_head(
+        self, tenant: TenantId, project: ProjectId, lineage: Lineage, version: int, record_id: str
+    ) -> None:
+        """Say which record the committed ``version`` has; harmless to repeat.
+
+        Raises ``HeadClash`` if it was said to have another.
+        """
+        name = f"{lineage}/{version}"
+        text = json.dumps({"record": record_id}).encode()
+        try:
+            await self._put_sealed(tenant, project, "head", name, text, f"heads/{name}")
+        except StoreExists:
+            confirmed = await self.confirmed_head(tenant, project, lineage, version)
+            if confirmed != record_id:
+                raise HeadClash(f"version {version} is confirmed as another record") from None
+
+    async def confirmed_head(self, tenant: TenantId, project: ProjectId, lineage: Lineage, version: int) -> str | None:
+        """The id of the record that ``version`` was confirmed to have, ``None`` if it was not."""
+        name = f"{lineage}/{version}"
+        try:
+            text = await self._get_sealed(tenant, project, "head", name, f"heads/{name}")
+        except StoreMissing:
+            return None
+        return str(json.loads(text)["record"])
+
+    async def _put_sealed(
+        self, tenant: TenantId, project: ProjectId, kind: str, name: str, plaintext: bytes, at: str
+    ) -> None:
+        epoch, key = await self._keyring.current(tenant)
+        binding = Binding(tenant, project, kind)
+        sealed = seal(key, binding, name, plaintext, epoch=epoch, salt=self._random(SALT_BYTES))
+        await self._store.put(f"{_folder(tenant, project)}/{at}", sealed, create=True)
+
+    async def _get_sealed(self, tenant: TenantId, project: ProjectId, kind: str, name: str, at: str) -> bytes:
+        sealed = await self._store.get(f"{_folder(tenant, project)}/{at}")
+        return open_sealed(await self._keyring.key_of(tenant), Binding(tenant, project, kind), name, sealed)
+
+    async def _read(
+        self, tenant: TenantId, project: ProjectId, places: Sequence[Place]
+    ) -> AsyncIterator[tuple[Read, list[bytes]]]:
+        """Each planned read with its frames unsealed, still compressed."""
+        key_of = await self._keyring.key_of(tenant)
+        binding = Binding(tenant, project, "frame")
+        for read in plan_reads(places):
+            name = f"{_folder(tenant, project)}/packs/{read.pack}"
+            sealed = memoryview(await self._store.get(name, offset=read.offset, length=read.length))
+            opened = []
+            for frame in read.frames:
+                start = frame.offset - read.offset
+                part = bytes(sealed[start : start + frame.length])
+                opened.append(open_sealed(key_of, binding, frame.frame, part, index=frame.part, count=frame.parts))
+            yield read, opened
+
+
+class PackWriter:
+    """Seals frames into packs of about 8 MiB and puts each under a random name as soon as it is full."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        keyring: Keyring,
+        random: Callable[[int], bytes],
+        tenant: TenantId,
+        project: ProjectId,
+    ) -> None:
+        self._store, self._keyring, self._random = store, keyring, random
+        self._binding = Binding(tenant, project, "frame")
+        self._folder = _folder(tenant, project)
+        self._name = self._new_name()
+        self._frames: list[bytes] = []
+        self._places: list[Place] = []
+        self._size = 0
+        self._packs: list[StoredPack] = []
+        self._sizes: dict[ObjectId, int] = {}  # of objects in several parts, known at the last
+        self._tried: list[str] = []
+
+    @property
+    def bytes_stored(self) -> int:
+        """Sealed bytes so far: put, and waiting to be."""
+        return self._size + sum(pack.size for pack in self._packs)
+
+    async def add(self, frame: Frame) -> None:
+        """Seal a frame whose objects were checked, and put the pack it fills. Raises what ``put`` does."""
+        epoch, key = await self._keyring.current(self._binding.tenant)
+        name = frame.id
+        sealed = seal(
+            key,
+            self._binding,
+            name,
+            frame.data,
+            epoch=epoch,
+            salt=self._random(SALT_BYTES),
+            index=frame.part,
+            count=frame.parts,
+        )
+        if self._frames and self._size + len(sealed) > PACK_TARGET_BYTES:
+            await self._put()
+        for held, offset, length in frame.table:
+            if frame.part == frame.parts - 1 > 0:
+                self._sizes[held] = frame.part * MAX_FRAME_RAW + length
+            place = Place(
+                held, frame.part, frame.parts, length, self._name, name, self._size, len(sealed), offset, length
+            )
+            self._places.append(place)
+        self._frames.append(sealed)
+        self._size += len(sealed)
+
+    async def finish(self) -> list[StoredPack]:
+        """Put what waits; all packs of this writer, durable now."""
+        if self._frames:
+            await self._put()
+        return [
+            pack._replace(places=tuple(place._replace(size=self._size_of(place)) for place in pack.places))
+            if self._sizes
+            else pack
+            for pack in self._packs
+        ]
+
+    async def abort(self) -> None:
+        """Delete what was put; what cannot be deleted now is garbage that nothing names."""
+        self._frames, self._places, self._size = [], [], 0
+        for name in self._tried:
+            with suppress(SatchelError):
+                await self._store.delete(f"{self._folder}/packs/{name}")
+        self._packs, self._tried = [], []
+
+    async def _put(self) -> None:
+        self._tried.append(self._name)
+        await self._store.put(f"{self._folder}/packs/{self._name}", b"".join(self._frames), create=True)
+        self._packs.append(StoredPack(self._name, self._size, len(self._frames), tuple(self._places)))
+        self._frames, self._places, self._size = [], [], 0
+        self._name = self._new_name()
+
+    def _size_of(self, place: Place) -> int:
+        return place.size if place.parts == 1 else self._sizes[place.object]
+
+    def _new_name(self) -> str:
+        return new_id("pak", self._random(16))
+
+
+def _folder(tenant: TenantId, project: ProjectId) -> str:
+    return f"tenants/{tenant}/projects/{project}"
+
+
+def _objects(read: Read, opened: list[bytes]) -> list[tuple[Place, bytes]]:
+    return [item for wanted, data in zip(read.frames, opened, strict=True) for item in _objects_of(wanted, data)]
+
+
+def _objects_of(wanted: WantedFrame, data: bytes) -> list[tuple[Place, bytes]]:
+    """The wanted objects, checked, or the part of one, of one frame's compressed bytes."""
+    content = open_content(data)
+    found = []
+    for place in wanted.places:
+        piece = content[place.offset : place.offset + place.length]
+        found.append((place, piece if place.parts > 1 else _checked(place.object, piece)))
+    return found
+
+
+def _checked(name: ObjectId, data: bytes) -> bytes:
+    if hashlib.sha256(data).hexdigest() != name:
+        raise SealBroken(f"the stored bytes of {name} are not the ones its id names")
+    return data
+
+
+def _framed(objects: list[tuple[ObjectId, bytes]]) -> list[Frame]:
+    return list(make_frames(objects))
+
+
+def _whole_frame(wanted: WantedFrame, data: bytes) -> Frame | None:
+    """The frame as it rests, if the wanted objects are all that it holds."""
+    raw_size = content_size(data)
+    if sum(place.length for place in wanted.places) != raw_size:
+        return None
+    table = tuple(Slot(place.object, place.offset, place.length) for place in wanted.places)
+    return Frame(table, raw_size, data, wanted.part, wanted.parts)
