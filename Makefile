@@ -7,6 +7,8 @@ BIN       := $(VENV)/bin
 STAMP     := $(VENV)/.installed
 DEMO_DIR  ?= docs
 BENCH_DIR ?=
+BENCH_FILES ?= 8000
+BENCH_MB  ?= 100
 TESTS     ?= tests
 PYTEST    := $(BIN)/python -m pytest
 LOCK      := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
@@ -37,7 +39,7 @@ demo: $(STAMP)  ## walk the five journeys on a real folder (DEMO_DIR=path)
 	$(BIN)/python scripts/demo.py "$(DEMO_DIR)"
 
 test: $(STAMP)  ## run every test (TESTS=tests/search for some)
-	$(PYTEST) -n $(WORKERS) $(TESTS)
+	$(PYTEST) -n $(WORKERS) --inline-snapshot=disable $(TESTS)
 
 check: lint types imports docs test  ## format, lint, types, imports, docs and tests: all that a change must pass
 
@@ -62,11 +64,17 @@ docs: $(STAMP)  ## the generated pages are up to date and the links hold
 serve: $(STAMP)  ## start the cloud service here, with its data in ./satchel-data
 	$(BIN)/satchel serve
 
-bench: $(STAMP)  ## measure, on generated text or on BENCH_DIR=path
-	$(BIN)/python -m bench $(if $(BENCH_DIR),"$(BENCH_DIR)")
+bench: $(STAMP)  ## measure, on generated text or on BENCH_DIR=path; figures also in build/bench/*.json
+	@mkdir -p build/bench
+	@test -n "$(BENCH_DIR)" || test -d build/bench/fresh || \
+	    $(BIN)/python bench/corpus.py fresh build/bench/fresh --files $(BENCH_FILES) --megabytes $(BENCH_MB)
+	@for script in search startup sync api; do \
+	    echo "==> bench/$$script.py"; \
+	    $(BIN)/python bench/$$script.py "$(or $(BENCH_DIR),build/bench/fresh)" --json build/bench/$$script.json || exit 1; \
+	done
 
 prove: $(STAMP)  ## show that the tests notice: plant a forbidden import for every import contract
-	$(PYTEST) -n $(WORKERS) tests/repository
+	$(PYTEST) -n $(WORKERS) --inline-snapshot=disable tests/repository
 
 lock: $(STAMP)  ## renew requirements/*.txt from pyproject.toml
 	$(LOCK) --upgrade --extra server --extra semantic --group dev -o requirements/dev.txt
