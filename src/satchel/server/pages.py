@@ -49,8 +49,10 @@ def api_page(document: Mapping[str, Any]) -> Response:
         f"<h1>Satchel {escape(document['info']['version'])}: the HTTP API</h1>",
         f"<p>{_prose(document['info']['description'])}</p>",
         '<pre><code>curl -H "authorization: Bearer $KEY" "$URL/api/v1/projects/acme/search?q=rollback"</code></pre>',
-        '<p>For programs: <a href="/openapi.json">openapi.json</a>. For agents: the same questions are tools at '
-         '<code>/mcp</code>. Every <a href="/docs/errors">error code</a> has a page.</p>',
+        (
+            '<p>For programs: <a href="/openapi.json">openapi.json</a>. For agents: the same questions are tools at '
+            '<code>/mcp</code>. Every <a href="/docs/errors">error code</a> has a page.</p>'
+        ),
     ]
     groups: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
