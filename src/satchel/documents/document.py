@@ -1,8 +1,8 @@
 """From the bytes of one file to what it means: kind, title, sections, tasks, front matter.
 
-``describe`` looks at the first ``DESCRIBE_BYTES`` only, so that a server can describe an artifact from its first frame;
-``parse`` calls it and therefore agrees with it on every file. Nothing here raises: bytes that are not text make a
-document without sections.
+``describe`` looks at the first ``DESCRIBE_BYTES`` only, so that a server can describe an artifact from its first
+frame; ``parse`` calls it and therefore agrees with it on every file. Nothing here raises: bytes that are not text
+make a document without sections.
 """
 
 from __future__ import annotations

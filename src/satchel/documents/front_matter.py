@@ -1,8 +1,9 @@
 """The YAML (``---``) or TOML (``+++``) block that may open a document.
 
 It has to begin on the first line, close inside the head that is looked at and hold at least one ``key:`` line; else
-there is none and the text is body. A block that does not parse still gives its plain ``key: value`` lines, because a
-title with a colon in it is the commonest mistake. PyYAML is imported on first use: most documents have no front matter.
+there is none and the text is body. A block that does not parse still gives its plain ``key: value`` lines, because
+a title with a colon in it is the commonest mistake. PyYAML is imported on first use: most documents have no front
+matter.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What kind of artifact a path is, and which files are documents that get indexed. Decided by name alone.
 
-The rules, in order (``docs/spec/documents.md`` lists them): a front matter ``kind`` or ``type`` that names a kind (or a
-known alias of one) wins; then the file's whole name; then its folders, the innermost first; then the first or last
-word of the name; then a dated name; then ``note`` for prose and ``other`` for everything else.
+The rules, in order (``docs/spec/documents.md`` lists them): a front matter ``kind`` or ``type`` that names a kind
+(or a known alias of one) wins; then the file's whole name; then its folders, the innermost first; then the first or
+last word of the name; then a dated name; then ``note`` for prose and ``other`` for everything else.
 """
 
 from __future__ import annotations

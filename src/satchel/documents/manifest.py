@@ -1,9 +1,9 @@
 """The project's ``context.json``: what it is called, its repositories and services, its relations to other projects.
 
-Every field is optional and unknown fields are kept, so a person may add what an agent should know. Reading is lenient
-where a part is wrong (the rest still serves, ``manifest_problems`` names the part) and strict about the file itself: one
-JSON object, UTF-8, no key twice, at most ``MAX_MANIFEST_BYTES``. ``SCHEMA`` is the same rules as JSON Schema 2020-12,
-published as ``docs/spec/context.schema.json``.
+Every field is optional and unknown fields are kept, so a person may add what an agent should know. Reading is
+lenient where a part is wrong (the rest still serves, ``manifest_problems`` names the part) and strict about the
+file itself: one JSON object, UTF-8, no key twice, at most ``MAX_MANIFEST_BYTES``. ``SCHEMA`` is the same rules as
+JSON Schema 2020-12, published as ``docs/spec/context.schema.json``.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def _merge(target: Any, change: Any) -> Any:
     return result
 
 
-# The few words of JSON Schema that SCHEMA uses; the validating libraries take longer to import than a search to run. ---
+# The few words of JSON Schema that SCHEMA uses; validating libraries take longer to import than a search to run. ------
 
 _TYPES: dict[str, type] = {"string": str, "object": dict, "array": list}
 

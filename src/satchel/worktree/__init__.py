@@ -1,0 +1,1 @@
+"""The folder: find, walk, ignore rules, change detection, state.db, base, undo store, materialise safely."""

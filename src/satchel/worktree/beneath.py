@@ -1,0 +1,102 @@
+"""Files reached relative to an open directory, one component at a time, never through a symlink.
+
+Between a look and a read somebody may swap a folder for a symlink; resolving each component with ``O_NOFOLLOW``
+below the handle of the root makes that an error instead of a way out of the folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: opening a FIFO nobody writes to would wait for ever.
+FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Beneath:
+    """An open root and the last folder used below it. Not for several threads at once."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises ``OSError`` where ``root`` is not a folder that can be read."""
+        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder = ""
+        self._fd = self._root
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._leave()
+        os.close(self._root)
+
+    def folder(self, path: str, *, create: bool = False) -> int:
+        """A handle of that folder (``""`` is the root), good until the next call. Raises ``OSError``.
+
+        With ``create`` missing folders are made. A symlink on the way is ``ELOOP`` or ``ENOTDIR``.
+        """
+        if path == self._folder:
+            return self._fd
+        self._leave()
+        fd = self._root
+        try:
+            for part in path.split("/") if path else ():
+                below = _open_folder(part, fd, create=create)
+                if fd != self._root:
+                    os.close(fd)
+                fd = below
+        except OSError:
+            if fd != self._root:
+                os.close(fd)
+            raise
+        self._folder, self._fd = path, fd
+        return fd
+
+    def open(self, path: str) -> int:
+        """A read-only descriptor of a regular file, to be closed by the caller. Raises ``OSError``."""
+        folder, _, name = path.rpartition("/")
+        fd = os.open(name, FILE_FLAGS, dir_fd=self.folder(folder))
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return fd
+
+    def _leave(self) -> None:
+        if self._fd != self._root:
+            os.close(self._fd)
+        self._folder, self._fd = "", self._root
+
+
+def _open_folder(name: str, above: int, *, create: bool) -> int:
+    try:
+        return os.open(name, FOLDER_FLAGS, dir_fd=above)
+    except FileNotFoundError:
+        if not create:
+            raise
+    try:
+        os.mkdir(name, 0o777, dir_fd=above)  # less what the umask takes
+        os.fsync(above)
+    except FileExistsError:
+        pass
+    return os.open(name, FOLDER_FLAGS, dir_fd=above)
+
+
+def read_all(fd: int, size: int) -> bytes:
+    """Everything from the descriptor's position on, ``size`` being the expected number of bytes."""
+    data = os.read(fd, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while data:
+        data = os.read(fd, 1 << 20)
+        parts.append(data)
+    return b"".join(parts)

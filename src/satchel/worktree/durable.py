@@ -1,0 +1,58 @@
+"""Whole files replaced so that a crash leaves the old one or the new: write aside, fsync, rename, fsync the folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from satchel.errors import DiskFull, SatchelError, Unavailable
+
+
+class FolderUnwritable(Unavailable):
+    code = "folder.unwritable"
+    default_hint = "Check that the folder exists, that you may write there and that it is not mounted read-only."
+
+
+def refused(error: OSError, what: str) -> SatchelError:
+    """The error to raise for a failed write of ``what``."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"no space left to write {what}")
+    return FolderUnwritable(f"cannot write {what}: {error.strerror}")
+
+
+def sync_folder(path: Path) -> None:
+    """Make what was created, renamed or removed in a folder survive a power loss."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """``os.write`` until everything is written."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def replace(path: Path, data: bytes, *, permissions: int = 0o644) -> None:
+    """Write ``path`` durably, whole or not at all. Raises ``DiskFull`` or ``FolderUnwritable``."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, permissions)
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        temporary.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError:
+            pass
+        raise refused(error, str(path)) from error

@@ -1,0 +1,149 @@
+"""From where somebody stands to the project: the nearest folder upward that has a ``.satchel/``, and its settings.
+
+``config.toml`` belongs to the person as much as to Satchel: reading it refuses what it does not know by name, so
+that a misspelt ``exlude`` is told and not obeyed in silence. Writing keeps no comments.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from satchel.errors import ConfigInvalid, NotAFolder, NotAProject
+from satchel.objects.ids import is_random_id
+from satchel.worktree import durable
+
+LOCAL_DIR = ".satchel"
+CONFIG_NAME = "config.toml"
+MAX_FILE_BYTES = 8 * 1024 * 1024
+"""Larger files are left out, unless the project's ``max_file_bytes`` says otherwise."""
+MOST_FILE_BYTES = 64 * 1024 * 1024
+"""What ``max_file_bytes`` may be raised to: a file is read into memory whole."""
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectConfig:
+    """A project's ``.satchel/config.toml``."""
+
+    id: str
+    name: str
+    """The slug: lowercase letters, digits and hyphens, at most 63."""
+    include: tuple[str, ...] = ()
+    """Patterns as in ``.gitignore``; when there are any, only files they match belong to the project."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of files that do not belong, stronger than any ignore file."""
+    max_file_bytes: int = MAX_FILE_BYTES
+    remote_url: str | None = None
+    remote_project: str | None = None
+
+
+def find_root(start: Path) -> Path | None:
+    """The nearest folder from ``start`` upward holding a ``.satchel`` folder, absolute; ``None`` if there is none.
+
+    Raises ``NotAFolder`` where ``start`` is not a folder.
+    """
+    try:
+        here = start.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise NotAFolder(f"{start} does not exist or cannot be reached") from error
+    if not here.is_dir():
+        raise NotAFolder(f"{start} is not a folder")
+    return next((folder for folder in (here, *here.parents) if local_dir(folder).is_dir()), None)
+
+
+def local_dir(root: Path) -> Path:
+    """Where everything Satchel writes for a project lives."""
+    return root / LOCAL_DIR
+
+
+def make_slug(text: str) -> str:
+    """A slug made from any name, ``project`` where nothing of it is left."""
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-")
+    return slug or "project"
+
+
+def read_project_config(root: Path) -> ProjectConfig:
+    """Read and check ``config.toml``. Raises ``NotAProject`` without one and ``ConfigInvalid`` naming what is wrong."""
+    import tomllib
+
+    path = local_dir(root) / CONFIG_NAME
+    try:
+        text = path.read_bytes().decode()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotAProject(f"{root} has no {LOCAL_DIR}/{CONFIG_NAME}") from error
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"{path} is not UTF-8") from error
+    try:
+        loaded = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigInvalid(f"{path} is not TOML: {error}") from error
+    return _checked(loaded, path)
+
+
+def write_project_config(root: Path, config: ProjectConfig) -> None:
+    """Replace ``config.toml`` durably. Raises ``DiskFull`` or ``FolderUnwritable``."""
+    lines = [
+        "# What makes this folder a Satchel project. Edit it freely; comments are lost when Satchel writes it.",
+        f"id = {_toml(config.id)}",
+        f"name = {_toml(config.name)}",
+    ]
+    if config.include:
+        lines.append(f"include = {_toml_list(config.include)}")
+    if config.exclude:
+        lines.append(f"exclude = {_toml_list(config.exclude)}")
+    if config.max_file_bytes != MAX_FILE_BYTES:
+        lines.append(f"max_file_bytes = {config.max_file_bytes}")
+    if config.remote_url is not None:
+        lines += ["", "[remote]", f"url = {_toml(config.remote_url)}"]
+        if config.remote_project is not None:
+            lines.append(f"project = {_toml(config.remote_project)}")
+    durable.replace(local_dir(root) / CONFIG_NAME, ("\n".join(lines) + "\n").encode())
+
+
+def _checked(loaded: Mapping[str, Any], path: Path) -> ProjectConfig:
+    def fail(what: str) -> ConfigInvalid:
+        return ConfigInvalid(f"{path}: {what}")
+
+    remote = loaded.get("remote", {})
+    if not isinstance(remote, dict):
+        raise fail("remote is not a table")
+    known = {"id", "name", "include", "exclude", "max_file_bytes", "remote"}
+    strange = sorted(set(loaded) - known) + [f"remote.{key}" for key in sorted(set(remote) - {"url", "project"})]
+    if strange:
+        raise fail(f"unknown setting {', '.join(strange)}")
+    name = loaded.get("name")
+    if not isinstance(loaded.get("id"), str) or not is_random_id(loaded["id"], "prj"):
+        raise fail("id is missing or not a project id (prj_ and 26 characters)")
+    if not isinstance(name, str) or not SLUG.match(name):
+        raise fail("name is missing or not a slug (lowercase letters, digits and hyphens, at most 63)")
+    limit = loaded.get("max_file_bytes", MAX_FILE_BYTES)
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_FILE_BYTES:
+        raise fail(f"max_file_bytes is not a number from 1 to {MOST_FILE_BYTES}")
+    for key, value in (("url", remote.get("url")), ("project", remote.get("project"))):
+        if value is not None and not isinstance(value, str):
+            raise fail(f"remote.{key} is not text")
+    lists: dict[str, tuple[str, ...]] = {}
+    for key in ("include", "exclude"):
+        value = loaded.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise fail(f"{key} is not a list of patterns")
+        lists[key] = tuple(value)
+    return ProjectConfig(
+        loaded["id"], name, lists["include"], lists["exclude"], limit, remote.get("url"), remote.get("project")
+    )
+
+
+def _toml(text: str) -> str:
+    # JSON strings are TOML strings, but for a bare DEL and for escaped halves of a surrogate pair.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml_list(items: tuple[str, ...]) -> str:
+    return "[\n" + "".join(f"    {_toml(item)},\n" for item in items) + "]"

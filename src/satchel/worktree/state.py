@@ -1,0 +1,184 @@
+"""``state.db``: what the last scan saw, so that the next one reads only what changed.
+
+Derived: a database that is damaged, of another format or not to be opened is set aside or done without, a notice
+says so, and the scan reads everything again. A row is written only for a file whose timestamps lie far enough
+before the moment it was read (``settled``): one that changes again within the same tick of the filesystem's clock
+would look unchanged.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from os import stat_result
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+FORMAT = 1
+"""Of the tables, and of the rules by which ``unindexed`` was decided. Another number starts an empty state."""
+
+_TABLES = """
+CREATE TABLE file (
+    path TEXT PRIMARY KEY, size INT, mtime INT, ctime INT, ino INT, mode INT, object TEXT, unindexed TEXT
+) WITHOUT ROWID;
+CREATE TABLE folder (path TEXT PRIMARY KEY, chain BLOB, ignored BLOB, others BLOB) WITHOUT ROWID;
+CREATE TABLE clash (path TEXT PRIMARY KEY, reason TEXT) WITHOUT ROWID;
+"""
+_FINE_SLACK_NS = 100_000_000
+_COARSE_SLACK_NS = 2_000_000_000  # FAT and HFS+ keep whole seconds, or two of them
+
+
+class FileRow(NamedTuple):
+    path: str
+    size: int
+    mtime: int
+    """Nanoseconds, as are all times here."""
+    ctime: int
+    ino: int
+    mode: int
+    object: str
+    unindexed: str
+    """Why it is not indexed though it belongs, as a reason code; empty when it is."""
+
+    def fits(self, found: stat_result) -> bool:
+        """Whether the file still is what was read."""
+        return (
+            found.st_mtime_ns == self.mtime
+            and found.st_size == self.size
+            and found.st_ctime_ns == self.ctime
+            and found.st_ino == self.ino
+            and found.st_mode == self.mode
+        )
+
+
+class FolderRow(NamedTuple):
+    """The names of a folder about which the rules of ``chain`` have decided."""
+
+    chain: bytes
+    ignored: frozenset[str]
+    """A folder's ends with ``/``."""
+    others: frozenset[str]
+    """Admitted by the rules and yet not in ``file``: left out for another reason, or not settled."""
+
+
+class Remembered(NamedTuple):
+    files: dict[str, FileRow]
+    folders: dict[str, FolderRow]
+    clashes: dict[str, str]
+
+
+class State:
+    """The database, or nothing at all where it cannot be had."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.notices: list[str] = []
+        self._database: apsw.Connection | None = None
+
+    def load(self) -> Remembered:
+        """Everything remembered; empty on the first scan and after damage."""
+        try:
+            return self._load()
+        except (apsw.NotADBError, apsw.CorruptError, apsw.FormatError, ValueError, TypeError):
+            self._set_aside()
+        except (apsw.Error, OSError) as error:
+            self.close()
+            self.notices.append(f"{self._path} cannot be used ({error}): every file is read again each time.")
+            return Remembered({}, {}, {})
+        try:
+            return self._load()
+        except (apsw.Error, OSError, ValueError, TypeError):
+            self.close()
+            return Remembered({}, {}, {})
+
+    def save(
+        self,
+        files: Iterable[FileRow],
+        folders: Iterable[tuple[str, FolderRow]],
+        gone_files: Iterable[str],
+        gone_folders: Iterable[str],
+        clashes: dict[str, str],
+    ) -> None:
+        """Remember in one transaction. A failure forgets, and never fails the scan."""
+        if self._database is None:
+            return
+        try:
+            with self._database as database:
+                run = database.executemany
+                run("DELETE FROM file WHERE path = ?", ((path,) for path in gone_files))
+                run("DELETE FROM folder WHERE path = ?", ((path,) for path in gone_folders))
+                run("INSERT OR REPLACE INTO file VALUES (?,?,?,?,?,?,?,?)", files)
+                rows = ((path, row.chain, _join(row.ignored), _join(row.others)) for path, row in folders)
+                run("INSERT OR REPLACE INTO folder VALUES (?,?,?,?)", rows)
+                database.execute("DELETE FROM clash")
+                run("INSERT INTO clash VALUES (?,?)", clashes.items())
+        except apsw.Error as error:
+            self.notices.append(
+                f"{self._path} could not be written ({error}): the next scan reads more than it had to."
+            )
+            self.close()
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _load(self) -> Remembered:
+        database = self._open()
+        files = {row[0]: FileRow._make(row) for row in database.execute("SELECT * FROM file")}
+        folders = {
+            path: FolderRow(chain, _split(ignored), _split(others))
+            for path, chain, ignored, others in database.execute("SELECT * FROM folder")
+        }
+        return Remembered(files, folders, dict(database.execute("SELECT * FROM clash")))
+
+    def _open(self) -> apsw.Connection:
+        if self._database is not None:
+            return self._database
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        database = apsw.Connection(str(self._path))
+        self._database = database
+        database.set_busy_timeout(2_000)
+        # WAL with NORMAL: a power loss may take the last scan's rows, never the sense of the others.
+        database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
+        version = database.execute("PRAGMA user_version").get
+        if version != FORMAT:
+            with database:
+                for table in ("file", "folder", "clash"):
+                    database.execute(f"DROP TABLE IF EXISTS {table}")
+                database.execute(_TABLES)
+                database.execute(f"PRAGMA user_version={FORMAT}")
+        return database
+
+    def _set_aside(self) -> None:
+        self.close()
+        aside = self._path.with_name(self._path.name + ".damaged")
+        self.notices.append(f"{self._path} was damaged: set aside as {aside.name} and made again.")
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        try:
+            self._path.replace(aside)
+        except OSError:
+            pass
+
+
+def settled(found: stat_result, read_at: int) -> bool:
+    """Whether a file read at ``read_at`` (ns) is sure to get another timestamp when it changes again."""
+    newest = max(found.st_mtime_ns, found.st_ctime_ns)
+    coarse = found.st_ctime_ns % 1_000_000_000 == 0
+    return newest + (_COARSE_SLACK_NS if coarse else _FINE_SLACK_NS) < read_at
+
+
+def is_executable(mode: int) -> bool:
+    return bool(mode & stat.S_IXUSR)
+
+
+def _join(names: frozenset[str]) -> bytes:
+    # Sorted, so that equal sets are equal rows; as bytes, because names need not be UTF-8.
+    return b"\0".join(sorted(name.encode("utf-8", "surrogateescape") for name in names))
+
+
+def _split(joined: bytes) -> frozenset[str]:
+    return frozenset(joined.decode("utf-8", "surrogateescape").split("\0")) if joined else frozenset()

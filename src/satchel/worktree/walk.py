@@ -1,0 +1,413 @@
+"""The folder as a tree: every file that belongs, by path, with the object its bytes are.
+
+A scan lists every folder and looks at every file's stat; it reads only files whose stat changed (``state.db``), and
+asks the ignore rules only about names it has not seen. It never follows a symlink, and it never fails because of
+what is in the folder: what cannot be in the tree is left out with a reason.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from satchel.documents import MAX_DATA_BYTES, indexable, is_text
+from satchel.errors import Conflict, NoSuchArtifact, NotAFolder
+from satchel.objects.ids import ObjectId
+from satchel.objects.listing import Entry
+from satchel.objects.paths import MAX_PATH_BYTES, path_problem, tree_problems
+from satchel.worktree.beneath import Beneath, read_all
+from satchel.worktree.ignore import GITIGNORE, MAX_IGNORE_BYTES, NEVER, SATCHELIGNORE, Level, Root, Rules
+from satchel.worktree.state import FileRow, FolderRow, Remembered, State, is_executable, settled
+
+MAX_FILES = 100_000
+"""Files of one project; more are left out."""
+READ_TRIES = 5
+"""How often a file that changes while it is read is read again."""
+
+REASONS = {
+    "too-large": "over the limit of bytes a file may have",
+    "bad-name": "its name cannot be kept on every system",
+    "symlink": "a symbolic link is not followed",
+    "special": "not a regular file",
+    "unreadable": "it may not be read",
+    "vanished": "it was gone when it was to be read",
+    "unsettled": "it kept changing while it was read",
+    "too-many-files": "the project has as many files as it may have",
+}
+"""Why a file does not belong though no rule says so: code and meaning."""
+UNINDEXED = {
+    "binary": "not text",
+    "not-utf8": "not valid UTF-8",
+    "data-too-large": f"a data file over {MAX_DATA_BYTES // 1024} KiB",
+    "format": "not a document format",
+}
+"""Why a file that belongs is not indexed."""
+
+
+class ChangedMeanwhile(Conflict):
+    code = "folder.changed"
+    default_hint = "The file changed while the command ran: nothing of it was lost. Run the command again."
+
+
+class LeftOut(NamedTuple):
+    path: str
+    """Safe to print: bytes that are no UTF-8 are escaped."""
+    reason: str
+    """A key of ``REASONS`` or ``UNINDEXED``."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A moment of the folder. Files are read one after another: it is a tree somebody may just be editing."""
+
+    tree: dict[str, Entry]
+    sizes: dict[str, int]
+    """Bytes of each path of ``tree``."""
+    left_out: list[LeftOut]
+    """Present and yet not in ``tree``. A folder stands for everything in it. Never take one of these for deleted:
+    ``may_exist`` tells."""
+    not_indexed: list[LeftOut]
+    """In ``tree`` and not searchable."""
+    reread: int
+    """Files that were read, because they were new, changed, or changed too recently to be sure."""
+    notices: list[str] = field(default_factory=list)
+    """What a person should be told about the state of Satchel's own files."""
+
+    def may_exist(self, path: str) -> bool:
+        """Whether ``path``, absent from ``tree``, is or may be in the folder all the same."""
+        left = {item.path for item in self.left_out}
+        if not left:
+            return False
+        if any(item.reason == "too-many-files" for item in self.left_out):
+            return True
+        while path:
+            if path in left:
+                return True
+            path = path.rpartition("/")[0]
+        return "" in left
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What one pass over the folders found."""
+
+    files: list[tuple[str, os.stat_result]] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    folders: dict[str, _Names] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Names:
+    """A ``FolderRow`` in the making."""
+
+    chain: bytes
+    ignored: set[str] = field(default_factory=set)
+    others: set[str] = field(default_factory=set)
+
+
+class Worktree:
+    """A folder and its remembered state. For one thread at a time."""
+
+    def __init__(
+        self, root: Path, rules: Rules, state_path: Path | None, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.root = root
+        self.rules = rules
+        self._state = State(state_path) if state_path else None
+        self._clock_ns = clock_ns
+        self._remembered: Remembered | None = None
+
+    @classmethod
+    def open(cls, root: Path, *, rules: Rules | None = None, state_path: Path | None = None) -> Worktree:
+        """Raises ``NotAFolder``. Without ``state_path`` nothing is remembered between processes."""
+        try:
+            resolved = root.resolve(strict=True)
+        except (OSError, RuntimeError) as error:
+            raise NotAFolder(f"{root} does not exist or cannot be reached") from error
+        if not resolved.is_dir() or not os.access(resolved, os.R_OK | os.X_OK):
+            raise NotAFolder(f"{root} is not a folder that can be read")
+        return cls(resolved, rules or Rules(), state_path)
+
+    def close(self) -> None:
+        if self._state:
+            self._state.close()
+
+    # Looking ---------------------------------------------------------------------------------------------------
+
+    def survey(self) -> tuple[dict[str, int], list[LeftOut]]:
+        """Sizes of the files that belong, and what is left out, without reading or remembering any."""
+        walk = self._walk(Remembered({}, {}, {}))
+        return {path: found.st_size for path, found in walk.files}, walk.left_out
+
+    def scan(self) -> Scan:
+        """The tree as it is now. Raises ``NotAFolder`` where the folder itself is gone."""
+        before = self._remember()
+        walk = self._walk(before)
+        tree: dict[str, Entry] = {}
+        sizes: dict[str, int] = {}
+        unindexed: dict[str, str] = {}
+        fresh: list[FileRow] = []
+        kept: dict[str, FileRow] = {}
+        reread = 0
+        with Beneath(self.root) as beneath:
+            for path, found in walk.files:
+                row = before.files.get(path)
+                if row is None or not row.fits(found):
+                    reread += 1
+                    row, sure = self._read_row(beneath, path, walk.left_out)
+                    if sure and row:
+                        fresh.append(row)
+                        kept[path] = row
+                    else:
+                        folder, _, name = path.rpartition("/")
+                        walk.folders[folder].others.add(name)
+                    if row is None:
+                        continue
+                else:
+                    kept[path] = row
+                tree[path] = Entry("100755" if is_executable(row.mode) else "100644", ObjectId(row.object))
+                sizes[path] = row.size
+                if row.unindexed:
+                    unindexed[path] = row.unindexed
+        clashes = self._clashes(tree, before)
+        for path, reason in clashes.items():
+            del tree[path], sizes[path]
+            unindexed.pop(path, None)
+            walk.left_out.append(LeftOut(path, "bad-name", reason))
+        folders = {
+            path: FolderRow(names.chain, frozenset(names.ignored), frozenset(names.others))
+            for path, names in walk.folders.items()
+        }
+        self._save(before, Remembered(kept, folders, clashes), fresh)
+        walk.left_out.sort()
+        notices = list(self._state.notices) if self._state else []
+        if self._state:
+            self._state.notices.clear()
+        not_indexed = sorted(LeftOut(path, reason) for path, reason in unindexed.items())
+        return Scan(tree, sizes, walk.left_out, not_indexed, reread, notices)
+
+    def read(self, path: str, expect: ObjectId | None = None) -> bytes:
+        """The bytes of one file, at most ``max_file_bytes``, never through a symlink.
+
+        Raises ``NoSuchArtifact``, and ``ChangedMeanwhile`` where the bytes are not the object expected.
+        """
+        try:
+            with Beneath(self.root) as beneath:
+                data = self._read(beneath, path)
+        except (OSError, ValueError) as error:
+            raise NoSuchArtifact(f"{path} cannot be read in {self.root}") from error
+        if expect is not None and hashlib.sha256(data).hexdigest() != expect:
+            raise ChangedMeanwhile(f"{path} changed since it was looked at")
+        return data
+
+    # Walking ---------------------------------------------------------------------------------------------------
+
+    def _walk(self, before: Remembered) -> _Walk:
+        walk = _Walk()
+        above = Root(self.rules, self._ignore_file(".git/info/exclude"))
+        stack: list[tuple[str, Level | Root]] = [("", above)]
+        while stack:
+            folder, rules = stack.pop()
+            try:
+                with os.scandir(self.root / folder if folder else self.root) as found:
+                    entries = sorted(found, key=lambda entry: entry.name)
+            except OSError as error:
+                if not folder:
+                    raise NotAFolder(f"{self.root} cannot be read: {error.strerror}") from error
+                if error.errno != errno.ENOENT:
+                    walk.left_out.append(LeftOut(folder, "unreadable", error.strerror or ""))
+                continue
+            rules = self._level(folder, rules, entries)
+            inside = self._sort_out(folder, entries, rules, before, walk)
+            stack.extend((path, rules) for path in reversed(inside))
+            if len(walk.files) > MAX_FILES:
+                beyond = walk.files[MAX_FILES][0]
+                walk.left_out.append(LeftOut(beyond, "too-many-files", f"and all after it; the limit is {MAX_FILES:,}"))
+                del walk.files[MAX_FILES:]
+                break
+        return walk
+
+    def _level(self, folder: str, above: Level | Root, entries: list[os.DirEntry[str]]) -> Level | Root:
+        names = {entry.name for entry in entries if entry.name in (GITIGNORE, SATCHELIGNORE)}
+        if not names:
+            return above
+        prefix = folder + "/" if folder else ""
+        texts = [self._ignore_file(prefix + name) if name in names else b"" for name in (SATCHELIGNORE, GITIGNORE)]
+        return Level(above, folder, *texts)
+
+    def _ignore_file(self, path: str) -> bytes:
+        """Its beginning; nothing for a symlink, which git does not follow either, and for what cannot be read."""
+        try:
+            with Beneath(self.root) as beneath:
+                fd = beneath.open(path)
+                try:
+                    return os.read(fd, MAX_IGNORE_BYTES)
+                finally:
+                    os.close(fd)
+        except OSError:
+            return b""
+
+    def _sort_out(
+        self, folder: str, entries: list[os.DirEntry[str]], rules: Level | Root, before: Remembered, walk: _Walk
+    ) -> list[str]:
+        """Give each entry of a folder its place; returns the folders to go into."""
+        prefix = folder + "/" if folder else ""
+        known = before.folders.get(folder)
+        if known is not None and known.chain != rules.chain:
+            known = None
+        names = walk.folders[folder] = _Names(rules.chain)
+        ignored, others = names.ignored, names.others
+        inside: list[str] = []
+        files = before.files if known else {}
+        for entry in entries:
+            name = entry.name
+            if name in NEVER:
+                continue
+            path = prefix + name
+            is_folder = _is_folder(entry)
+            if not is_folder and path in files:  # decided before, and its name was good
+                self._look(entry, path, walk, others)
+                continue
+            label = name + "/" if is_folder else name
+            if known and (label in known.others or (is_folder and path in before.folders)):
+                left = False
+            elif known and label in known.ignored:
+                left = True
+            else:
+                left = rules.leaves_out(prefix + label)
+            if left:
+                ignored.add(label)
+            elif problem := _name_problem(path):
+                others.add(label)
+                walk.left_out.append(LeftOut(_printable(path), "bad-name", problem))
+            elif is_folder:
+                inside.append(path)
+            else:
+                self._look(entry, path, walk, others)
+        return inside
+
+    def _look(self, entry: os.DirEntry[str], path: str, walk: _Walk, others: set[str]) -> None:
+        """Note a file that the rules admit, if it is a regular one of a size that may be kept."""
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            walk.left_out.append(LeftOut(path, "vanished" if error.errno == errno.ENOENT else "unreadable"))
+            return
+        mode = found.st_mode
+        if not stat.S_ISREG(mode):
+            others.add(entry.name)
+            walk.left_out.append(LeftOut(path, "symlink" if stat.S_ISLNK(mode) else "special"))
+        elif found.st_size > self.rules.max_file_bytes:
+            others.add(entry.name)
+            detail = f"{found.st_size:,} of at most {self.rules.max_file_bytes:,} bytes"
+            walk.left_out.append(LeftOut(path, "too-large", detail))
+        else:
+            walk.files.append((path, found))
+
+    # Reading ---------------------------------------------------------------------------------------------------
+
+    def _read_row(self, beneath: Beneath, path: str, left_out: list[LeftOut]) -> tuple[FileRow | None, bool]:
+        """Read one file; what to remember of it, and whether that can be trusted next time."""
+        try:
+            for _ in range(READ_TRIES):
+                read_at = self._clock_ns()
+                fd = beneath.open(path)
+                try:
+                    before = os.fstat(fd)
+                    if before.st_size > self.rules.max_file_bytes:
+                        left_out.append(LeftOut(path, "too-large"))
+                        return None, False
+                    data = read_all(fd, before.st_size)
+                    after = os.fstat(fd)
+                finally:
+                    os.close(fd)
+                if len(data) == after.st_size and _same(before, after):
+                    name = hashlib.sha256(data).hexdigest()
+                    times = (after.st_mtime_ns, after.st_ctime_ns)
+                    row = FileRow(path, len(data), *times, after.st_ino, after.st_mode, name, _unindexed(path, data))
+                    return row, settled(after, read_at)
+            left_out.append(LeftOut(path, "unsettled"))
+        except OSError as error:
+            gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
+            reason = "vanished" if gone else "symlink" if error.errno == errno.ELOOP else "unreadable"
+            left_out.append(LeftOut(path, reason, error.strerror or ""))
+        return None, False
+
+    def _read(self, beneath: Beneath, path: str) -> bytes:
+        if any(part in ("", ".", "..") for part in path.split("/")):
+            raise ValueError("not a path inside the folder")
+        fd = beneath.open(path)
+        try:
+            size = os.fstat(fd).st_size
+            if size > self.rules.max_file_bytes:
+                raise ValueError("too large")
+            return read_all(fd, size)
+        finally:
+            os.close(fd)
+
+    # Remembering -----------------------------------------------------------------------------------------------
+
+    def _remember(self) -> Remembered:
+        if self._remembered is None:
+            self._remembered = self._state.load() if self._state else Remembered({}, {}, {})
+        return self._remembered
+
+    def _clashes(self, tree: dict[str, Entry], before: Remembered) -> dict[str, str]:
+        """Paths that cannot be in one tree. Asked anew only when the set of paths is another."""
+        if before.files and tree.keys() == before.files.keys():
+            return before.clashes
+        return tree_problems(tree)
+
+    def _save(self, before: Remembered, now: Remembered, fresh: list[FileRow]) -> None:
+        self._remembered = now
+        gone_files = before.files.keys() - now.files.keys()
+        gone_folders = before.folders.keys() - now.folders.keys()
+        folders = [(path, row) for path, row in now.folders.items() if before.folders.get(path) != row]
+        if self._state and (fresh or folders or gone_files or gone_folders or before.clashes != now.clashes):
+            storable = [(path, row) for path, row in folders if path.isprintable()]
+            self._state.save(fresh, storable, gone_files, gone_folders, now.clashes)
+
+
+def _same(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns, before.st_ctime_ns) == (
+        after.st_size,
+        after.st_mtime_ns,
+        after.st_ctime_ns,
+    )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _name_problem(path: str) -> str | None:
+    # A folder's path has to leave room for something inside; the check of the file below decides exactly.
+    if len(path) > MAX_PATH_BYTES:
+        return f"longer than {MAX_PATH_BYTES:,} bytes"
+    return path_problem(path)
+
+
+def _printable(path: str) -> str:
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _unindexed(path: str, data: bytes) -> str:
+    """Why the file is not searchable; empty when it is."""
+    if indexable(path, len(data)):
+        if is_text(data):
+            return ""
+        return "binary" if b"\0" in data else "not-utf8"
+    if b"\0" in data[:8_192]:
+        return "binary"
+    return "data-too-large" if indexable(path, 0) else "format"
