@@ -34,7 +34,7 @@ PLANTS: list[tuple[str, str, str]] = [
     ("connection", "catalog/versions.py", "import satchel.catalog.connection"),
     ("connection", "server/__init__.py", "import satchel.catalog.connection"),
     ("database", "sync/__init__.py", "import sqlalchemy"),
-    ("database", "server/__init__.py", "import aiosqlite"),
+    ("database", "server/__init__.py", "import alembic"),
     ("sqlite", "sync/__init__.py", "import apsw"),
     ("sdk", "mcp/stdio.py", "import mcp"),
     ("sdk", "server/__init__.py", "import mcp"),
