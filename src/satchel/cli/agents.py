@@ -3,8 +3,8 @@
 Pure text in, text out. Everything else in the file stays: other entries, unknown fields, the order of keys, the
 indentation (JSON) and every byte outside our table (TOML). A file that does not parse is refused, not repaired.
 
-Formats: Claude Code reads ``.mcp.json`` of the project, Cursor ``.cursor/mcp.json`` (both under ``mcpServers``), VS Code
-``.vscode/mcp.json`` (under ``servers``), Codex ``~/.codex/config.toml`` (tables ``mcp_servers.NAME``).
+Formats: Claude Code reads ``.mcp.json`` of the project, Cursor ``.cursor/mcp.json`` (both under ``mcpServers``),
+VS Code ``.vscode/mcp.json`` (under ``servers``), Codex ``~/.codex/config.toml`` (tables ``mcp_servers.NAME``).
 """
 
 from __future__ import annotations
@@ -82,10 +82,9 @@ def _edited_json(agent: Agent, text: str | None, command: str | None) -> str | N
         if not section and list(document) == [agent.section]:
             return None
     else:
-        entry: dict[str, object] = section.setdefault(ENTRY, {})
-        if not isinstance(entry, dict):
-            entry = section[ENTRY] = {}
-        entry |= {"type": "stdio", "command": command, "args": list(agent.arguments)}
+        there = section.get(ENTRY)
+        entry = there if isinstance(there, dict) else {}
+        section[ENTRY] = entry | {"type": "stdio", "command": command, "args": list(agent.arguments)}
     return json.dumps(document, indent=_indent(text or ""), ensure_ascii=False) + "\n"
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import click
@@ -15,6 +13,7 @@ from satchel.cli.agents import AGENTS, Agent, edited
 from satchel.cli.face import Face, shown_path
 from satchel.cli.verb import verb
 from satchel.errors import ConfigInvalid
+from satchel.worktree import durable
 from satchel.worktree.find import find_root
 
 
@@ -79,23 +78,11 @@ def _read(path: Path) -> str | None:
 
 
 def _write(path: Path, text: str | None) -> None:
-    """Replace the file whole, so that a crash leaves the old one or the new one."""
     if text is None:
         path.unlink()
         return
     path = path.resolve()  # a dotfile that is a link stays one
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    durable.replace(path, text.encode(), permissions=path.stat().st_mode & 0o777 if path.exists() else 0o644)
 
 
 def _difference(before: str | None, after: str | None, name: str) -> list[str]:

@@ -1,0 +1,101 @@
+"""``satchel doctor``: what belongs here, what is left out and why, what is broken and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from satchel.cli.face import Face, plural, size
+from satchel.cli.folders import project_here, project_named, registry
+from satchel.cli.verb import verb
+from satchel.context.local import LocalReader
+from satchel.documents.kinds import MANIFEST_PATH
+from satchel.documents.manifest import manifest_problems
+from satchel.worktree.find import local_dir
+from satchel.worktree.walk import REASONS, UNINDEXED, LeftOut, Worktree
+
+SHOWN_PER_REASON = 20
+"""Files named for each reason on a terminal; ``--all`` and ``--json`` name every one."""
+
+
+@verb(
+    "doctor",
+    examples=[
+        ("satchel doctor", "Look the project of this folder over."),
+        ("satchel doctor --all --project billing", "Another project, naming every file that is left out."),
+    ],
+)
+@click.option("-a", "--all", "every", is_flag=True, help="Name every file left out, not only the first of each reason.")
+@click.option("-p", "--project", help="Another project.")
+def command(face: Face, every: bool, project: str | None) -> int:
+    """Say what belongs, what is left out and why, and what is broken.
+
+    What is derived (index, state) is rebuilt on the way if it is damaged. What is yours is only reported. The exit
+    status is 1 where something needs you.
+    """
+    here = project_named(face, project) if project else project_here(face)
+    worktree = Worktree.open(here.root, rules=here.rules, state_path=here.state_path)
+    try:
+        scan = worktree.scan()
+        manifest = worktree.read(MANIFEST_PATH) if MANIFEST_PATH in scan.tree else None
+    finally:
+        worktree.close()
+    problems = [] if manifest is None else manifest_problems(manifest)
+    reader = LocalReader([here])
+    answer = reader.context(here.slug)
+    notices = [*scan.notices, *reader.notices]
+    initialised = local_dir(here.root).is_dir()
+    listed = any(entry.root == here.root for entry in registry(face).registered())
+    data = {
+        "project": here.slug,
+        "id": here.id,
+        "folder": str(here.root),
+        "initialised": initialised,
+        "listed": listed,
+        "digest": answer["digest"],
+        "artifacts": len(scan.tree),
+        "bytes": sum(scan.sizes.values()),
+        "indexed": len(scan.tree) - len(scan.not_indexed),
+        "notIndexed": [item._asdict() for item in scan.not_indexed],
+        "leftOut": [item._asdict() for item in scan.left_out],
+        "problems": problems,
+        "notices": notices,
+    }
+
+    def show() -> None:
+        face.line(f"{face.bold(here.slug)}  {here.root}")
+        face.line(f"  belongs    {plural(len(scan.tree), 'file')} ({size(sum(scan.sizes.values()))})")
+        face.line(
+            f"  searched   {plural(len(scan.tree) - len(scan.not_indexed), 'document')}, digest {answer['digest'][:8]}"
+        )
+        _list(face, "kept and synced, but not searched", scan.not_indexed, UNINDEXED, every)
+        _list(face, "left out", scan.left_out, REASONS, every)
+        if not initialised:
+            face.note("This folder is no project; its index is in the cache. Make it one:  satchel init")
+        elif not listed:
+            face.note("This folder is not on the machine's list. Enter it:  satchel init")
+        for notice in notices:
+            face.line(f"Mended: {notice}")
+        for problem in problems:
+            face.line(f"Problem: {problem}")
+        if problems:
+            face.note("  Mend it: the rest of the project works meanwhile, and nothing of the file was changed.")
+        else:
+            face.note("Nothing needs you.")
+
+    face.answer(data, show)
+    return 1 if problems else 0
+
+
+def _list(face: Face, title: str, items: Sequence[LeftOut], meanings: dict[str, str], every: bool) -> None:
+    for reason, meaning in meanings.items():
+        found = [item for item in items if item.reason == reason]
+        if not found:
+            continue
+        face.line(f"  {title}: {plural(len(found), 'file')}, {meaning} ({reason})")
+        for item in found if every else found[:SHOWN_PER_REASON]:
+            detail = face.dim(f"  {item.detail}") if item.detail else ""
+            face.line(f"    {face.fit(item.path, face.columns - 6)}{detail}")
+        if len(found) > SHOWN_PER_REASON and not every:
+            face.note(f"    … and {len(found) - SHOWN_PER_REASON:,} more: `satchel doctor --all`")

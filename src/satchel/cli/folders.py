@@ -1,0 +1,88 @@
+"""Which project a command means: the one named, the one you stand in, the one chosen with ``satchel use``, or simply
+the folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from satchel.cli.face import Face
+from satchel.context.local import LocalProject
+from satchel.errors import InvalidInput, NoSuchProject, NotAProject
+from satchel.objects.ids import new_id
+from satchel.worktree.find import find_root, local_dir, make_slug, read_project_config
+from satchel.worktree.ignore import Rules
+from satchel.worktree.registry import Registered, Registry, scratch_dirs
+
+
+def registry(face: Face) -> Registry:
+    """The machine's list of projects."""
+    return Registry(face.machine.state_dir / "projects.json")
+
+
+def project_root(face: Face) -> Path:
+    """The folder of the project meant. Raises ``NotAProject`` where there is none."""
+    root = find_root(face.cwd)
+    if root is None and not face.chosen:
+        current = registry(face).current()
+        root = current.root if current else None
+    if root is None:
+        raise NotAProject(f"{face.cwd} is not in a project")
+    return root
+
+
+def project_here(face: Face) -> LocalProject:
+    """The project meant where none was named; a folder that never saw ``satchel init`` will do."""
+    try:
+        return local_project(project_root(face))
+    except NotAProject:
+        return _folder(face, face.cwd.resolve())
+
+
+def project_named(face: Face, name: str) -> LocalProject:
+    """The project of this machine with that slug, id or folder. Raises ``NoSuchProject``."""
+    return local_project(registered_named(face, name).root)
+
+
+def registered_named(face: Face, name: str) -> Registered:
+    """The same as an entry of the registry. Raises ``InvalidInput`` where a slug is that of several folders."""
+    folder = (face.cwd / name).resolve()
+    found = [entry for entry in registry(face).registered() if name in (entry.slug, entry.id) or entry.root == folder]
+    if not found and (root := find_root(face.cwd)) is not None:
+        config = read_project_config(root)  # a project may be used without being on the list, in a container say
+        found = [Registered(config.id, config.name, root)] if name in (config.name, config.id) else []
+    if not found:
+        raise NoSuchProject(f"no project {name!r} on this machine", hint="See `satchel projects`.")
+    if len(found) > 1:
+        folders = ", ".join(str(entry.root) for entry in found)
+        raise InvalidInput(f"several folders are project {name!r}: {folders}", hint="Name the folder instead.")
+    return found[0]
+
+
+def projects_everywhere(face: Face) -> list[LocalProject]:
+    """Every project of the machine, with the one meant here among them. Of copies of one project the first counts."""
+    found: dict[str, LocalProject] = {}
+    roots = [entry.root for entry in registry(face).registered()]
+    if (here := find_root(face.cwd)) is not None:
+        roots.insert(0, here)
+    for root in roots:
+        project = local_project(root)
+        found.setdefault(project.slug, project)
+    if not found:
+        raise NotAProject("there is no project on this machine yet")
+    return sorted(found.values(), key=lambda project: project.slug)
+
+
+def local_project(root: Path) -> LocalProject:
+    """The project of a folder that has a ``.satchel``."""
+    config = read_project_config(root)
+    rules = Rules(config.include, config.exclude, config.max_file_bytes)
+    own = local_dir(root)
+    return LocalProject(config.name, config.id, root, rules, own / "state.db", own / "index.db")
+
+
+def _folder(face: Face, root: Path) -> LocalProject:
+    """A folder without ``satchel init``: nothing is written into it, what is derived lives in the cache."""
+    scratch = scratch_dirs(root, face.machine.cache_dir)
+    name = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).digest()[:16]
+    return LocalProject(make_slug(root.name), new_id("prj", name), root, Rules(), *scratch)

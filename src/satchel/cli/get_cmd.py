@@ -1,0 +1,89 @@
+"""``satchel get``: an artifact, or the lines a hit named."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import click
+
+from satchel.cli.face import Face
+from satchel.cli.reading import Reading, open_reading
+from satchel.cli.verb import verb
+from satchel.context.answers import ArtifactText
+from satchel.errors import NoSuchArtifact, Refused
+
+_WITH_LINES = re.compile(r"(?P<path>.+?):(?P<first>[1-9]\d*)(?:-(?P<last>[1-9]\d*))?\Z")
+PAGE_CHARACTERS = 1_000_000
+"""Read from the reader at a time; an artifact of 64 MiB is never one string twice."""
+
+
+class NotText(Refused):
+    code = "artifact.not_text"
+    default_hint = "Copy the file itself, or fetch it with GET /api/v1/projects/{project}/artifacts/{path}."
+
+
+@verb(
+    "get",
+    examples=[
+        ("satchel get docs/runbooks/rollback.md", "The whole artifact."),
+        ("satchel get docs/runbooks/rollback.md:41-58", "The lines that a hit named."),
+    ],
+    statuses=(0, 1, 2, 4, 5, 6),
+)
+@click.argument("artifact")
+@click.option("--at", "version", type=click.IntRange(1), help="As it was at this version (with --remote).")
+@click.option("-p", "--project", help="Another project.")
+@click.option("--remote", is_flag=True, help="Ask the server instead of this disk.")
+def command(face: Face, artifact: str, version: int | None, project: str | None, remote: bool) -> None:
+    """Print an artifact, or some lines of it.
+
+    ARTIFACT is a path, relative to where you are or to the project, with `:FIRST-LAST` for some lines, as search prints
+    it.
+    """
+    reading = open_reading(face, (project,) if project else (), remote=remote)
+    named = _WITH_LINES.match(artifact)
+    first = int(named["first"]) if named else 1
+    last = int(named["last"] or named["first"]) if named else None
+    path = _in_project(reading, face, named["path"] if named else artifact)
+    answer = _whole(reading, path, first, last, version)
+    reading.tell(face)
+    text = answer["text"]
+    if text is None and not face.json:
+        raise NotText(f"{answer['path']} is not text ({answer['size']:,} bytes)")
+    face.answer(answer, lambda: _show(face, text or ""))
+
+
+def _show(face: Face, text: str) -> None:
+    face.raw(text + "\n" if face.terminal and text and not text.endswith("\n") else text)
+
+
+def _whole(reading: Reading, path: str, first: int, last: int | None, version: int | None) -> ArtifactText:
+    """All the asked lines, page by page."""
+    answer = _page(reading, path, first, last, version)
+    parts = [answer["text"] or ""]
+    page = answer
+    while page["truncated"] and page["lines"]:
+        page = _page(reading, path, page["lines"][1] + 1, last, version)
+        parts.append(page["text"] or "")
+    if answer["text"] is None or page is answer:
+        return answer
+    lines = [answer["lines"][0], page["lines"][1]] if answer["lines"] and page["lines"] else None
+    return {**answer, "text": "".join(parts), "lines": lines, "truncated": False}
+
+
+def _page(reading: Reading, path: str, first: int, last: int | None, version: int | None) -> ArtifactText:
+    return reading.reader.artifact(reading.one, path, first=first, last=last, budget=PAGE_CHARACTERS, at=version)
+
+
+def _in_project(reading: Reading, face: Face, path: str) -> str:
+    """A path as typed to the path in the project: relative to the folder a person stands in, else to the project."""
+    root = reading.root
+    if root is None:
+        return path
+    absolute = os.path.normpath(face.cwd / path)
+    if os.path.isfile(absolute) and absolute.startswith(f"{root}{os.sep}"):
+        return os.path.relpath(absolute, root).replace(os.sep, "/")
+    if os.path.isabs(path):
+        raise NoSuchArtifact(f"{path} is not in project {reading.one}")
+    return path

@@ -1,0 +1,192 @@
+"""``satchel init``: a folder becomes a project. Nothing is moved; all that Satchel writes is in ``.satchel/``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from satchel.cli.face import Face, plural, shown_path, size
+from satchel.cli.folders import local_project, registry
+from satchel.cli.inventory import counted_kinds, left_out_reasons
+from satchel.cli.verb import verb
+from satchel.context.answers import ContextAnswer
+from satchel.context.local import LocalReader
+from satchel.documents.kinds import MANIFEST_PATH
+from satchel.errors import InvalidInput, NotAFolder
+from satchel.objects.ids import new_id
+from satchel.worktree import durable
+from satchel.worktree.find import (
+    SLUG,
+    ProjectConfig,
+    find_root,
+    local_dir,
+    make_slug,
+    read_project_config,
+    write_project_config,
+)
+from satchel.worktree.ignore import Rules
+from satchel.worktree.include import propose_include
+from satchel.worktree.walk import Scan, Worktree
+
+
+class _Made(NamedTuple):
+    root: Path
+    config: ProjectConfig
+    new: bool
+    source_files: int
+    """Files left out because the folder is mainly source code and only its documents were taken."""
+
+
+@verb(
+    "init",
+    examples=[
+        ("satchel init", "Make this folder a project and index it."),
+        ("satchel init ~/notes --name notes --template", "Another folder, under a chosen name, with a context.json."),
+    ],
+)
+@click.argument("folder", required=False)
+@click.option("--name", metavar="SLUG", help="The project's name: lowercase letters, digits and hyphens.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Take what this matches too; may be repeated.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out what this matches; may be repeated.")
+@click.option("--all-files", is_flag=True, help="Take every file, even where the folder is mainly source code.")
+@click.option("--template", is_flag=True, help="Write a context.json to start from, if there is none.")
+def command(
+    face: Face,
+    folder: str | None,
+    name: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    all_files: bool,
+    template: bool,
+) -> None:
+    """Make this folder a project.
+
+    Asks nothing, moves nothing and needs no account. Everything Satchel writes is in `.satchel/`; deleting that folder
+    undoes it. In a folder that is mainly source code only documents are taken: the patterns are shown, and are in
+    `.satchel/config.toml` to edit.
+
+    In a project, `init` is harmless: it adds the patterns given, enters the folder into the machine's list and indexes
+    what changed.
+    """
+    root = _folder(face, folder)
+    made = _make(root, name, include, exclude, all_files)
+    if template:
+        _write_template(root, made.config)
+    registry(face).register(root, made.config.id, made.config.name)
+    began = time.perf_counter()
+    scan = _scan(root, made.config)
+    reader = LocalReader([local_project(root)])
+    answer = reader.context(made.config.name)
+    seconds = time.perf_counter() - began
+    data = {
+        "id": made.config.id,
+        "project": made.config.name,
+        "folder": str(root),
+        "created": made.new,
+        "include": list(made.config.include),
+        "exclude": list(made.config.exclude),
+        "digest": answer["digest"],
+        "artifacts": len(scan.tree),
+        "documents": len(scan.tree) - len(scan.not_indexed),
+        "bytes": sum(scan.sizes.values()),
+        "kinds": answer["kinds"],
+        "leftOut": len(scan.left_out) + made.source_files,
+        "seconds": round(seconds, 3),
+    }
+    face.answer(data, lambda: _show(face, made, scan, answer, seconds))
+
+
+def _folder(face: Face, folder: str | None) -> Path:
+    path = face.cwd / (folder or "")
+    if not path.is_dir():
+        raise NotAFolder(f"{folder} is not a folder")
+    return path.resolve()
+
+
+def _make(root: Path, name: str | None, include: tuple[str, ...], exclude: tuple[str, ...], all_files: bool) -> _Made:
+    """Write the configuration, new or with what was added to it."""
+    if name is not None and not SLUG.match(name):
+        raise InvalidInput(
+            f"{name!r} is not a project name",
+            hint="Lowercase letters, digits and hyphens, at most 63, such as my-notes.",
+        )
+    source_files = 0
+    new = not local_dir(root).is_dir()
+    if new:
+        proposed = include
+        if not include and not all_files:
+            sizes, _ = Worktree.open(root, rules=Rules((), exclude)).survey()
+            proposed = tuple(propose_include(sizes) or ())
+            if proposed:
+                kept, _ = Worktree.open(root, rules=Rules(proposed, exclude)).survey()
+                source_files = len(sizes) - len(kept)
+        config = ProjectConfig(new_id("prj", os.urandom(16)), name or make_slug(root.name), proposed, exclude)
+        before = None
+    else:
+        before = read_project_config(root)
+        added = tuple(pattern for pattern in include if pattern not in before.include)
+        config = replace(
+            before,
+            name=name or before.name,
+            include=() if all_files else before.include + added,
+            exclude=before.exclude + tuple(pattern for pattern in exclude if pattern not in before.exclude),
+        )
+    if config != before:
+        write_project_config(root, config)
+    ignore = local_dir(root) / ".gitignore"
+    if new and not ignore.exists():
+        durable.replace(ignore, b"*\n")  # nothing of ours turns up in the repository the folder may be in
+    return _Made(root, config, new, source_files)
+
+
+def _scan(root: Path, config: ProjectConfig) -> Scan:
+    rules = Rules(config.include, config.exclude, config.max_file_bytes)
+    worktree = Worktree.open(root, rules=rules, state_path=local_dir(root) / "state.db")
+    try:
+        return worktree.scan()
+    finally:
+        worktree.close()
+
+
+def _write_template(root: Path, config: ProjectConfig) -> None:
+    """A context.json to fill in. One that is there already stays as it is."""
+    path = root / MANIFEST_PATH
+    if path.exists():
+        return
+    template = {
+        "name": config.name,
+        "description": "What this project is, in a sentence an agent can use.",
+        "repositories": [],
+        "services": [],
+        "relations": [],
+    }
+    durable.replace(path, (json.dumps(template, indent=2) + "\n").encode())
+
+
+def _show(face: Face, made: _Made, scan: Scan, answer: ContextAnswer, seconds: float) -> None:
+    documents = len(scan.tree) - len(scan.not_indexed)
+    if documents:
+        kinds = counted_kinds(answer["kinds"])
+        face.line(f"Found {plural(documents, 'document')} ({size(sum(scan.sizes.values()))}): {kinds}")
+    else:
+        face.line(f"Found no text documents in {shown_path(made.root, face.cwd)} (yet).")
+    left_out = [plural(made.source_files, "source file")] if made.source_files else []
+    left_out += left_out_reasons(scan)
+    if left_out:
+        face.note(f"Left out: {', '.join(left_out)} (`satchel doctor` names them)")
+    if made.source_files:
+        face.note("This folder is mainly source code, so only these belong (in .satchel/config.toml):")
+        face.note(face.fit(f"  {'  '.join(made.config.include)}", face.columns))
+        face.note("  Add more:  satchel init --include 'src/**/*.proto'      Take all:  satchel init --all-files")
+    face.note(f"Indexed in {seconds:.1f} s.  Nothing was moved; everything Satchel wrote is in .satchel/")
+    if (outer := find_root(made.root.parent)) is not None:
+        face.note(f"This folder is also part of the project in {outer}.")
+    if made.new:
+        face.note()
+        face.note('Try:  satchel search "deployment strategy"      Connect an agent:  satchel connect claude-code')

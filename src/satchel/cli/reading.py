@@ -1,0 +1,63 @@
+"""What a reading verb asks: local folders, or the server with ``--remote``, through the same questions."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from satchel.cli.face import Face, shown_path
+from satchel.cli.folders import project_here, project_named, projects_everywhere
+from satchel.context.answers import ContextReader
+from satchel.context.local import LocalReader
+
+
+class Reading(NamedTuple):
+    reader: ContextReader
+    wanted: list[str] | None
+    """The projects asked, by slug or id; ``None`` for all that the reader has."""
+    roots: Mapping[str, Path]
+    """Slug to folder, for local projects."""
+    cwd: Path
+
+    @property
+    def one(self) -> str:
+        """The one project a question about one project is asked of."""
+        assert self.wanted is not None
+        return self.wanted[0]
+
+    @property
+    def root(self) -> Path | None:
+        """The folder of that project, where it has one here."""
+        return self.roots.get(self.one)
+
+    def place(self, project: str, path: str) -> str:
+        """Where to open an artifact: a path from where the person stands, or project and path when it is hosted."""
+        root = self.roots.get(project)
+        if root is None:
+            return path if self.wanted is not None and len(self.wanted) == 1 else f"{project}/{path}"
+        return shown_path(root / path, self.cwd)
+
+    def tell(self, face: Face) -> None:
+        """Say what happened on the way, such as an index that had to be rebuilt."""
+        if isinstance(self.reader, LocalReader):
+            for notice in self.reader.notices:
+                face.warn(notice)
+
+
+def open_reading(face: Face, projects: Sequence[str], *, everywhere: bool = False, remote: bool = False) -> Reading:
+    """Open what is to be asked. Raises ``NoSuchProject`` and, with ``remote``, whatever the credential calls for."""
+    if remote:
+        # By name: what speaks to a network is loaded only where a person asked for the network.
+        hosted = importlib.import_module("satchel.cli.hosted")
+        return cast(Reading, hosted.reading(face, projects, everywhere))
+    if everywhere:
+        found = projects_everywhere(face)
+    elif projects:
+        found = list({project.slug: project for project in (project_named(face, name) for name in projects)}.values())
+    else:
+        found = [project_here(face)]
+    reader = LocalReader(found)
+    roots = {project.slug: project.root for project in found}
+    return Reading(reader, list(roots), roots, face.cwd)

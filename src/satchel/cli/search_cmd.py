@@ -1,0 +1,57 @@
+"""``satchel search``: the question most people come for. Works in any folder, with or without ``satchel init``."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from satchel.cli.face import Face
+from satchel.cli.hits import show_hits
+from satchel.cli.reading import open_reading
+from satchel.cli.verb import verb
+from satchel.context.answers import MAX_SEARCH_LIMIT
+
+
+@verb(
+    "search",
+    examples=[
+        ('satchel search "who approves a rollback"', "The best sections of this project, with the lines to open."),
+        ("satchel search --kind decision --limit 3 rollout", "Only decisions, and only the best three."),
+        ("satchel search --all retention -legal", "Every project of this machine; sections that say legal are out."),
+    ],
+    statuses=(0, 1, 2, 4, 5, 6),
+)
+@click.argument("query", nargs=-1, required=True)
+@click.option("-n", "--limit", type=click.IntRange(1, MAX_SEARCH_LIMIT), default=10, help="Most hits to show (10).")
+@click.option("--offset", type=click.IntRange(0, 10_000), default=0, help="Skip this many hits.")
+@click.option("-k", "--kind", multiple=True, help="Only this kind of artifact, such as spec; may be repeated.")
+@click.option("-p", "--project", multiple=True, help="Search this project instead; may be repeated.")
+@click.option("-a", "--all", "everywhere", is_flag=True, help="Search every project you have (or may read, remotely).")
+@click.option("--remote", is_flag=True, help="Ask the server instead of this disk.")
+def command(
+    face: Face,
+    query: tuple[str, ...],
+    limit: int,
+    offset: int,
+    kind: tuple[str, ...],
+    project: tuple[str, ...],
+    everywhere: bool,
+    remote: bool,
+) -> None:
+    """Find the sections that answer a question.
+
+    Any text is a question. Words are matched by stem; "quoted words" are a phrase; -word leaves sections out;
+    kind:spec and path:docs/ narrow the search. Sections that hold every word come first; if there are none, any word is
+    enough.
+
+    Outside a project the folder itself is searched (or the project chosen with `satchel use`). Only files that changed
+    since the last search are read again.
+    """
+    reading = open_reading(face, project, everywhere=everywhere, remote=remote)
+    text = " ".join([*query, *(f"kind:{name}" for name in kind)])
+    began = time.perf_counter()
+    answer = reading.reader.search(text, projects=reading.wanted, limit=limit, offset=offset)
+    milliseconds = (time.perf_counter() - began) * 1_000
+    reading.tell(face)
+    face.answer(answer, lambda: show_hits(face, answer, reading.place, milliseconds, offset))
