@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from satchel.cli.verbs import VERBS
 from scripts import promises
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,18 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
         assert place.exists(), f"{page.name} links to {link}"
         if anchor and place.suffix == ".md":
             assert anchor in anchors(place), f"{page.name} links to {link}"
+
+
+def test_every_make_target_that_a_page_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for page in PAGES:
+        named = set(re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+        assert named <= targets, f"{page.relative_to(ROOT)} names {named - targets}"
+
+
+def test_every_verb_that_the_readme_names_exists() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"(?:^|`)satchel ([a-z]+)", text, re.MULTILINE)) <= set(VERBS)
 
 
 def test_every_decision_is_listed_in_the_index() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,13 @@ def test_the_locks_hold_every_declared_dependency() -> None:
 
 def test_the_base_has_at_most_16_packages() -> None:
     assert len(pins("base.txt")) + 1 <= 16  # and satchel itself
+
+
+def test_the_base_takes_at_most_35_megabytes() -> None:
+    """Every file that the base's packages installed, compiled bytecode included, and our own package in source."""
+    base = {pin.split("==")[0] for pin in pins("base.txt")}
+    here = [each for each in metadata.distributions() if re.sub(r"[-_.]+", "-", each.name).lower() in base]
+    places = {Path(str(file.locate())) for each in here for file in each.files or []}
+    places |= set((ROOT / "src").rglob("*.py"))
+    assert len(here) >= len(base) - 1  # backports.zstd is not needed from Python 3.14 on
+    assert 1_000_000 < sum(place.stat().st_size for place in places if place.is_file()) <= 35_000_000
