@@ -1,0 +1,286 @@
+"""The search index of one project: brought to a digest by the difference, asked by any number of readers.
+
+An index holds the files of one tree, what they mean, and the words of those that are text. Everything it answers is a
+function of that tree and of ``INDEX_FORMAT`` (promise P2): never of the order or the path of edits that led there.
+One object is for one thread at a time; several processes may share a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import apsw
+
+from satchel.documents.document import parse
+from satchel.documents.kinds import indexable
+from satchel.documents.sections import TaskLine
+from satchel.errors import IndexCorrupt
+from satchel.objects.ids import Digest, ObjectId
+from satchel.objects.listing import Entry, Tree
+from satchel.search import blocks, schema
+from satchel.search.matching import ENOUGH, Found, Matcher
+from satchel.search.query import Query
+from satchel.search.words import spaced
+
+
+class Item(NamedTuple):
+    """One file of the tree and what it means."""
+
+    path: str
+    mode: str
+    object: ObjectId
+    size: int
+    kind: str
+    title: str
+
+
+class Brought(NamedTuple):
+    """What a change of the index took."""
+
+    changed: int
+    """Files added, replaced or removed."""
+
+
+class Index:
+    """Made by ``open`` or ``open_or_rebuild``; close it, or use it in a ``with`` statement."""
+
+    def __init__(self, database: apsw.Connection) -> None:
+        self._database = database
+        self._matcher = Matcher(database)
+
+    @classmethod
+    def open(cls, path: Path | None, *, key: bytes | None = None) -> Self:
+        """The index at ``path``, created empty when there is none; ``None`` keeps it in memory.
+
+        ``key``, 32 bytes for this file alone, encrypts it. Raises ``IndexCorrupt`` for a file that is no index, is
+        damaged, or is of another key or format; ``StoreUnavailable`` where none can be opened or made.
+        """
+        return cls(schema.connect(path, key))
+
+    @classmethod
+    def open_or_rebuild(cls, path: Path, *, key: bytes | None = None) -> tuple[Self, bool]:
+        """As ``open``, but a file that cannot serve is deleted; the flag says so. Derived: nothing is lost."""
+        try:
+            return cls.open(path, key=key), False
+        except IndexCorrupt:
+            remove(path)
+            return cls.open(path, key=key), True
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def digest(self) -> Digest | None:
+        """Of the tree it holds; ``None`` while it holds none."""
+        with self._trouble():
+            found = self._database.execute("SELECT digest FROM state").get
+        return None if found is None else Digest(found)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Everything asked inside is answered from one state of the index, whatever other processes do meanwhile."""
+        with self._trouble():
+            self._database.execute("BEGIN")
+            try:
+                # The first statement takes the snapshot.
+                self._database.execute("SELECT digest FROM state").get  # noqa: B018
+                yield
+            finally:
+                if not self._database.get_autocommit():
+                    self._database.execute("COMMIT")
+
+    # Changing ----------------------------------------------------------------------------------------------------
+
+    def bring(
+        self, digest: Digest, tree: Tree, read: Callable[[str], bytes], sizes: Mapping[str, int] | None = None
+    ) -> Brought:
+        """Bring the index to ``tree``, whose digest is ``digest``: all of it or, if ``read`` raises, nothing.
+
+        Only files whose object or mode changed are touched. ``sizes`` spares reading the files that are not indexed;
+        without it they are read to learn their size.
+        """
+        if self.digest == digest:
+            return Brought(0)
+        with self._trouble():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                changed = self._change(digest, tree, read, sizes or {})
+                self._database.execute("COMMIT")
+            except BaseException:
+                if not self._database.get_autocommit():
+                    self._database.execute("ROLLBACK")
+                raise
+        return Brought(changed)
+
+    def _change(self, digest: Digest, tree: Tree, read: Callable[[str], bytes], sizes: Mapping[str, int]) -> int:
+        held = {
+            path: (number, sections, Entry(mode, content))
+            for number, path, mode, content, sections in schema.rows(
+                self._database, "SELECT id, path, mode, object, sections FROM document"
+            )
+        }
+        gone = [path for path, (_, _, entry) in held.items() if tree.get(path) != entry]
+        fresh = sorted(path for path, entry in tree.items() if path not in held or held[path][2] != entry)
+        bulk = len(fresh) + len(gone) >= schema.BULK_FILES
+        self._tune("automerge", 0 if bulk else 4)
+        for path in gone:
+            self._remove(*held[path][:2])
+        used = self._database.execute("SELECT coalesce(max(id), 0) FROM document").get
+        packer = blocks.Packer()
+        for number, path in enumerate(fresh, used + 1):
+            self._add(number, path, tree[path], read, sizes.get(path), packer)
+        self._database.execute("INSERT OR REPLACE INTO state VALUES(1, ?)", (digest,))
+        return len(set(fresh) | set(gone))
+
+    def _tune(self, setting: str, value: int) -> None:
+        self._database.execute("INSERT INTO fts(fts, rank) VALUES(?, ?)", (setting, value))
+
+    def _remove(self, number: int, sections: int) -> None:
+        low = number << schema.SECTION_BITS
+        self._database.executemany("DELETE FROM fts WHERE rowid = ?", ((low + at,) for at in range(sections)))
+        self._database.execute("DELETE FROM block WHERE id BETWEEN ? AND ?", (low, low + sections))
+        self._database.execute("DELETE FROM task WHERE document = ?", (number,))
+        self._database.execute("DELETE FROM document WHERE id = ?", (number,))
+
+    def _add(
+        self,
+        number: int,
+        path: str,
+        entry: Entry,
+        read: Callable[[str], bytes],
+        size: int | None,
+        packer: blocks.Packer,
+    ) -> None:
+        wanted = size is None or indexable(path, size)
+        data = read(path) if wanted else b""
+        size = len(data) if size is None or wanted else size
+        document = parse(path, data if indexable(path, size) else b"")
+        low = number << schema.SECTION_BITS
+        about = f"{document.title}\n{path}\n"
+        self._database.executemany(
+            "INSERT INTO fts(rowid, text) VALUES(?, ?)",
+            (
+                (low + at, spaced(f"{about}{_above(document.title, section.trail)}\n{section.text}"))
+                for at, section in enumerate(document.sections)
+            ),
+        )
+        self._database.executemany(
+            "INSERT INTO block VALUES(?, ?)",
+            ((low + at, block) for at, block in packer.blocks(document.sections)),
+        )
+        self._database.executemany(
+            "INSERT OR IGNORE INTO task VALUES(?, ?, ?, ?, ?, ?)",
+            (
+                (number, task.line, task.text, task.done, json.dumps(task.trail, ensure_ascii=False), task.owner)
+                for task in document.tasks
+            ),
+        )
+        self._database.execute(
+            "INSERT INTO document VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, path, *entry, size, document.kind, document.title, len(document.sections)),
+        )
+
+    # Asking ------------------------------------------------------------------------------------------------------
+
+    def search(self, query: Query, limit: int, offset: int = 0) -> Found:
+        """The best sections: those with every word or, where fewer than ``ENOUGH`` have, with any one of them."""
+        found = self.match(query, every=True, limit=limit, offset=offset)
+        if found.total >= ENOUGH or len(query.sought) < 2:
+            return found
+        return self.match(query, every=False, limit=limit, offset=offset)
+
+    def match(self, query: Query, *, every: bool, limit: int, offset: int = 0) -> Found:
+        """As ``search``, with the choice between ``every`` word and any one of them made by the caller.
+
+        A query of filters alone lists the first section of every document they admit, by path, with score 0.
+        """
+        with self._trouble():
+            return self._matcher.match(query, every=every, limit=limit, offset=offset)
+
+    def inventory(
+        self, *, kind: str | None = None, prefix: str = "", after: str = "", limit: int | None = None
+    ) -> list[Item]:
+        """The files, by path: of one kind, under a prefix, after a path."""
+        with self._trouble():
+            found = schema.rows(
+                self._database,
+                "SELECT path, mode, object, size, kind, title FROM document "
+                "WHERE path > ?1 AND substr(path, 1, length(?2)) = ?2 AND (?3 IS NULL OR kind = ?3) "
+                "ORDER BY path LIMIT ?4",
+                (after, prefix, kind, -1 if limit is None else limit),
+            )
+        return [Item(*row) for row in found]
+
+    def document(self, path: str) -> Item | None:
+        with self._trouble():
+            found = schema.rows(
+                self._database, "SELECT path, mode, object, size, kind, title FROM document WHERE path = ?", (path,)
+            )
+        return Item(*found[0]) if found else None
+
+    def kinds(self) -> dict[str, int]:
+        """How many files of each kind, by kind."""
+        with self._trouble():
+            found = schema.rows(self._database, "SELECT kind, count(*) FROM document GROUP BY kind ORDER BY kind")
+        return dict(found)
+
+    def tasks(
+        self, *, done: bool = False, prefix: str = "", after: tuple[str, int] = ("", 0), limit: int | None = None
+    ) -> list[tuple[str, TaskLine]]:
+        """Open (or finished) tasks by path and line."""
+        with self._trouble():
+            found = schema.rows(
+                self._database,
+                "SELECT path, line, text, done, trail, owner FROM task JOIN document ON id = document "
+                "WHERE done = ?1 AND (path, line) > (?2, ?3) AND substr(path, 1, length(?4)) = ?4 "
+                "ORDER BY path, line LIMIT ?5",
+                (done, *after, prefix, -1 if limit is None else limit),
+            )
+        return [
+            (path, TaskLine(line, text, bool(is_done), tuple(json.loads(trail)), owner))
+            for path, line, text, is_done, trail, owner in found
+        ]
+
+    def count_tasks(self, *, done: bool = False, prefix: str = "") -> int:
+        with self._trouble():
+            found = schema.rows(
+                self._database,
+                "SELECT count(*) FROM task JOIN document ON id = document "
+                "WHERE done = ?1 AND substr(path, 1, length(?2)) = ?2",
+                (done, prefix),
+            )
+        return int(found[0][0])
+
+    def verify(self) -> None:
+        """Raise ``IndexCorrupt`` unless the file is sound all through. Reads all of it."""
+        with self._trouble():
+            if self._database.pragma("integrity_check") != "ok":
+                raise IndexCorrupt("the index is damaged")
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except apsw.Error as error:
+            raise schema.trouble(error) from error
+
+
+def remove(path: Path) -> None:
+    """Delete the index at ``path`` with the files SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _above(title: str, trail: Sequence[str]) -> str:
+    """The headings over a section, without the title said already."""
+    return "\n".join(trail[1:] if trail and trail[0] == title else trail)

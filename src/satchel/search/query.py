@@ -1,0 +1,139 @@
+"""What a person or an agent typed, understood. Any text is a query; nothing is a syntax error.
+
+    rollback approval             sections with both words, in any order
+    "release train"               these words in this order
+    KEP-1287  snake_case  a.b.c   a word with separators is looked up as its parts, in order
+    kind:spec  -kind:journal      only, or all but, artifacts of that kind
+    path:docs/  -path:old         where the path, or its rest after some slash, begins so (ASCII case aside)
+    project:acme                  only these projects
+    -word  -"two words"           sections without it
+
+Common words such as "the" are left out where other words remain, unless quoted: they cost six times the time and
+find nothing better. Pure: the index turns a ``Query`` into its own language.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MAX_QUERY_CHARACTERS = 4_096
+"""A longer query is cut to this many characters and the answer's ``query.cut`` says so."""
+MAX_QUERY_TERMS = 32
+"""Words and phrases looked up, those to avoid included; the rest is left out and ``query.cut`` says so."""
+
+FILTERS = ("kind", "path", "project")
+
+_STOPWORDS = """
+a about all also an and any are as at be because been being but by can could did do does doing done each for
+from get gets had has have having how i if in into is it its itself just let lets may me might more most must my
+no nor not of off on one only or other our out over own s same she he should so some such t than that the their
+them then there these they this those through to too under until up us use used using very via was we were what
+when where which while who whom whose why will with within without would you your
+"""
+STOPWORDS = frozenset(_STOPWORDS.split())
+
+_PIECE = re.compile(
+    r"""(?P<not>-?)(?:(?P<filter>kind|path|project):(?:"(?P<quoted>[^"]*)"|(?P<value>[^\s"]+))"""
+    r"""|"(?P<phrase>[^"]*)(?:"|\Z)"""
+    r"""|(?P<word>[^\s"]+))""",
+    re.IGNORECASE,
+)
+_SEARCHABLE = re.compile(r"[^\W_]")  # at least one letter or digit
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query understood. ``words`` and ``phrases`` are sought, ``without`` avoided; the rest filters."""
+
+    text: str
+    words: tuple[str, ...] = ()
+    phrases: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    without_kinds: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    without_paths: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    without_projects: tuple[str, ...] = ()
+    cut: bool = False
+
+    @property
+    def sought(self) -> tuple[str, ...]:
+        return self.words + self.phrases
+
+    @property
+    def filtered(self) -> bool:
+        """Whether a filter narrows the artifacts of a project."""
+        return bool(self.kinds or self.without_kinds or self.paths or self.without_paths)
+
+    def filters(self) -> dict[str, list[str]]:
+        """The filters by name, those to avoid under the name with a ``-`` before it."""
+        named = {
+            "kind": self.kinds,
+            "-kind": self.without_kinds,
+            "path": self.paths,
+            "-path": self.without_paths,
+            "project": self.projects,
+            "-project": self.without_projects,
+            "-words": self.without,
+        }
+        return {name: list(values) for name, values in named.items() if values}
+
+
+def parse_query(text: str) -> Query:
+    """Understand ``text``. Never fails: what cannot be looked up is left out."""
+    shown = text[:MAX_QUERY_CHARACTERS]
+    cut = len(text) > MAX_QUERY_CHARACTERS
+    # A lone surrogate cannot be encoded, and NUL would end the text for SQLite.
+    clean = shown.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
+    found: dict[str, list[str]] = {name: [] for name in ("word", "phrase", "-term", *FILTERS)}
+    found.update({f"-{name}": [] for name in FILTERS})
+    for piece in _PIECE.finditer(clean):
+        name, value = _read(piece)
+        if value and value not in found[name]:
+            found[name].append(value)
+    words = _telling(found["word"], alone=not found["phrase"])
+    sought = len(words) + len(found["phrase"])
+    kept_words = words[:MAX_QUERY_TERMS]
+    kept_phrases = found["phrase"][: MAX_QUERY_TERMS - len(kept_words)]
+    avoided = found["-term"][: MAX_QUERY_TERMS - len(kept_words) - len(kept_phrases)]
+    dropped = sought + len(found["-term"]) > MAX_QUERY_TERMS
+    for name in (*FILTERS, *(f"-{name}" for name in FILTERS)):
+        dropped = dropped or len(found[name]) > MAX_QUERY_TERMS
+        del found[name][MAX_QUERY_TERMS:]
+    return Query(
+        text=clean,
+        words=tuple(kept_words),
+        phrases=tuple(kept_phrases),
+        without=tuple(avoided),
+        kinds=tuple(found["kind"]),
+        without_kinds=tuple(found["-kind"]),
+        paths=tuple(found["path"]),
+        without_paths=tuple(found["-path"]),
+        projects=tuple(found["project"]),
+        without_projects=tuple(found["-project"]),
+        cut=cut or dropped,
+    )
+
+
+def _read(piece: re.Match[str]) -> tuple[str, str]:
+    """The list a piece belongs to, and its value; the value is empty if there is nothing to look up."""
+    avoided = bool(piece["not"])
+    if piece["filter"]:
+        name = piece["filter"].lower()
+        value = piece["value"] if piece["quoted"] is None else piece["quoted"]
+        # Only ASCII letters are folded, as SQLite's lower() folds those of the paths.
+        return ("-" if avoided else "") + name, value if name == "project" else value.encode().lower().decode()
+    value = piece["word"] if piece["phrase"] is None else " ".join(piece["phrase"].split())
+    if not _SEARCHABLE.search(value):
+        return "word", ""
+    if avoided:
+        return "-term", value
+    return ("word" if piece["phrase"] is None else "phrase"), value
+
+
+def _telling(words: list[str], *, alone: bool) -> list[str]:
+    """``words`` without the common ones, or all of them where nothing would be left to look for."""
+    telling = [word for word in words if word.strip("?!.,;:()").lower() not in STOPWORDS]
+    return words if alone and not telling else telling

@@ -1,0 +1,132 @@
+"""The few lines of a section that show why it was found, and where the words stand in them.
+
+Words are compared as the index compares them: by the tokenizer of FTS5 itself, so that ``approve`` lights up
+``approval`` exactly where it made the section a hit. The same text and query give the same snippet everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from satchel.search.words import spaced
+
+SNIPPET_CHARACTERS = 240
+"""The most characters of a snippet, the ellipses not counted."""
+
+Token = tuple[int, int, str]
+"""First byte, byte after the last, the word as the index holds it."""
+Tokenize = Callable[[str], list[Token]]
+Term = tuple[str, ...]
+"""A sought word or phrase: one or more words of the index, in order."""
+
+_HEADING = re.compile(r"\s{0,3}#{1,6}\s|[=\-~^\"'`*+#]{3,}\s*\Z|=+\s")
+_BLANKS = re.compile(r"\s+")
+
+
+class Snippet(NamedTuple):
+    text: str
+    highlights: list[list[int]]
+
+
+def terms_of(sought: Sequence[str], tokenize: Tokenize) -> list[Term]:
+    """Each sought word or phrase as words of the index; those that hold no word are left out."""
+    terms = [tuple(token[2] for token in tokenize(spaced(text))) for text in sought]
+    return [term for term in terms if term]
+
+
+def cut_snippet(text: str, trail: Sequence[str], terms: Sequence[Term], tokenize: Tokenize) -> Snippet:
+    """The stretch of a section that shows the most different terms, then the most of them, then the first."""
+    body = _BLANKS.sub(" ", _without_headings(text, trail)).strip()
+    matches = _matches(body, terms, tokenize)
+    start, end = _window(body, matches)
+    before = "… " if start else ""
+    after = " …" if end < len(body) else ""
+    shift = len(before) - start
+    highlights = [[a + shift, b + shift] for a, b, _ in matches if a >= start and b <= end]
+    return Snippet(f"{before}{body[start:end]}{after}", _merged(highlights))
+
+
+def _without_headings(text: str, trail: Sequence[str]) -> str:
+    """``text`` without the heading lines it begins with: the trail says them. All of it if it is nothing else."""
+    known = set(trail)
+    lines = text.split("\n")
+    at = 0
+    while at < len(lines) and (not lines[at].strip() or lines[at].strip() in known or _HEADING.match(lines[at])):
+        at += 1
+    return "\n".join(lines[at:]) if at < len(lines) else text
+
+
+def _matches(body: str, terms: Sequence[Term], tokenize: Tokenize) -> list[tuple[int, int, int]]:
+    """(start, end, number of the term) in characters, by start."""
+    if not terms:
+        return []
+    wide = spaced(body)
+    tokens = tokenize(wide)
+    first: dict[str, list[int]] = {}
+    for number, term in enumerate(terms):
+        first.setdefault(term[0], []).append(number)
+    found = []
+    words = [token[2] for token in tokens]
+    for place, word in enumerate(words):
+        for number in first.get(word, ()):
+            term = terms[number]
+            if len(term) == 1 or tuple(words[place : place + len(term)]) == term:
+                found.append((tokens[place][0], tokens[place + len(term) - 1][1], number))
+    if body.isascii():
+        return found
+    if wide == body:
+        data = body.encode()
+        return [(len(data[:a].decode()), len(data[:b].decode()), number) for a, b, number in found]
+    place_of = _characters(body, wide)
+    return [(place_of[a], place_of[b], number) for a, b, number in found]
+
+
+def _characters(body: str, wide: str) -> dict[int, int]:
+    """From byte offsets in the spaced text to character offsets in the text it was made from."""
+    places: dict[int, int] = {}
+    at, byte = 0, 0
+    for character in wide:
+        added = at >= len(body) or (character == " " and body[at] != " ")
+        places[byte] = at
+        byte += len(character.encode())
+        at += not added
+    places[byte] = at
+    return places
+
+
+def _window(body: str, matches: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
+    """Start and end of the stretch to show, at word ends."""
+    if len(body) <= SNIPPET_CHARACTERS:
+        return 0, len(body)
+    best, chosen = (0, 0), 0
+    reach = SNIPPET_CHARACTERS * 3 // 4
+    after = 0
+    for place, (start, _, _) in enumerate(matches):
+        while after < len(matches) and matches[after][1] <= start + reach:
+            after += 1
+        inside = matches[place:after]
+        worth = (len({number for _, _, number in inside}), len(inside))
+        if worth > best:
+            best, chosen = worth, start
+    start = max(0, min(chosen - SNIPPET_CHARACTERS // 8, len(body) - SNIPPET_CHARACTERS))
+    if start:
+        space = body.find(" ", start, start + SNIPPET_CHARACTERS // 8)
+        start = space + 1 if space >= 0 else start
+    end = min(len(body), start + SNIPPET_CHARACTERS)
+    if end < len(body):
+        space = body.rfind(" ", end - SNIPPET_CHARACTERS // 8, end)
+        end = space if space >= 0 else end
+    return start, end
+
+
+def _merged(spans: list[list[int]]) -> list[list[int]]:
+    """Spans in order, those that overlap made one."""
+    merged: list[list[int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    return merged
