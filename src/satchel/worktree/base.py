@@ -1,0 +1,214 @@
+"""What a folder was last in step with: two alternating fsynced files, so that one good generation always remains.
+
+``.satchel/base-0`` and ``base-1`` hold the line ``satchel-base 1``, a line of JSON about the whole (generation,
+lineage, version, digest, number of lines, SHA-256 of all bytes after it), then a JSON array per path of the cloud's tree
+``["path","mode","object",version,"author",time]`` and per path held back ``["path","mode","object"]`` or ``["path"]``.
+Writing replaces the older of the two; reading takes the newest that is whole. Losing both loses no file: the folder is
+then compared with an empty base, which never deletes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from satchel.objects.ids import Digest, Lineage, ObjectId, is_hex_id
+from satchel.objects.listing import Entry
+from satchel.worktree import durable
+from satchel.worktree.find import local_dir
+
+_HEADER = b"satchel-base 1\n"
+_SLOTS = ("base-0", "base-1")
+_BOTH_LOST = (
+    "Both records of the last sync are damaged. Nothing will be deleted on either side, "
+    "but files deleted since the last sync may return."
+)
+
+
+class CloudEntry(NamedTuple):
+    """A path as the hosted project had it at the base's version."""
+
+    mode: str
+    object: ObjectId
+    version: int
+    """The version that last changed it."""
+    author: str
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    lineage: Lineage
+    version: int
+    digest: Digest
+    """Of the hosted project at that version."""
+    cloud: Mapping[str, CloudEntry]
+    held: Mapping[str, Entry | None]
+    """Paths in conflict, with the entry both sides came from: they wait for ``satchel resolve`` and are not in step."""
+
+    @property
+    def tree(self) -> dict[str, Entry]:
+        """What to compare both sides with: the cloud's tree, but for held paths what they were before the conflict."""
+        tree = {path: Entry(entry.mode, entry.object) for path, entry in self.cloud.items()}
+        for path, entry in self.held.items():
+            if entry is None:
+                tree.pop(path, None)
+            else:
+                tree[path] = entry
+        return tree
+
+
+class _Whole(NamedTuple):
+    """A base file that is complete: its line about the whole, and the lines after it."""
+
+    about: dict[str, Any]
+    body: bytes
+
+
+def load_base(root: Path) -> tuple[Base | None, list[str]]:
+    """The newest whole base, and what a person should be told. ``None`` before any sync and when both are lost."""
+    found = _read_both(root)
+    newest = _newest(found)
+    notices = [
+        f"{local_dir(root) / slot} is damaged: the other generation is used."
+        for slot, whole in zip(_SLOTS, found, strict=True)
+        if whole == "damaged" and newest is not None
+    ]
+    if newest is None:
+        if "damaged" in found:
+            notices = [_BOTH_LOST]
+        return None, notices
+    return _decode(newest), notices
+
+
+def save_base(root: Path, base: Base) -> None:
+    """Make it the newest generation, durably. Raises ``DiskFull`` or ``FolderUnwritable``; the old one stays then."""
+    found = _read_both(root)
+    newest = _newest(found)
+    slot = 1 - found.index(newest) if newest is not None else 0
+    generation = newest.about["generation"] + 1 if newest is not None else 1
+    body = _encode(base)
+    about = {
+        "generation": generation,
+        "lineage": base.lineage,
+        "version": base.version,
+        "digest": base.digest,
+        "paths": len(base.cloud),
+        "held": len(base.held),
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }
+    head = json.dumps(about, separators=(",", ":")).encode() + b"\n"
+    durable.replace(local_dir(root) / _SLOTS[slot], _HEADER + head + body)
+
+
+def forget_base(root: Path) -> None:
+    """Remove both generations, as going back to local-only does. Raises ``FolderUnwritable``."""
+    try:
+        for slot in _SLOTS:
+            (local_dir(root) / slot).unlink(missing_ok=True)
+        durable.sync_folder(local_dir(root))
+    except OSError as error:
+        raise durable.refused(error, str(local_dir(root))) from error
+
+
+class History:
+    """Who last changed a path, as the last sync knew it, without decoding the whole base: for the hits of a search."""
+
+    def __init__(self, root: Path) -> None:
+        self._whole = _newest(_read_both(root))
+
+    @property
+    def lineage(self) -> Lineage | None:
+        return Lineage(self._whole.about["lineage"]) if self._whole else None
+
+    @property
+    def version(self) -> int | None:
+        return int(self._whole.about["version"]) if self._whole else None
+
+    @property
+    def digest(self) -> Digest | None:
+        return Digest(self._whole.about["digest"]) if self._whole else None
+
+    def of(self, paths: Iterable[str]) -> dict[str, CloudEntry]:
+        """The entries of those paths the cloud has. A file changed since has another object: compare before use."""
+        found: dict[str, CloudEntry] = {}
+        if self._whole is None:
+            return found
+        body = self._whole.body
+        for path in paths:
+            key = _dump([path])[:-1] + b","
+            at = 0 if body.startswith(key) else body.find(b"\n" + key) + 1
+            if at or body.startswith(key):
+                row = json.loads(body[at : body.index(b"\n", at)])
+                if len(row) == 6:
+                    found[path] = CloudEntry._make(row[1:])
+        return found
+
+
+def history_of(root: Path, paths: Iterable[str]) -> dict[str, CloudEntry]:
+    """``History(root).of(paths)``, for one question only."""
+    return History(root).of(paths)
+
+
+def _read_both(root: Path) -> list[_Whole | str | None]:
+    """Per slot: whole, ``"damaged"``, or ``None`` where there is no file."""
+    found: list[_Whole | str | None] = []
+    for slot in _SLOTS:
+        try:
+            data = (local_dir(root) / slot).read_bytes()
+        except FileNotFoundError:
+            found.append(None)
+        except OSError:
+            found.append("damaged")
+        else:
+            found.append(_open(data) or "damaged")
+    return found
+
+
+def _newest(found: list[_Whole | str | None]) -> _Whole | None:
+    return max((whole for whole in found if isinstance(whole, _Whole)), key=_generation, default=None)
+
+
+def _generation(whole: _Whole) -> int:
+    generation: int = whole.about["generation"]
+    return generation
+
+
+def _open(data: bytes) -> _Whole | None:
+    if not data.startswith(_HEADER):
+        return None
+    end = data.find(b"\n", len(_HEADER))
+    body = data[end + 1 :]
+    try:
+        about = json.loads(data[len(_HEADER) : end])
+        numbers = all(type(about[key]) is int for key in ("generation", "version", "paths", "held"))
+        names = isinstance(about["lineage"], str) and is_hex_id(about["digest"])
+        whole = about["sha256"] == hashlib.sha256(body).hexdigest()
+    except (ValueError, KeyError, TypeError):
+        return None
+    if end < 0 or not (numbers and names and whole) or body.count(b"\n") != about["paths"] + about["held"]:
+        return None
+    return _Whole(about, body)
+
+
+def _encode(base: Base) -> bytes:
+    lines = [_dump([path, *entry]) for path, entry in sorted(base.cloud.items())]
+    lines += [_dump([path, *(entry or ())]) for path, entry in sorted(base.held.items())]
+    lines.append(b"")
+    return b"\n".join(lines)
+
+
+def _decode(whole: _Whole) -> Base:
+    about = whole.about
+    rows = json.loads(b"[" + b",".join(whole.body.splitlines()) + b"]")
+    cloud = {row[0]: CloudEntry._make(row[1:]) for row in rows[: about["paths"]]}
+    held = {row[0]: Entry._make(row[1:]) if len(row) > 1 else None for row in rows[about["paths"] :]}
+    return Base(Lineage(about["lineage"]), about["version"], Digest(about["digest"]), cloud, held)
+
+
+def _dump(row: list[Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
