@@ -10,8 +10,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.sample import write_sample_project
+
+# A slow machine is not a wrong answer: no deadline per example. A failure prints what repeats it.
+settings.register_profile("satchel", deadline=None, max_examples=100, print_blob=True)
+settings.load_profile("satchel")
 
 
 @pytest.fixture(autouse=True)
