@@ -9,18 +9,13 @@ the structure is read here before the bytes are decoded. ``docs/spec/objects.md`
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from satchel.errors import FrameRefused
+from satchel.objects import zstd
 from satchel.objects.ids import FrameId, ObjectId
-
-if sys.version_info >= (3, 14):  # pragma: no cover
-    from compression import zstd
-else:
-    from backports import zstd
 
 MAX_FRAME_RAW = 1 << 20
 """Most bytes of content in a frame."""

@@ -24,7 +24,7 @@ MAX_NAME_BYTES = 255
 # without an extension.
 _RESERVED = (
     r"(?:\.git|\.satchel)(?=/|\Z)"
-    r"|(?:git|satche|(?:gi|sa)[0-9a-f]{4})~[0-9]+(?=[./]|\Z)"
+    r"|(?:git|satc(?:he?)?|(?:gi|sa)[0-9a-f]{4})~[0-9]+(?=[./]|\Z)"
     r"|(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$|clock\$)\ *(?=[./]|\Z)"
 )
 _RESERVED_NAME = re.compile(_RESERVED, re.IGNORECASE)
@@ -167,7 +167,7 @@ def _is_reserved(name: str) -> bool:
     if name.isascii():
         return False
     bare = name.translate(_IGNORABLE).casefold().rstrip(". ")
-    return _RESERVED_NAME.match(bare) is not None
+    return not bare or _RESERVED_NAME.match(bare) is not None  # nothing left: HFS+ takes it for "", "." or ".."
 
 
 def _shown(path: str) -> str:

@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from satchel.errors import Damaged, FrameRefused
+from satchel.objects import zstd
 from satchel.objects.frame import Slot, content_size
 from satchel.objects.ids import Digest, FrameId, Lineage, ObjectId, is_hex_id
 from satchel.objects.listing import MODES
-
-if sys.version_info >= (3, 14):  # pragma: no cover
-    from compression import zstd
-else:
-    from backports import zstd
 
 FULL_LISTING_EVERY = 64
 """A commit whose version is a multiple of this carries the whole listing, so that a rebuild may start there."""

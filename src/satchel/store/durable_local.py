@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from satchel.errors import DiskFull, SatchelError, StoreMissing, StoreUnavailable
-from satchel.store.objectstore import StoredObject, StoreExists, checked_name, checked_range
+from satchel.store.objectstore import StoredObject, StoreExists, checked_name, checked_prefix, checked_range
 
 _TEMPORARY = ".tmp"  # no object's name begins with a dot
 _TEMPORARY_AGE_SECONDS = 24 * 3600
@@ -46,7 +46,7 @@ class LocalStore:
         await asyncio.to_thread(self._delete, checked_name(name))
 
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
-        for stored in await asyncio.to_thread(self._list, prefix):
+        for stored in await asyncio.to_thread(self._list, checked_prefix(prefix)):
             yield stored
 
     async def check(self) -> None:

@@ -64,6 +64,13 @@ def checked_name(name: str) -> str:
     return name
 
 
+def checked_prefix(prefix: str) -> str:
+    """Return ``prefix`` if names can begin with it; raises ``ValueError``."""
+    if prefix:
+        checked_name(prefix.removesuffix("/"))
+    return prefix
+
+
 def checked_range(name: str, size: int, offset: int, length: int | None) -> int:
     """The length to read from an object of ``size`` bytes; raises ``StoreMissing`` if it ends too early."""
     wanted = size - offset if length is None else length
@@ -93,6 +100,7 @@ class MemoryStore:
         self.objects.pop(checked_name(name), None)
 
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
+        checked_prefix(prefix)
         for name in sorted(self.objects):
             if name.startswith(prefix):
                 yield StoredObject(name, len(self.objects[name]))
