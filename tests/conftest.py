@@ -7,6 +7,7 @@ private home, so that nothing a test does can be seen on the machine that runs i
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,16 @@ from tests.sample import write_sample_project
 # A slow machine is not a wrong answer: no deadline per example. A failure prints what repeats it.
 settings.register_profile("satchel", deadline=None, max_examples=100, print_blob=True)
 settings.load_profile("satchel")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test marked ``system("strace")`` is skipped by name without that program, unless everything is required."""
+    for marker in item.iter_markers("system"):
+        absent = [program for program in marker.args if shutil.which(program) is None]
+        if absent and os.environ.get("REQUIRE_SYSTEM_TESTS"):
+            pytest.fail(f"not installed: {', '.join(absent)}")
+        if absent:
+            pytest.skip(f"not installed: {', '.join(absent)}")
 
 
 @pytest.fixture(autouse=True)
