@@ -17,12 +17,14 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from satchel.auth.roles import Role
-from satchel.errors import CredentialExpired, CredentialInvalid
+from satchel.errors import CredentialExpired, CredentialInvalid, WrongKey
 
 if TYPE_CHECKING:
     from satchel.objects.ids import PrincipalId, TenantId
@@ -65,6 +67,10 @@ class SigningKey(NamedTuple):
         """The private key as JWK JSON, to be sealed before it rests anywhere."""
         return json.dumps(self.key.as_dict(private=True), sort_keys=True, separators=(",", ":")).encode()
 
+    def seal(self, sealing_key: bytes, nonce: bytes) -> bytes:
+        """The private key under AES-256-GCM, bound to its name; ``nonce`` is 12 random bytes."""
+        return nonce + AESGCM(sealing_key).encrypt(nonce, self.private_bytes(), _sealed_for(self.kid))
+
     def public_jwk(self) -> dict[str, str]:
         """The public key as a JWK, fit for ``/.well-known/jwks.json``."""
         shown = cast("dict[str, str]", self.key.as_dict(private=False))
@@ -85,9 +91,22 @@ def load_signing_key(kid: str, private: bytes) -> SigningKey:
     return SigningKey(kid, ECKey.import_key(json.loads(private)))
 
 
+def unseal_signing_key(kid: str, sealed: bytes, sealing_key: bytes) -> SigningKey:
+    """Undo ``SigningKey.seal``; raises ``WrongKey``."""
+    try:
+        private = AESGCM(sealing_key).decrypt(sealed[:12], sealed[12:], _sealed_for(kid))
+    except (InvalidTag, ValueError) as error:
+        raise WrongKey(f"the signing key {kid} was sealed with another root key") from error
+    return load_signing_key(kid, private)
+
+
 def load_public_key(jwk: Mapping[str, str]) -> ECKey:
     """The key that verifies, from ``SigningKey.public_jwk``."""
     return ECKey.import_key({name: jwk[name] for name in ("kty", "crv", "x", "y")})
+
+
+def _sealed_for(kid: str) -> bytes:
+    return b"satchel signing key\0" + kid.encode()
 
 
 def issue(

@@ -1,0 +1,66 @@
+"""The first tenant, its first key, and every later tenant with its first admin."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import insert
+
+from satchel.auth.roles import TenantRole
+from satchel.catalog import principals, tenants
+from satchel.catalog.quotas import Limits
+from satchel.catalog.schema import TENANT, operator
+from satchel.catalog.scope import Catalog, Directory
+from satchel.catalog.tenants import TenantRow
+from satchel.objects.ids import PrincipalId, TenantId, new_id
+
+_INSERT_OPERATOR = insert(operator).values(tenant_id=TENANT)
+
+
+class Founded(NamedTuple):
+    """A new tenant and the text of its owner's API key, which is to be shown once."""
+
+    tenant: TenantRow
+    principal_id: PrincipalId
+    key: str
+
+
+async def found_tenant(
+    d: Directory,
+    *,
+    slug: str,
+    name: str,
+    pepper: bytes,
+    now: int,
+    limits: Limits | None = None,
+    operates: bool = False,
+) -> Founded:
+    """Create a tenant and an API key that owns it, in the directory's transaction; raises ``AlreadyExists``.
+
+    With ``operates`` the key may also run the server. The tenant's keyring is the caller's to create, before the
+    transaction ends, so that no tenant exists whose bytes could not be sealed.
+    """
+    tenant = await tenants.create(
+        d, id=TenantId(new_id("ten", d.random(16))), slug=slug, name=name, now=now, limits=limits
+    )
+    s = d.enter(tenant.id)
+    row, text = await principals.issue_key(s, pepper=pepper, name="admin", now=now, tenant_role=TenantRole.OWNER)
+    if operates:
+        await s.execute(_INSERT_OPERATOR, {"principal_id": row.id})
+    return Founded(tenant, row.id, text)
+
+
+async def is_founded(catalog: Catalog) -> bool:
+    """Whether the server has had its first start."""
+    async with catalog.directory() as d:
+        return bool(await tenants.list_(d, limit=1))
+
+
+async def bootstrap(
+    catalog: Catalog, *, pepper: bytes, now: int, slug: str = "default", name: str = "Default"
+) -> Founded | None:
+    """Found the first tenant with the operator's key; None when there is a tenant already, and then nothing changes."""
+    async with catalog.directory(write=True) as d:
+        if await tenants.list_(d, limit=1):
+            return None
+        return await found_tenant(d, slug=slug, name=name, pepper=pepper, now=now, operates=True)

@@ -1,0 +1,195 @@
+"""Which pack holds which object, and what a pack is good for.
+
+A pack is ``pending`` from the moment its bytes are durable until a commit relies on it, then ``live``; ``dying`` when
+it is about to be collected, and then it counts as absent. An object may rest in several packs; one longer than a
+frame has several parts, each 1 MiB but the last, which may lie in different packs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import and_, bindparam, delete, insert, select, update
+
+from satchel.catalog.schema import TENANT, mine, pack, place, usage
+from satchel.catalog.scope import Record, Scope, chunks
+from satchel.objects.ids import FrameId, ObjectId
+
+PENDING = "pending"
+LIVE = "live"
+DYING = "dying"
+
+
+class PlaceRow(NamedTuple):
+    """Where one part of an object rests: bytes ``offset`` .. ``offset + length`` of a frame's content, the frame being
+    bytes ``pack_offset`` .. ``pack_offset + pack_length`` of a pack."""
+
+    object: ObjectId
+    part: int
+    parts: int
+    size: int
+    """Of the whole object."""
+    pack: str
+    frame: FrameId
+    pack_offset: int
+    pack_length: int
+    offset: int
+    length: int
+
+
+_PLACE_COLUMNS = [place.c[name] for name in PlaceRow._fields]
+_IN_PROJECT = and_(mine(place), place.c.project_id == bindparam("project"))
+
+_INSERT_PACK = insert(pack).values(tenant_id=TENANT)
+_INSERT_PLACE = insert(place).values(tenant_id=TENANT)
+_ADD_USE = update(usage).where(mine(usage)).values(stored_bytes=usage.c.stored_bytes + bindparam("more"))
+_FIND = (
+    select(*_PLACE_COLUMNS)
+    .select_from(
+        place.join(
+            pack,
+            and_(mine(pack), pack.c.project_id == place.c.project_id, pack.c.pack == place.c.pack),
+        )
+    )
+    .where(_IN_PROJECT, place.c.object.in_(bindparam("objects", expanding=True)))
+    .where(pack.c.state.in_(bindparam("states", expanding=True)))
+    .order_by(place.c.object, pack.c.state, place.c.pack, place.c.part)
+)
+_LOCK = (
+    select(pack.c.pack)
+    .where(mine(pack), pack.c.project_id == bindparam("project"))
+    .where(pack.c.pack.in_(bindparam("packs", expanding=True)), pack.c.state != DYING)
+    .with_for_update()
+)
+_MAKE_LIVE = (
+    update(pack)
+    .where(mine(pack), pack.c.project_id == bindparam("of_project"))
+    .where(pack.c.pack.in_(bindparam("packs", expanding=True)), pack.c.state == PENDING)
+    .values(state=LIVE, lease_until=None)
+)
+_PENDING_SIZES = (
+    select(pack.c.pack, pack.c.size)
+    .where(mine(pack), pack.c.project_id == bindparam("project"), pack.c.state == PENDING)
+    .where(pack.c.pack.in_(bindparam("packs", expanding=True)))
+)
+_DROP_PLACES = delete(place).where(_IN_PROJECT, place.c.pack.in_(bindparam("packs", expanding=True)))
+_DROP_PACKS = delete(pack).where(
+    mine(pack), pack.c.project_id == bindparam("project"), pack.c.pack.in_(bindparam("packs", expanding=True))
+)
+_ALL_PLACES = (
+    select(*_PLACE_COLUMNS)
+    .select_from(
+        place.join(pack, and_(mine(pack), pack.c.project_id == place.c.project_id, pack.c.pack == place.c.pack))
+    )
+    .where(_IN_PROJECT, pack.c.state == LIVE)
+    .order_by(place.c.pack, place.c.pack_offset, place.c.offset)
+)
+
+
+async def add_pack(
+    s: Scope,
+    project: str,
+    name: str,
+    size: int,
+    places: Sequence[PlaceRow],
+    lease_until: int,
+    *,
+    now: int | None = None,
+) -> None:
+    """Record a pack whose bytes are durable, as pending until ``lease_until``, and count its bytes as used.
+
+    ``places`` name this pack; ``size`` is what the pack takes at rest.
+    """
+    await s.execute(
+        _INSERT_PACK,
+        {
+            "project_id": project,
+            "pack": name,
+            "state": PENDING,
+            "size": size,
+            "frames": len({row.frame for row in places}),
+            "created": lease_until if now is None else now,
+            "lease_until": lease_until,
+        },
+    )
+    await s.execute_many(_INSERT_PLACE, ("project_id", *PlaceRow._fields), ((project, *row) for row in places))
+    await s.execute(_ADD_USE, {"more": size})
+
+
+async def forget_packs(s: Scope, project: str, names: Sequence[str]) -> list[str]:
+    """Take back pending packs and their places; returns the names taken back, whose bytes may now be deleted.
+
+    A pack a commit relies on is left alone.
+    """
+    rows = await s.rows(_PENDING_SIZES, {"project": project, "packs": list(names)})
+    gone = [row.pack for row in rows]
+    if gone:
+        await s.execute(_DROP_PLACES, {"project": project, "packs": gone})
+        await s.execute(_DROP_PACKS, {"project": project, "packs": gone})
+        await s.execute(_ADD_USE, {"more": -sum(row.size for row in rows)})
+    return gone
+
+
+async def places(s: Scope, project: str, objects: Iterable[ObjectId]) -> list[PlaceRow]:
+    """All parts of the named objects in packs that commits rely on, each part once, parts in order.
+
+    An object that is not there in full has no rows.
+    """
+    found: list[PlaceRow] = []
+    for chunk in chunks(list(dict.fromkeys(objects))):
+        rows = await s.rows(_FIND, {"project": project, "objects": list(chunk), "states": [LIVE]})
+        found.extend(_choose(rows))
+    return found
+
+
+async def all_places(s: Scope, project: str) -> list[PlaceRow]:
+    """Every place in the packs commits rely on, in the order they rest: what a check of the store walks."""
+    return [PlaceRow._make(row) for row in await s.rows(_ALL_PLACES, {"project": project})]
+
+
+async def missing(s: Scope, project: str, objects: Iterable[ObjectId]) -> list[ObjectId]:
+    """Those of ``objects`` that the project does not hold in full, neither live nor pending."""
+    asked = list(dict.fromkeys(objects))
+    there = {row.object for row in await _available(s, project, asked)}
+    return [name for name in asked if name not in there]
+
+
+async def rely_on(s: Scope, project: str, objects: Iterable[ObjectId], names: Sequence[str]) -> list[ObjectId]:
+    """Make live the packs in ``names`` and those holding ``objects``; returns the objects that are missing.
+
+    The pack rows stay locked until the transaction ends, so that none can begin to die meanwhile.
+    """
+    asked = list(dict.fromkeys(objects))
+    chosen = await _available(s, project, asked)
+    needed = sorted({row.pack for row in chosen}.union(names))
+    locked: set[str] = set()
+    for chunk in chunks(needed):
+        rows = await s.rows(_LOCK, {"project": project, "packs": list(chunk)})
+        locked.update(row.pack for row in rows)
+        await s.execute(_MAKE_LIVE, {"of_project": project, "packs": list(chunk)})
+    # A pack may have begun to die between the look and the lock.
+    lost = {row.object for row in chosen if row.pack not in locked}
+    there = {row.object for row in chosen} - lost
+    return [name for name in asked if name not in there]
+
+
+async def _available(s: Scope, project: str, objects: Sequence[ObjectId]) -> list[PlaceRow]:
+    found: list[PlaceRow] = []
+    for chunk in chunks(objects):
+        rows = await s.rows(_FIND, {"project": project, "objects": list(chunk), "states": [LIVE, PENDING]})
+        found.extend(_choose(rows))
+    return found
+
+
+def _choose(rows: Sequence[Record]) -> list[PlaceRow]:
+    """One row for each part of each object that is there in full; the query puts live packs before pending ones."""
+    parts: dict[str, dict[int, PlaceRow]] = {}
+    for row in rows:
+        parts.setdefault(row[0], {}).setdefault(row[1], PlaceRow._make(row))
+    chosen: list[PlaceRow] = []
+    for held in parts.values():
+        first = next(iter(held.values()))
+        if len(held) == first.parts and sum(row.length for row in held.values()) == first.size:
+            chosen.extend(held[part] for part in sorted(held))
+    return chosen

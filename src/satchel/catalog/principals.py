@@ -1,0 +1,234 @@
+"""Who may act in a tenant: its members and its API keys, and what was granted to each."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
+
+from satchel.auth.keys import SECRET_BYTES, key_mac, make_key
+from satchel.auth.roles import Principal, Role, TenantRole
+from satchel.catalog import quotas
+from satchel.catalog.schema import TENANT, access_grant, mine, operator, principal, refresh_family
+from satchel.catalog.scope import Record, Scope
+from satchel.errors import Conflict, CredentialExpired, CredentialInvalid
+from satchel.objects.ids import PrincipalId, ProjectId, new_id
+
+MEMBER = "member"
+KEY = "key"
+
+
+class LastOwner(Conflict):
+    code = "tenant.last_owner"
+    default_hint = "Make another member or key an owner of the tenant first."
+
+
+class PrincipalRow(NamedTuple):
+    """A member or a key as an admin sees it."""
+
+    id: PrincipalId
+    kind: str
+    name: str
+    tenant_role: TenantRole
+    all_projects: Role | None
+    cap: Role | None
+    email: str | None
+    created_by: str | None
+    created: int
+    expires: int | None
+    revoked: int | None
+
+
+_ROW_COLUMNS = [principal.c.principal_id, *(principal.c[name] for name in PrincipalRow._fields[1:])]
+_THIS = principal.c.principal_id == bindparam("principal")
+_RESOLVE = (
+    select(
+        principal.c.name,
+        principal.c.kind,
+        principal.c.tenant_role,
+        principal.c.all_projects,
+        principal.c.cap,
+        principal.c.expires,
+        operator.c.principal_id,
+        access_grant.c.project_id,
+        access_grant.c.role,
+        principal.c.mac,
+    )
+    .select_from(
+        principal.outerjoin(
+            operator, and_(mine(operator), operator.c.principal_id == principal.c.principal_id)
+        ).outerjoin(access_grant, and_(mine(access_grant), access_grant.c.principal_id == principal.c.principal_id))
+    )
+    .where(mine(principal), _THIS, principal.c.revoked.is_(None))
+)
+_GET = select(*_ROW_COLUMNS).where(mine(principal), _THIS)
+_LIST = (
+    select(*_ROW_COLUMNS)
+    .where(mine(principal), principal.c.kind == bindparam("kind"), principal.c.principal_id > bindparam("after"))
+    .order_by(principal.c.principal_id)
+    .limit(bindparam("limit"))
+)
+_LIST_STANDING = _LIST.where(principal.c.revoked.is_(None))
+_INSERT = insert(principal).values(tenant_id=TENANT)
+_INSERT_GRANT = insert(access_grant).values(tenant_id=TENANT)
+_REVOKE = (
+    update(principal)
+    .where(mine(principal), principal.c.principal_id == bindparam("of_principal"), principal.c.revoked.is_(None))
+    .values(revoked=bindparam("at"))
+)
+_REVOKE_FAMILIES = (
+    update(refresh_family)
+    .where(mine(refresh_family), refresh_family.c.principal_id == bindparam("of_principal"))
+    .where(refresh_family.c.revoked.is_(None))
+    .values(revoked=bindparam("at"))
+)
+_OTHER_OWNERS = select(func.count(principal.c.principal_id)).where(
+    mine(principal),
+    principal.c.tenant_role == TenantRole.OWNER.value,
+    principal.c.principal_id != bindparam("principal"),
+    principal.c.revoked.is_(None),
+    or_(principal.c.expires.is_(None), principal.c.expires > bindparam("now")),
+)
+_SET_ROLE = (
+    update(principal)
+    .where(mine(principal), principal.c.principal_id == bindparam("of_principal"), principal.c.revoked.is_(None))
+    .values(tenant_role=bindparam("to_role"))
+)
+
+
+async def resolve(s: Scope, principal_id: str, now: int | None = None) -> Principal | None:
+    """Who this is and what was granted to it, in one read; None for one unknown or revoked, or expired at ``now``.
+
+    Without ``now`` expiry is not judged: a token's was, when its request began.
+    """
+    rows = await s.rows(_RESOLVE, {"principal": principal_id})
+    if not rows or (now is not None and _expired(rows[0].expires, now)):
+        return None
+    return _principal(s, principal_id, rows)
+
+
+async def authenticate_key(s: Scope, key_id: str, mac: bytes, now: int) -> Principal:
+    """The principal of the API key whose text has this keyed hash (``auth.keys.key_mac``).
+
+    Raises ``CredentialExpired`` for a genuine key past its time and ``CredentialInvalid`` for any other that does not
+    count, revoked or unknown alike. The tenant's state is not judged.
+    """
+    rows = await s.rows(_RESOLVE, {"principal": key_id})
+    known = rows[0].mac if rows else None
+    if not hmac.compare_digest(known or bytes(len(mac)), mac) or known is None:
+        raise CredentialInvalid("the API key is not valid here")
+    if _expired(rows[0].expires, now):
+        raise CredentialExpired("the API key has expired", hint="Ask an admin of the tenant for a new key.")
+    return _principal(s, key_id, rows)
+
+
+async def issue_key(
+    s: Scope,
+    *,
+    pepper: bytes,
+    name: str,
+    now: int,
+    tenant_role: TenantRole = TenantRole.MEMBER,
+    all_projects: Role | None = None,
+    grants: Mapping[ProjectId, Role] | None = None,
+    cap: Role | None = None,
+    created_by: str | None = None,
+    expires: int | None = None,
+) -> tuple[PrincipalRow, str]:
+    """Make an API key; returns its row and its text, which is shown once and stored nowhere.
+
+    The caller has checked that the projects exist. Raises ``QuotaReached``.
+    """
+    await quotas.check_count(s, "keys")
+    key_id = PrincipalId(new_id("key", s.random(16)))
+    text = make_key(s.tenant, key_id, s.random(SECRET_BYTES))
+    row = PrincipalRow(key_id, KEY, name, tenant_role, all_projects, cap, None, created_by, now, expires, None)
+    await add(s, row, mac=key_mac(pepper, text))
+    columns = ("project_id", "principal_id", "role", "created")
+    values = [(project, key_id, role.value, now) for project, role in (grants or {}).items()]
+    await s.execute_many(_INSERT_GRANT, columns, values)
+    return row, text
+
+
+async def add(s: Scope, row: PrincipalRow, *, mac: bytes | None = None, person_id: str | None = None) -> None:
+    """Insert a principal as it is; `issue_key` and `members.add` are the ways to call."""
+    values = row._asdict()
+    del values["id"]
+    values |= {
+        "principal_id": row.id,
+        "tenant_role": row.tenant_role.value,
+        "all_projects": None if row.all_projects is None else row.all_projects.value,
+        "cap": None if row.cap is None else row.cap.value,
+        "mac": mac,
+        "person_id": person_id,
+    }
+    await s.execute(_INSERT, values)
+
+
+async def get(s: Scope, principal_id: str) -> PrincipalRow | None:
+    """A member or key, revoked ones too, or None."""
+    row = await s.row(_GET, {"principal": principal_id})
+    return None if row is None else _row(row)
+
+
+async def list_(s: Scope, kind: str, after: str = "", limit: int = 100, *, revoked: bool = False) -> list[PrincipalRow]:
+    """Principals of ``kind`` (``member`` or ``key``) after the id ``after``, by id; with ``revoked`` those too."""
+    rows = await s.rows(_LIST if revoked else _LIST_STANDING, {"kind": kind, "after": after, "limit": limit})
+    return [_row(row) for row in rows]
+
+
+async def revoke(s: Scope, principal_id: str, now: int) -> bool:
+    """End a principal and its sessions; False if there is none that still counts.
+
+    Raises ``LastOwner`` when the tenant would be left without an owner.
+    """
+    await _keep_an_owner(s, principal_id, now)
+    await s.execute(_REVOKE_FAMILIES, {"of_principal": principal_id, "at": now})
+    return await s.execute(_REVOKE, {"of_principal": principal_id, "at": now}) == 1
+
+
+async def set_tenant_role(s: Scope, principal_id: str, role: TenantRole, now: int) -> bool:
+    """Change what a principal is in the tenant; False if there is none that still counts. Raises ``LastOwner``."""
+    if role is not TenantRole.OWNER:
+        await _keep_an_owner(s, principal_id, now)
+    return await s.execute(_SET_ROLE, {"of_principal": principal_id, "to_role": role.value}) == 1
+
+
+async def _keep_an_owner(s: Scope, principal_id: str, now: int) -> None:
+    row = await get(s, principal_id)
+    if row is None or row.tenant_role is not TenantRole.OWNER or row.revoked is not None:
+        return
+    others = await s.row(_OTHER_OWNERS, {"principal": principal_id, "now": now})
+    if others is None or others[0] == 0:
+        raise LastOwner("this is the last owner of the tenant")
+
+
+def _expired(expires: int | None, now: int) -> bool:
+    return expires is not None and expires <= now
+
+
+def _role(text: str | None) -> Role | None:
+    return None if text is None else Role(text)
+
+
+def _row(row: Record) -> PrincipalRow:
+    raw = PrincipalRow._make(row)
+    return raw._replace(tenant_role=TenantRole(row[3]), all_projects=_role(row[4]), cap=_role(row[5]))
+
+
+def _principal(s: Scope, principal_id: str, rows: Sequence[Record]) -> Principal:
+    name, kind, tenant_role, all_projects, cap, expires, operates, *_ = rows[0]
+    return Principal(
+        tenant=s.tenant,
+        id=PrincipalId(principal_id),
+        name=name,
+        kind=kind,
+        tenant_role=TenantRole(tenant_role),
+        grants={ProjectId(row.project_id): Role(row.role) for row in rows if row.project_id is not None},
+        all_projects=_role(all_projects),
+        scope=_role(cap),
+        operator=operates is not None,
+        expires=expires,
+    )

@@ -1,0 +1,340 @@
+"""The tables, and the marker by which a statement is bound to a tenant.
+
+Every table of a tenant begins its primary key, its unique and its foreign keys with ``tenant_id``, so that rows of
+two tenants can never meet in a constraint, and the catalog distributes by tenant. The exceptions are the directory
+tables, a closed list, which answer questions asked before a tenant is known. Times are milliseconds UTC, sizes bytes.
+
+Text sorts by code point (COLLATE "C" on PostgreSQL; SQLite's BINARY is the same for UTF-8), as a listing does.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Column,
+    ColumnElement,
+    ForeignKeyConstraint,
+    FromClause,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    UniqueConstraint,
+    bindparam,
+)
+
+SCHEMA_REVISION = "0001"
+"""The newest migration under `migrations`; a test holds the two equal."""
+
+METADATA = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+TEXT = String().with_variant(String(collation="C"), "postgresql")
+
+SCOPE_TENANT = "scope_tenant"
+TENANT: BindParameter[str] = bindparam(SCOPE_TENANT, type_=TEXT)
+"""Stands for the tenant of the scope a statement runs in; only the scope gives it a value."""
+
+
+def mine(table: FromClause) -> ColumnElement[bool]:
+    """The condition that binds a table or alias to the scope's tenant."""
+    return table.c.tenant_id == TENANT
+
+
+def _text(name: str, *, null: bool = False) -> Column[str]:
+    return Column(name, TEXT, nullable=null)
+
+
+def _number(name: str, *, null: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=null)
+
+
+def _small(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False)
+
+
+def _bytes(name: str, *, null: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=null)
+
+
+def _to(table: str, *columns: str) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(columns, [f"{table}.{column}" for column in columns])
+
+
+def _table(name: str, *parts: Column[str] | Column[int] | Column[bytes] | object, key: tuple[str, ...]) -> Table:
+    # Clustered on the primary key in SQLite: no second copy of these long text keys.
+    return Table(name, METADATA, *parts, PrimaryKeyConstraint(*key), sqlite_with_rowid=False)  # type: ignore[arg-type]
+
+
+# The directory: reached before a tenant is known, or by the operator -------------------------------------------------
+
+tenant = _table(
+    "tenant",
+    _text("tenant_id"),
+    _text("slug"),
+    _text("name"),
+    _text("state"),
+    _number("created"),
+    _number("storage_bytes_limit"),
+    _number("projects_limit"),
+    _number("members_limit"),
+    _number("keys_limit"),
+    UniqueConstraint("slug"),
+    key=("tenant_id",),
+)
+
+person = _table(
+    "person",
+    _text("person_id"),
+    _text("email"),
+    _text("name"),
+    _text("password", null=True),
+    _number("created"),
+    UniqueConstraint("email"),
+    key=("person_id",),
+)
+
+membership = _table(
+    "membership",
+    _text("person_id"),
+    _text("tenant_id"),
+    _text("principal_id"),
+    _to("person", "person_id"),
+    _to("tenant", "tenant_id"),
+    key=("person_id", "tenant_id"),
+)
+
+operator = _table(
+    "operator",
+    _text("tenant_id"),
+    _text("principal_id"),
+    _to("tenant", "tenant_id"),
+    key=("tenant_id", "principal_id"),
+)
+
+signing_key = _table(
+    "signing_key",
+    _text("kid"),
+    _text("public_jwk"),
+    _bytes("sealed"),
+    _number("created"),
+    _number("retired", null=True),
+    key=("kid",),
+)
+
+DIRECTORY = frozenset({"tenant", "person", "membership", "operator", "signing_key", "alembic_version"})
+"""The only tables that may be reached without a tenant. Do not add one without need: each is a hole in the wall."""
+
+# Who acts -----------------------------------------------------------------------------------------------------------
+
+principal = _table(
+    "principal",
+    _text("tenant_id"),
+    _text("principal_id"),
+    _text("kind"),
+    _text("name"),
+    _text("tenant_role"),
+    _text("all_projects", null=True),
+    _text("cap", null=True),
+    _text("person_id", null=True),
+    _text("email", null=True),
+    _bytes("mac", null=True),
+    _text("created_by", null=True),
+    _number("created"),
+    _number("expires", null=True),
+    _number("revoked", null=True),
+    _to("tenant", "tenant_id"),
+    key=("tenant_id", "principal_id"),
+)
+
+access_grant = _table(
+    "access_grant",
+    _text("tenant_id"),
+    _text("project_id"),
+    _text("principal_id"),
+    _text("role"),
+    _number("created"),
+    _to("project", "tenant_id", "project_id"),
+    _to("principal", "tenant_id", "principal_id"),
+    Index(None, "tenant_id", "principal_id"),
+    key=("tenant_id", "project_id", "principal_id"),
+)
+
+refresh_family = _table(
+    "refresh_family",
+    _text("tenant_id"),
+    _text("family_id"),
+    _text("principal_id"),
+    _number("created"),
+    _number("expires"),
+    _number("revoked", null=True),
+    _to("principal", "tenant_id", "principal_id"),
+    key=("tenant_id", "family_id"),
+)
+
+refresh_token = _table(
+    "refresh_token",
+    _text("tenant_id"),
+    _text("family_id"),
+    _bytes("mac"),
+    _number("created"),
+    _number("used", null=True),
+    _to("refresh_family", "tenant_id", "family_id"),
+    key=("tenant_id", "family_id", "mac"),
+)
+
+revoked_token = _table(
+    "revoked_token",
+    _text("tenant_id"),
+    _text("jti"),
+    _number("expires"),
+    _to("tenant", "tenant_id"),
+    key=("tenant_id", "jti"),
+)
+
+# What is kept --------------------------------------------------------------------------------------------------------
+
+project = _table(
+    "project",
+    _text("tenant_id"),
+    _text("project_id"),
+    _text("slug"),
+    _text("description"),
+    _number("created"),
+    _number("archived", null=True),
+    _text("lineage"),
+    _number("version"),
+    _text("digest"),
+    _number("files"),
+    _number("bytes"),
+    UniqueConstraint("tenant_id", "slug"),
+    _to("tenant", "tenant_id"),
+    key=("tenant_id", "project_id"),
+)
+
+relation = _table(
+    "relation",
+    _text("tenant_id"),
+    _text("project_id"),
+    _text("type"),
+    _text("target"),
+    _to("project", "tenant_id", "project_id"),
+    key=("tenant_id", "project_id", "type", "target"),
+)
+
+version = _table(
+    "version",
+    _text("tenant_id"),
+    _text("project_id"),
+    _number("version"),
+    _text("lineage"),
+    _text("digest"),
+    _text("record"),
+    _text("author_id"),
+    _text("author"),
+    _number("time"),
+    _number("added"),
+    _number("changed"),
+    _number("deleted"),
+    _to("project", "tenant_id", "project_id"),
+    key=("tenant_id", "project_id", "version"),
+)
+
+entry = _table(
+    "entry",
+    _text("tenant_id"),
+    _text("project_id"),
+    _text("path"),
+    _number("since"),
+    _number("until", null=True),
+    _text("object"),
+    _number("size"),
+    _text("mode"),
+    _text("kind"),
+    _text("title"),
+    _to("project", "tenant_id", "project_id"),
+    Index(None, "tenant_id", "project_id", "since"),
+    Index(None, "tenant_id", "project_id", "until"),
+    key=("tenant_id", "project_id", "path", "since"),
+)
+
+pack = _table(
+    "pack",
+    _text("tenant_id"),
+    _text("project_id"),
+    _text("pack"),
+    _text("state"),
+    _number("size"),
+    _number("frames"),
+    _number("created"),
+    _number("lease_until", null=True),
+    _to("project", "tenant_id", "project_id"),
+    key=("tenant_id", "project_id", "pack"),
+)
+
+place = _table(
+    "place",
+    _text("tenant_id"),
+    _text("project_id"),
+    _text("object"),
+    _text("pack"),
+    _small("part"),
+    _small("parts"),
+    _number("size"),
+    _text("frame"),
+    _number("pack_offset"),
+    _number("pack_length"),
+    _number("offset"),
+    _number("length"),
+    _to("pack", "tenant_id", "project_id", "pack"),
+    Index(None, "tenant_id", "project_id", "pack"),
+    key=("tenant_id", "project_id", "object", "pack", "part"),
+)
+
+# What is counted and written down ------------------------------------------------------------------------------------
+
+usage = _table(
+    "usage",
+    _text("tenant_id"),
+    _number("stored_bytes"),
+    _to("tenant", "tenant_id"),
+    key=("tenant_id",),
+)
+
+idempotency = _table(
+    "idempotency",
+    _text("tenant_id"),
+    _text("principal_id"),
+    _text("route"),
+    _text("key"),
+    _text("request_hash"),
+    _text("result"),
+    _number("created"),
+    _to("tenant", "tenant_id"),
+    key=("tenant_id", "principal_id", "route", "key"),
+)
+
+audit = _table(
+    "audit",
+    _text("tenant_id"),
+    _text("audit_id"),
+    _number("time"),
+    _text("principal_id"),
+    _text("principal_name"),
+    _text("action"),
+    _text("target"),
+    _text("result"),
+    _text("request_id"),
+    _to("tenant", "tenant_id"),
+    key=("tenant_id", "audit_id"),
+)
