@@ -194,10 +194,13 @@ class Index:
 
     def search(self, query: Query, limit: int, offset: int = 0) -> Found:
         """The best sections: those with every word or, where fewer than ``ENOUGH`` have, with any one of them."""
-        found = self.match(query, every=True, limit=limit, offset=offset)
-        if found.total >= ENOUGH or len(query.sought) < 2:
-            return found
-        return self.match(query, every=False, limit=limit, offset=offset)
+        every = self.count_every(query) >= ENOUGH
+        return self.match(query, every=every, limit=limit, offset=offset)
+
+    def count_every(self, query: Query) -> int:
+        """How many sections hold every word, counted up to ``ENOUGH``; that many where there is one word to hold."""
+        with self._trouble():
+            return self._matcher.count_every(query)
 
     def match(self, query: Query, *, every: bool, limit: int, offset: int = 0) -> Found:
         """As ``search``, with the choice between ``every`` word and any one of them made by the caller.

@@ -77,8 +77,7 @@ class Matcher:
 
     def match(self, query: Query, *, every: bool, limit: int, offset: int) -> Found:
         words = "all" if every else "any"
-        sought = [term for term in query.sought if terms_of([term], self.tokenize)]
-        without = [term for term in query.without if terms_of([term], self.tokenize)]
+        sought, without = self._holding(query.sought), self._holding(query.without)
         where, values = _filter(query)
         if sought:
             needed = sought if every else self._rare(sought)
@@ -92,6 +91,25 @@ class Matcher:
         terms = terms_of(sought, self.tokenize)
         sections = [self._show(row, terms) for row in best[offset : offset + limit]]
         return Found(sections, sum(kinds.values()), kinds, words)
+
+    def count_every(self, query: Query) -> int:
+        """How many sections hold every term and pass the filters, up to ``ENOUGH``; that many for one term or none."""
+        sought = self._holding(query.sought)
+        if len(sought) < 2:
+            return ENOUGH
+        where, values = _filter(query)
+        expression = match_expression(sought, (), self._holding(query.without), every=True)
+        counted = rows(
+            self._database,
+            f"SELECT 1 FROM fts CROSS JOIN document ON id = fts.rowid >> {_BITS} "  # noqa: S608
+            f"WHERE fts MATCH ?{where} LIMIT ?",
+            (expression, *values, ENOUGH),
+        )
+        return len(counted)
+
+    def _holding(self, terms: Sequence[str]) -> list[str]:
+        """The terms in which FTS5 finds a word: one without would make a conjunction match nothing."""
+        return [term for term in terms if terms_of([term], self.tokenize)]
 
     def tokenize(self, text: str) -> list[Token]:
         """``text`` as FTS5 reads it."""

@@ -22,9 +22,10 @@ change: an index of another format is rebuilt."""
 SECTION_BITS = 26
 """Positions of one document: a file of 64 MiB, the largest a project takes, cannot have more sections than bytes."""
 
-BLOCK_CHARACTERS = 32_768
-"""Sections share a compressed block until it holds this much. On 30 MB of Markdown, blocks of 32 K characters take
-11.4 MB and 0.24 s to compress, single sections 16.3 MB and 0.4 s; a hit opens one block in about 60 microseconds."""
+BLOCK_CHARACTERS = 8_192
+"""Sections share a compressed block until it holds this much. 30 MB of Markdown take 13.6 MB so, and a hit opens its
+block in 40 microseconds; blocks of 32 K characters take 12.6 MB and 77 microseconds, single sections 16.3 MB and twice
+the time to write."""
 
 HASH_BYTES = 16 * 2**20
 """What FTS5 gathers in memory before it writes a segment. 16 MiB against the default of 1: 1.1 s instead of 1.4 s to

@@ -68,11 +68,10 @@ def _matches(body: str, terms: Sequence[Term], tokenize: Tokenize) -> list[tuple
     for number, term in enumerate(terms):
         first.setdefault(term[0], []).append(number)
     found = []
-    words = [token[2] for token in tokens]
-    for place, word in enumerate(words):
-        for number in first.get(word, ()):
+    for place in [place for place, token in enumerate(tokens) if token[2] in first]:
+        for number in first[tokens[place][2]]:
             term = terms[number]
-            if len(term) == 1 or tuple(words[place : place + len(term)]) == term:
+            if len(term) == 1 or tuple([token[2] for token in tokens[place : place + len(term)]]) == term:
                 found.append((tokens[place][0], tokens[place + len(term) - 1][1], number))
     if body.isascii():
         return found
