@@ -1,0 +1,106 @@
+"""The server a command means, and the credential for it. Loaded by name: local verbs never come here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from satchel.cli.credentials import Credential, Credentials, Session
+from satchel.cli.face import Face
+from satchel.cli.folders import project_root
+from satchel.cli.reading import Reading
+from satchel.errors import ConfigInvalid, CredentialMissing, NotAProject
+from satchel.remote import Remote, checked_url
+from satchel.worktree.find import ProjectConfig, read_project_config
+
+
+def credentials(face: Face) -> Credentials:
+    """Where this person's credentials are."""
+    return Credentials(face.machine.config_dir / "credentials.json")
+
+
+def server_url(face: Face, url: str | None = None) -> str:
+    """The server meant: the one named, that of the project, ``SATCHEL_URL``, or the only one signed in to."""
+    if url is None:
+        try:
+            url = read_project_config(project_root(face)).remote_url
+        except NotAProject:
+            url = None
+    url = url or face.machine.url or None
+    if url is None:
+        known = credentials(face).urls()
+        if len(known) != 1:
+            raise ConfigInvalid(
+                f"it is not clear which server is meant: {', '.join(known) or 'none is signed in to'}",
+                hint="Name it with --url, or sign in first:  satchel login URL",
+            )
+        url = known[0]
+    return checked_url(url, insecure=True)  # whether it may be used is decided where it is
+
+
+def open_remote(face: Face, url: str | None = None) -> Remote:
+    """A connection with the credential for that server, and for no other. Raises ``CredentialMissing``."""
+    address = server_url(face, url)
+    stored = credentials(face)
+    credential = stored.get(address)
+    # SATCHEL_KEY goes to the server it belongs to alone: the address of a remote comes from a file of the folder.
+    if face.machine.key and address == (face.machine.url or "").rstrip("/"):
+        credential = Credential(key=face.machine.key, insecure=bool(credential and credential.insecure))
+    if credential is None:
+        hint = f"Sign in:  satchel login {address}"
+        if face.machine.key and not face.machine.url:
+            hint += "\nSATCHEL_KEY is sent only to the server named by SATCHEL_URL."
+        raise CredentialMissing(f"not signed in to {address}", hint=hint)
+    return Remote(address, Session(stored, address, credential), insecure=credential.insecure)
+
+
+def project_remote(face: Face) -> tuple[ProjectConfig, Remote, str]:
+    """The project here, its server and its hosted twin. Raises ``NoRemote``'s kin where there is none."""
+    config = read_project_config(project_root(face))
+    if config.remote_url is None:
+        raise ConfigInvalid(
+            f"project {config.name} has no remote", hint="Choose one:  satchel remote add https://context.example.org"
+        )
+    return config, open_remote(face, config.remote_url), config.remote_project or config.id
+
+
+def reading(face: Face, projects: Sequence[str], everywhere: bool) -> Reading:
+    """What a reading verb asks with ``--remote``."""
+    if everywhere:
+        return Reading(open_remote(face), None, {}, face.cwd)
+    if projects:
+        return Reading(open_remote(face), list(projects), {}, face.cwd)
+    _, remote, project = project_remote(face)
+    return Reading(remote, [project], {}, face.cwd)
+
+
+def list_projects(face: Face) -> None:
+    """Print the hosted projects the person may read."""
+    found = open_remote(face).projects()
+
+    def show() -> None:
+        width = max((len(row["project"]) for row in found), default=0)
+        for row in found:
+            face.line(f"{row['project']:<{width}}  version {row['version']}  {face.fit(row['description'])}".rstrip())
+        if not found:
+            face.note("No project that you may read.")
+
+    face.answer({"items": found}, show)
+
+
+def replay_key() -> dict[str, str]:
+    """The header that makes a write harmless to send twice."""
+    return {"Idempotency-Key": os.urandom(16).hex()}
+
+
+def pages(remote: Remote, path: str) -> list[dict[str, Any]]:
+    """Every row of a list."""
+    items: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        page = remote.call("GET", path, query={"cursor": cursor})
+        items += page["items"]
+        cursor = page.get("next")
+        if cursor is None:
+            return items
