@@ -1,7 +1,7 @@
 """What a folder was last in step with: two alternating fsynced files, so that one good generation always remains.
 
 ``.satchel/base-0`` and ``base-1`` hold the line ``satchel-base 1``, a line of JSON about the whole (generation,
-lineage, version, digest, number of lines, SHA-256 of all bytes after it), then a JSON array per path of the cloud's tree
+lineage, version, digest, numbers of lines, SHA-256 of all after it), then a JSON array per path of the cloud's tree
 ``["path","mode","object",version,"author",time]`` and per path held back ``["path","mode","object"]`` or ``["path"]``.
 Writing replaces the older of the two; reading takes the newest that is whole. Losing both loses no file: the folder is
 then compared with an empty base, which never deletes.

@@ -61,14 +61,15 @@ class Beneath:
         self._folder, self._fd = path, fd
         return fd
 
-    def open(self, path: str) -> int:
-        """A read-only descriptor of a regular file, to be closed by the caller. Raises ``OSError``."""
+    def open(self, path: str) -> tuple[int, os.stat_result]:
+        """A read-only descriptor of a regular file, to be closed by the caller, and its stat. Raises ``OSError``."""
         folder, _, name = path.rpartition("/")
         fd = os.open(name, FILE_FLAGS, dir_fd=self.folder(folder))
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "not a regular file", path)
-        return fd
+        return fd, found
 
     def _leave(self) -> None:
         if self._fd != self._root:

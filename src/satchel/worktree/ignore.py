@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -48,28 +48,39 @@ class Rules(NamedTuple):
     max_file_bytes: int = 8 * 1024 * 1024
 
 
+class _Rule(NamedTuple):
+    regex: re.Pattern[str]
+    of_name: bool
+    """Matched against the last part of the path alone, which is what a pattern without a slash in it means."""
+    matched: bool
+    """What a match says: False for a pattern after ``!``."""
+
+
 class Patterns:
     """The lines of one ignore file. ``verdict`` looks at the entry itself, not at the folders above it."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         """Blank lines, comments and what git would not understand are dropped."""
         self._rules = [rule for line in lines if (rule := _translate(line)) is not None]
-        # One expression to say "none of them", in a fraction of the time of asking each.
-        joined = "|".join(f"(?:{regex.pattern.replace('(?P<ps_d>', '(?:')})" for regex, _ in self._rules)
-        self._any = re.compile(joined) if joined else None
+        # Two expressions to say "none of them", in a fraction of the time of asking each.
+        self._any_name = _any_of(rule for rule in self._rules if rule.of_name)
+        self._any_path = _any_of(rule for rule in self._rules if not rule.of_name)
 
     def verdict(self, path: str) -> bool | None:
         """True: matched; False: taken back by ``!``; None: no pattern matches.
 
         ``path`` is relative to the ignore file; a folder's ends with ``/``.
         """
-        if self._any is None or not self._any.search(path):
+        name = path[path.rfind("/", 0, -1) + 1 :]
+        by_name = self._any_name is not None and self._any_name(name) is not None
+        if not by_name and (self._any_path is None or self._any_path(path) is None):
             return None
-        for regex, matched in reversed(self._rules):
-            match = regex.search(path)
-            # `foo` also matches `foo/bar`, ending at the slash marked `ps_d`; here only what ends at the end counts.
-            if match and (match.end() == len(path) or regex.pattern == "."):
-                return matched
+        for rule in reversed(self._rules):
+            subject = name if rule.of_name else path
+            match = rule.regex.match(subject)
+            # `a/foo` also matches `a/foo/bar`, up to the slash; here only what reaches the end counts.
+            if match and (match.end() == len(subject) or rule.regex.pattern == "."):
+                return rule.matched
         return None
 
 
@@ -171,34 +182,48 @@ def lines_of(text: bytes) -> list[str]:
     return [line.removesuffix("\r") for line in decoded.split("\n")]
 
 
-def _translate(line: str) -> tuple[re.Pattern[str], bool] | None:
+def _translate(line: str) -> _Rule | None:
     from pathspec.patterns.gitignore import GitIgnorePatternError
     from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
+    pattern = _about_itself(line)
+    body = pattern.removeprefix("!")
+    of_name = "/" not in body[:-1] and body[:1] not in ("", "#", "/")
+    if of_name:
+        pattern = ("!" if pattern.startswith("!") else "") + "/" + body
     try:
-        source, matched = GitIgnoreSpecPattern.pattern_to_regex(_about_itself(line))
+        source, matched = GitIgnoreSpecPattern.pattern_to_regex(pattern)
     except (GitIgnorePatternError, ValueError):
         return None
     if source is None or matched is None:
         return None
     try:
-        return re.compile(source), matched
+        return _Rule(re.compile(source), of_name, matched)
     except re.error:
         return None
+
+
+def _any_of(rules: Iterable[_Rule]) -> Callable[[str], re.Match[str] | None] | None:
+    # The translations name a group, and a name may stand only once in an expression.
+    joined = "|".join(f"(?:{rule.regex.pattern.replace('(?P<ps_d>', '(?:')})" for rule in rules)
+    return re.compile(joined).match if joined else None
 
 
 def _about_itself(line: str) -> str:
     """The pattern rewritten where its translation would match an entry because of a folder above it."""
     pattern = line.rstrip() if not line.rstrip().endswith("\\") else line
     sign = "!" if pattern.startswith("!") else ""
-    body = pattern.removeprefix("!")
-    if body in ("*/", "**/", "/*/", "/**/"):
-        return sign + ("/?*/" if body == "/*/" else "?*/")
+    parts = pattern.removeprefix("!").split("/")
+    body = "/".join(part for at, part in enumerate(parts) if part != "**" or at == 0 or parts[at - 1] != "**")
+    if body.lstrip("/") in ("**/", "**/*/") or body == "*/":
+        return sign + "?*/"  # every folder
+    if body == "/*/":
+        return sign + "/?*/"
     if body.endswith("/**/"):
         return sign + body + "*/"  # every folder inside, not the folder itself
     if body.endswith("/**"):
         return sign + body + "/*"
-    return pattern
+    return sign + body
 
 
 def _fingerprint(parts: Iterable[bytes]) -> bytes:

@@ -56,7 +56,10 @@ def _folders(paths: list[str]) -> list[str]:
             folder = "/".join(parts[:depth])
             if len(parts) < depth or not _holds_documents(folder):
                 continue
-            (spoilt if suffix_of(path) in _SOURCE else taken).add(folder)
+            if suffix_of(path) in _SOURCE:
+                spoilt.add(folder)
+            elif f"*{suffix_of(path)}" in _PROSE:
+                taken.add(folder)
     chosen = sorted(taken - spoilt)
     return [f"/{folder}/" for folder in chosen if folder.rpartition("/")[0] not in chosen]
 

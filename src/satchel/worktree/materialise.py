@@ -32,7 +32,7 @@ class Materialiser:
     """The one writer of a folder; its user holds the folder's lock. Raises ``DiskFull`` and ``FolderUnwritable``."""
 
     def __init__(self, root: Path, undo: UndoStore | None) -> None:
-        """``undo`` is where what is overwritten goes; ``None`` only where nothing of a person's can be: a new folder."""
+        """``undo`` is where what is overwritten goes; ``None`` where nothing of a person's can be: a new folder."""
         self._undo = undo
         self._root = root
         self._beneath = Beneath(root)
@@ -113,11 +113,10 @@ class Materialiser:
 
     def _present(self, path: str) -> tuple[Entry, bytes] | None:
         try:
-            fd = self._beneath.open(path)
+            fd, found = self._beneath.open(path)
         except FileNotFoundError:
             return None
         try:
-            found = os.fstat(fd)
             data = read_all(fd, found.st_size)
         finally:
             os.close(fd)

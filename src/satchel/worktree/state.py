@@ -120,6 +120,11 @@ class State:
             )
             self.close()
 
+    def take_notices(self) -> list[str]:
+        """What happened since the last call, for a person."""
+        notices, self.notices = self.notices, []
+        return notices
+
     def close(self) -> None:
         if self._database is not None:
             self._database.close()

@@ -12,8 +12,9 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from satchel.objects.listing import Entry
 from satchel.objects.paths import MAX_PATH_BYTES, path_problem, tree_problems
 from satchel.worktree.beneath import Beneath, read_all
 from satchel.worktree.ignore import GITIGNORE, MAX_IGNORE_BYTES, NEVER, SATCHELIGNORE, Level, Root, Rules
-from satchel.worktree.state import FileRow, FolderRow, Remembered, State, is_executable, settled
+from satchel.worktree.state import FileRow, FolderRow, Remembered, State, settled
 
 MAX_FILES = 100_000
 """Files of one project; more are left out."""
@@ -64,7 +65,7 @@ class LeftOut(NamedTuple):
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scan:
     """A moment of the folder. Files are read one after another: it is a tree somebody may just be editing."""
 
@@ -83,23 +84,27 @@ class Scan:
 
     def may_exist(self, path: str) -> bool:
         """Whether ``path``, absent from ``tree``, is or may be in the folder all the same."""
-        left = {item.path for item in self.left_out}
-        if not left:
-            return False
-        if any(item.reason == "too-many-files" for item in self.left_out):
-            return True
-        while path:
-            if path in left:
+        left = self._left
+        while path and left:
+            if path in left or "" in left:
                 return True
             path = path.rpartition("/")[0]
-        return "" in left
+        return False
+
+    @cached_property
+    def _left(self) -> frozenset[str]:
+        """Paths and folders left out; the empty path, which is the whole folder, where the walk stopped early."""
+        return frozenset("" if item.reason == "too-many-files" else item.path for item in self.left_out)
 
 
 @dataclass(slots=True)
 class _Walk:
     """What one pass over the folders found."""
 
-    files: list[tuple[str, os.stat_result]] = field(default_factory=list)
+    same: list[FileRow] = field(default_factory=list)
+    """Files that are as they were read before."""
+    files: dict[str, int] = field(default_factory=dict)
+    """Files to read, with their sizes."""
     left_out: list[LeftOut] = field(default_factory=list)
     folders: dict[str, _Names] = field(default_factory=dict)
 
@@ -145,54 +150,40 @@ class Worktree:
     def survey(self) -> tuple[dict[str, int], list[LeftOut]]:
         """Sizes of the files that belong, and what is left out, without reading or remembering any."""
         walk = self._walk(Remembered({}, {}, {}))
-        return {path: found.st_size for path, found in walk.files}, walk.left_out
+        return walk.files, walk.left_out
 
     def scan(self) -> Scan:
         """The tree as it is now. Raises ``NotAFolder`` where the folder itself is gone."""
         before = self._remember()
         walk = self._walk(before)
-        tree: dict[str, Entry] = {}
-        sizes: dict[str, int] = {}
-        unindexed: dict[str, str] = {}
+        kept = {row.path: row for row in walk.same}
         fresh: list[FileRow] = []
-        kept: dict[str, FileRow] = {}
-        reread = 0
+        unsure: list[FileRow] = []
         with Beneath(self.root) as beneath:
-            for path, found in walk.files:
-                row = before.files.get(path)
-                if row is None or not row.fits(found):
-                    reread += 1
-                    row, sure = self._read_row(beneath, path, walk.left_out)
-                    if sure and row:
-                        fresh.append(row)
-                        kept[path] = row
-                    else:
-                        folder, _, name = path.rpartition("/")
-                        walk.folders[folder].others.add(name)
-                    if row is None:
-                        continue
-                else:
+            for path in walk.files:
+                row, sure = self._read_row(beneath, path, walk.left_out)
+                if row is not None and sure:
+                    fresh.append(row)
                     kept[path] = row
-                tree[path] = Entry("100755" if is_executable(row.mode) else "100644", ObjectId(row.object))
-                sizes[path] = row.size
-                if row.unindexed:
-                    unindexed[path] = row.unindexed
-        clashes = self._clashes(tree, before)
+                else:
+                    folder, _, name = path.rpartition("/")
+                    walk.folders[folder].others.add(name)
+                    unsure.extend((row,) if row else ())
+        rows = {**kept, **{row.path: row for row in unsure}}
+        clashes = self._clashes(rows.keys(), before)
         for path, reason in clashes.items():
-            del tree[path], sizes[path]
-            unindexed.pop(path, None)
+            del rows[path]
             walk.left_out.append(LeftOut(path, "bad-name", reason))
-        folders = {
-            path: FolderRow(names.chain, frozenset(names.ignored), frozenset(names.others))
-            for path, names in walk.folders.items()
-        }
-        self._save(before, Remembered(kept, folders, clashes), fresh)
+        self._save(before, kept, walk, clashes, fresh)
         walk.left_out.sort()
-        notices = list(self._state.notices) if self._state else []
-        if self._state:
-            self._state.notices.clear()
-        not_indexed = sorted(LeftOut(path, reason) for path, reason in unindexed.items())
-        return Scan(tree, sizes, walk.left_out, not_indexed, reread, notices)
+        return Scan(
+            tree={path: Entry(_MODES[row.mode & stat.S_IXUSR], ObjectId(row.object)) for path, row in rows.items()},
+            sizes={path: row.size for path, row in rows.items()},
+            left_out=walk.left_out,
+            not_indexed=sorted(LeftOut(row.path, row.unindexed) for row in rows.values() if row.unindexed),
+            reread=len(walk.files),
+            notices=self._state.take_notices() if self._state else [],
+        )
 
     def read(self, path: str, expect: ObjectId | None = None) -> bytes:
         """The bytes of one file, at most ``max_file_bytes``, never through a symlink.
@@ -212,12 +203,13 @@ class Worktree:
 
     def _walk(self, before: Remembered) -> _Walk:
         walk = _Walk()
+        root = str(self.root)
         above = Root(self.rules, self._ignore_file(".git/info/exclude"))
         stack: list[tuple[str, Level | Root]] = [("", above)]
         while stack:
             folder, rules = stack.pop()
             try:
-                with os.scandir(self.root / folder if folder else self.root) as found:
+                with os.scandir(f"{root}/{folder}") as found:
                     entries = sorted(found, key=lambda entry: entry.name)
             except OSError as error:
                 if not folder:
@@ -228,10 +220,8 @@ class Worktree:
             rules = self._level(folder, rules, entries)
             inside = self._sort_out(folder, entries, rules, before, walk)
             stack.extend((path, rules) for path in reversed(inside))
-            if len(walk.files) > MAX_FILES:
-                beyond = walk.files[MAX_FILES][0]
-                walk.left_out.append(LeftOut(beyond, "too-many-files", f"and all after it; the limit is {MAX_FILES:,}"))
-                del walk.files[MAX_FILES:]
+            if len(walk.files) + len(walk.same) > MAX_FILES:
+                _stop_at_limit(walk)
                 break
         return walk
 
@@ -247,7 +237,7 @@ class Worktree:
         """Its beginning; nothing for a symlink, which git does not follow either, and for what cannot be read."""
         try:
             with Beneath(self.root) as beneath:
-                fd = beneath.open(path)
+                fd, _ = beneath.open(path)
                 try:
                     return os.read(fd, MAX_IGNORE_BYTES)
                 finally:
@@ -272,12 +262,13 @@ class Worktree:
             if name in NEVER:
                 continue
             path = prefix + name
-            is_folder = _is_folder(entry)
-            if not is_folder and path in files:  # decided before, and its name was good
-                self._look(entry, path, walk, others)
+            row = files.get(path)
+            if row is not None and self._unchanged(entry, row):  # decided before, and its name was good
+                walk.same.append(row)
                 continue
+            is_folder = _is_folder(entry)
             label = name + "/" if is_folder else name
-            if known and (label in known.others or (is_folder and path in before.folders)):
+            if known and (label in known.others or path in (before.folders if is_folder else files)):
                 left = False
             elif known and label in known.ignored:
                 left = True
@@ -293,6 +284,12 @@ class Worktree:
             else:
                 self._look(entry, path, walk, others)
         return inside
+
+    def _unchanged(self, entry: os.DirEntry[str], row: FileRow) -> bool:
+        try:
+            return row.fits(entry.stat(follow_symlinks=False)) and row.size <= self.rules.max_file_bytes
+        except OSError:
+            return False
 
     def _look(self, entry: os.DirEntry[str], path: str, walk: _Walk, others: set[str]) -> None:
         """Note a file that the rules admit, if it is a regular one of a size that may be kept."""
@@ -310,7 +307,7 @@ class Worktree:
             detail = f"{found.st_size:,} of at most {self.rules.max_file_bytes:,} bytes"
             walk.left_out.append(LeftOut(path, "too-large", detail))
         else:
-            walk.files.append((path, found))
+            walk.files[path] = found.st_size
 
     # Reading ---------------------------------------------------------------------------------------------------
 
@@ -319,9 +316,8 @@ class Worktree:
         try:
             for _ in range(READ_TRIES):
                 read_at = self._clock_ns()
-                fd = beneath.open(path)
+                fd, before = beneath.open(path)
                 try:
-                    before = os.fstat(fd)
                     if before.st_size > self.rules.max_file_bytes:
                         left_out.append(LeftOut(path, "too-large"))
                         return None, False
@@ -344,12 +340,11 @@ class Worktree:
     def _read(self, beneath: Beneath, path: str) -> bytes:
         if any(part in ("", ".", "..") for part in path.split("/")):
             raise ValueError("not a path inside the folder")
-        fd = beneath.open(path)
+        fd, found = beneath.open(path)
         try:
-            size = os.fstat(fd).st_size
-            if size > self.rules.max_file_bytes:
+            if found.st_size > self.rules.max_file_bytes:
                 raise ValueError("too large")
-            return read_all(fd, size)
+            return read_all(fd, found.st_size)
         finally:
             os.close(fd)
 
@@ -360,20 +355,38 @@ class Worktree:
             self._remembered = self._state.load() if self._state else Remembered({}, {}, {})
         return self._remembered
 
-    def _clashes(self, tree: dict[str, Entry], before: Remembered) -> dict[str, str]:
+    def _clashes(self, paths: KeysView[str], before: Remembered) -> dict[str, str]:
         """Paths that cannot be in one tree. Asked anew only when the set of paths is another."""
-        if before.files and tree.keys() == before.files.keys():
+        if before.files and paths == before.files.keys():
             return before.clashes
-        return tree_problems(tree)
+        return tree_problems(paths)
 
-    def _save(self, before: Remembered, now: Remembered, fresh: list[FileRow]) -> None:
-        self._remembered = now
-        gone_files = before.files.keys() - now.files.keys()
-        gone_folders = before.folders.keys() - now.folders.keys()
-        folders = [(path, row) for path, row in now.folders.items() if before.folders.get(path) != row]
-        if self._state and (fresh or folders or gone_files or gone_folders or before.clashes != now.clashes):
-            storable = [(path, row) for path, row in folders if path.isprintable()]
-            self._state.save(fresh, storable, gone_files, gone_folders, now.clashes)
+    def _save(
+        self, before: Remembered, kept: dict[str, FileRow], walk: _Walk, clashes: dict[str, str], fresh: list[FileRow]
+    ) -> None:
+        folders = {
+            path: FolderRow(names.chain, frozenset(names.ignored), frozenset(names.others))
+            for path, names in walk.folders.items()
+        }
+        self._remembered = Remembered(kept, folders, clashes)
+        gone_files = before.files.keys() - kept.keys()
+        gone_folders = before.folders.keys() - folders.keys()
+        changed = [(path, row) for path, row in folders.items() if before.folders.get(path) != row]
+        if self._state and (fresh or changed or gone_files or gone_folders or before.clashes != clashes):
+            self._state.save(fresh, changed, gone_files, gone_folders, clashes)
+
+
+_MODES = {0: "100644", stat.S_IXUSR: "100755"}
+
+
+def _stop_at_limit(walk: _Walk) -> None:
+    """Leave out all files beyond ``MAX_FILES``, those read before being the first to stay."""
+    del walk.same[MAX_FILES:]
+    beyond = list(walk.files)[MAX_FILES - len(walk.same) :]
+    for path in beyond:
+        del walk.files[path]
+    first = min(beyond, default="")
+    walk.left_out.append(LeftOut(first, "too-many-files", f"and more; a project has at most {MAX_FILES:,} files"))
 
 
 def _same(before: os.stat_result, after: os.stat_result) -> bool:
