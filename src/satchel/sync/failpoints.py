@@ -1,0 +1,46 @@
+"""Named points between two durable writes, where a test may stop the process dead.
+
+``reach`` does nothing unless a test armed the point in this process (``arm``); nothing outside can arm one. The order
+of writes they stand in is drawn in ``docs/spec/sync.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+NAMES = (
+    "pull.after_path",
+    "pull.before_base",
+    "pull.after_base",
+    "undo.after_hold",
+    "undo.after_restore",
+    "push.before_send",
+    "push.before_base",
+    "push.after_base",
+    "receive.before_packs",
+    "receive.after_packs",
+    "receive.after_record",
+    "receive.before_commit",
+    "receive.after_commit",
+    "receive.after_head",
+)
+
+_armed: dict[str, Callable[[], None]] = {}
+
+
+def reach(name: str) -> None:
+    """Pass the point ``name``: nothing happens, or what a test armed there."""
+    if _armed and name in _armed:
+        _armed[name]()
+
+
+def arm(name: str, action: Callable[[], None]) -> None:
+    """Have ``action`` happen whenever ``name`` is reached. Raises ``ValueError`` for a point that does not exist."""
+    if name not in NAMES:
+        raise ValueError(f"there is no fail point {name}")
+    _armed[name] = action
+
+
+def disarm() -> None:
+    """Disarm every point."""
+    _armed.clear()

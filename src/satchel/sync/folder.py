@@ -1,0 +1,48 @@
+"""The folder's side of a sync: what it holds, told apart from what merely cannot be seen.
+
+A path of the base that the scan does not list may be deleted, or it may be there and left out: too large now, not
+readable, excluded by a rule. Only what is gone from the disk is a deletion; everything else counts as unchanged, so
+that an ignore rule or a missing permission never deletes a file for everybody else.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from satchel.objects.listing import Entry, Tree
+from satchel.objects.paths import collision_key
+from satchel.worktree.walk import Scan
+
+
+def present(root: Path, scan: Scan, base: Tree, unsettled: Iterable[str] = ()) -> dict[str, Entry]:
+    """The tree to plan with: the scan, and the base's entry of each path that is there and yet not in the scan.
+
+    ``unsettled`` paths kept changing while they were read: they count as unchanged for this time.
+    """
+    tree = dict(scan.tree)
+    absent = base.keys() - tree.keys()
+    if absent:
+        keys: set[str] | None = None
+        for path in sorted(absent):
+            if _is_there(root, path):
+                # On a filesystem that folds case the old name of a renamed file is found too.
+                keys = keys if keys is not None else {collision_key(other) for other in scan.tree}
+                if collision_key(path) not in keys:
+                    tree[path] = base[path]
+    for path in unsettled:
+        tree.pop(path, None)
+        if path in base:
+            tree[path] = base[path]
+    return tree
+
+
+def _is_there(root: Path, path: str) -> bool:
+    try:
+        return not stat.S_ISDIR(os.lstat(root / path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True

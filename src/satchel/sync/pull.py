@@ -1,0 +1,225 @@
+"""What the cloud changed, brought into the folder: fetched in bounded batches, checked, then written.
+
+Everything a server says is checked before a byte is written: that its head did not go back, that its changes lead to
+the digest it names, that its paths are listable, that every object has the hash it is named by and no more bytes come
+than were announced. Content replaced or deleted here is in the undo store before it goes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from satchel.errors import FrameRefused, PathRefused, ServerLied
+from satchel.objects.frame import MAX_FRAME_RAW, Assembler, Frame
+from satchel.objects.ids import ObjectId
+from satchel.objects.listing import Entry, digest
+from satchel.objects.paths import path_problem
+from satchel.sync.failpoints import reach
+from satchel.sync.peer import Change, Head, Peer
+from satchel.sync.push import Progress
+from satchel.sync.wire import MAX_SIZE
+from satchel.worktree import durable
+from satchel.worktree.base import Base, CloudEntry
+from satchel.worktree.materialise import Materialiser
+from satchel.worktree.undo import UndoStore
+from satchel.worktree.walk import ChangedMeanwhile
+
+BATCH_OBJECTS = 2_000
+BATCH_BYTES = 32 << 20
+"""Most content asked for at once: an interrupted pull loses little work."""
+AFTER = "after"
+"""Beside an undo journal: what the sync wrote over each path it kept, so that undo can tell a later edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """The hosted tree at its head, as far as it was checked: listable paths, and a digest that fits."""
+
+    head: Head
+    entries: Mapping[str, CloudEntry]
+    sizes: Mapping[str, int]
+    """Bytes of the paths that changed since the base."""
+
+    @property
+    def tree(self) -> dict[str, Entry]:
+        return {path: Entry(entry.mode, entry.object) for path, entry in self.entries.items()}
+
+
+def learn(peer: Peer, project: str, base: Base | None) -> Cloud:
+    """Ask the peer what changed since ``base``. Raises ``ServerLied`` unless everything fits together."""
+    found = peer.changes(project, base.version if base else 0, base.lineage if base else None)
+    same_line = base is not None and found.head.lineage == base.lineage
+    if same_line and base is not None:
+        if found.head.version < base.version:
+            raise ServerLied(
+                f"the project was at version {base.version} and is now at {found.head.version}, in one line of history",
+                hint="Nothing was changed here. A server restored from a backup has to start a new lineage.",
+            )
+        if found.head.version == base.version and found.head.digest != base.digest:
+            raise ServerLied(f"version {base.version} of the project has another content than it had before")
+    for change in found.items:
+        problem = path_problem(change.path)
+        if problem is not None:
+            raise ServerLied(f"the server names a path that no project can have: {problem}")
+        if change.size > MAX_SIZE:
+            raise ServerLied(f"the server names a file of {change.size:,} bytes")
+    if found.since and same_line and base is not None:
+        cloud = _cloud(found.head, base.cloud, found.items)
+        if cloud is not None:
+            return cloud
+        # The base may be what is wrong: the whole tree decides.
+        found = peer.changes(project, 0, None)
+    cloud = _cloud(found.head, {}, found.items)
+    if cloud is None:
+        raise ServerLied("the files that the server lists do not have the digest it names")
+    return cloud
+
+
+def _cloud(head: Head, before: Mapping[str, CloudEntry], changes: Iterable[Change]) -> Cloud | None:
+    entries, sizes = dict(before), {}
+    for path, entry, size, version, author, time_ms in changes:
+        if entry is None:
+            entries.pop(path, None)
+        else:
+            entries[path] = CloudEntry(*entry, version, author, time_ms)
+            sizes[path] = size
+    cloud = Cloud(head, entries, sizes)
+    return cloud if digest(cloud.tree) == head.digest else None
+
+
+# Fetching ----------------------------------------------------------------------------------------------------------
+
+
+def fetch(peer: Peer, project: str, sizes: Mapping[ObjectId, int | None]) -> Iterator[tuple[ObjectId, bytes]]:
+    """The named objects, each once, checked, in the order they arrive; ``None`` is a size not known.
+
+    Raises ``ServerLied``.
+    """
+    for batch in _batches(sizes):
+        wanted = set(batch)
+        # Whole frames may come for one object of theirs: a bound on frames bounds what a server can make us read.
+        allowed = 8 + sum(2 + (MAX_SIZE if (size := sizes[name]) is None else size) // MAX_FRAME_RAW for name in batch)
+        try:
+            for name, data in _objects(peer.read_objects(project, batch), allowed):
+                if name in wanted:
+                    wanted.discard(name)
+                    if sizes[name] not in (None, len(data)):
+                        raise ServerLied("an object has another size than the server named")
+                    yield name, data
+        except FrameRefused as error:
+            raise ServerLied(f"the server sent content that is not what it announced: {error.message}") from error
+        if wanted:
+            raise ServerLied(f"the server left out {len(wanted):,} of the objects it was asked for")
+
+
+def _objects(frames: Iterator[Frame], allowed: int) -> Iterator[tuple[ObjectId, bytes]]:
+    assembler = Assembler(MAX_SIZE)
+    for count, frame in enumerate(frames):
+        if count >= allowed:
+            raise ServerLied("the server sends more than it was asked for")
+        yield from assembler.feed(frame)
+    assembler.finish()
+
+
+def _batches(sizes: Mapping[ObjectId, int | None]) -> Iterator[list[ObjectId]]:
+    batch: list[ObjectId] = []
+    held = 0
+    for name, known in sizes.items():
+        size = MAX_FRAME_RAW if known is None else known
+        if batch and (len(batch) == BATCH_OBJECTS or held + size > BATCH_BYTES):
+            yield batch
+            batch, held = [], 0
+        batch.append(name)
+        held += size
+    if batch:
+        yield batch
+
+
+# Writing -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Pulled:
+    """What became of a pull."""
+
+    done: dict[str, Entry | None] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Paths that were left as they are, with the reason: edited meanwhile, or no name for this filesystem."""
+    bytes: int = 0
+
+
+def write(
+    root: Path,
+    peer: Peer,
+    project: str,
+    steps: Mapping[str, Entry | None],
+    local: Mapping[str, Entry],
+    cloud: Cloud,
+    undo_id: str,
+    progress: Progress | None = None,
+) -> Pulled:
+    """Do the pulled ``steps``: deletions first, so that a folder may become a file, then content as it comes.
+
+    ``local`` is what each path is expected to hold. Everything is durable when this returns.
+    """
+    pulled = Pulled()
+    if not steps:
+        return pulled
+    places: dict[ObjectId, list[str]] = {}
+    for path, entry in steps.items():
+        if entry is not None:
+            places.setdefault(entry.object, []).append(path)
+    undo = UndoStore(root)
+    undo.begin(undo_id)
+    note_after(undo, undo_id, steps)
+    try:
+        with Materialiser(root, undo) as folder:
+            for path, entry in steps.items():
+                if entry is None:
+                    _apply(folder, pulled, path, None, b"", local.get(path))
+            for name, data in fetch(peer, project, {name: cloud.sizes.get(paths[0]) for name, paths in places.items()}):
+                pulled.bytes += len(data)
+                for path in places[name]:
+                    _apply(folder, pulled, path, steps[path], data, local.get(path))
+                if progress is not None:
+                    progress("pull", len(pulled.done) + len(pulled.refused), len(steps), pulled.bytes)
+    finally:
+        undo.close()
+    return pulled
+
+
+def _apply(
+    folder: Materialiser, pulled: Pulled, path: str, entry: Entry | None, data: bytes, expect: Entry | None
+) -> None:
+    try:
+        if entry is not None:
+            folder.write(path, data, entry.mode, expect)
+        elif expect is not None:
+            folder.delete(path, expect)
+    except (ChangedMeanwhile, PathRefused) as error:
+        pulled.refused[path] = error.message
+        return
+    pulled.done[path] = entry
+    reach("pull.after_path")
+
+
+# What undo needs to know -------------------------------------------------------------------------------------------
+
+
+def note_after(undo: UndoStore, undo_id: str, steps: Mapping[str, Entry | None]) -> None:
+    """Write down, before anything is touched, what will stand at each path afterwards."""
+    told = {**read_after(undo, undo_id), **steps}
+    rows = {path: None if entry is None else list(entry) for path, entry in told.items()}
+    durable.replace(undo.folder / undo_id / AFTER, json.dumps(rows, ensure_ascii=False).encode())
+
+
+def read_after(undo: UndoStore, undo_id: str) -> dict[str, Entry | None]:
+    """What ``note_after`` wrote; empty where that cannot be read."""
+    try:
+        rows = json.loads((undo.folder / undo_id / AFTER).read_bytes())
+        return {path: None if row is None else Entry(row[0], ObjectId(row[1])) for path, row in rows.items()}
+    except (OSError, ValueError, TypeError, AttributeError, IndexError):
+        return {}

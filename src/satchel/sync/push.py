@@ -1,0 +1,167 @@
+"""The body of a push: from files to frames to bytes, with bounded memory.
+
+Files are read one after another, each checked against the hash the scan gave it, gathered into frames of 1 MiB and
+compressed a few frames ahead of the wire by two threads (zstd lets go of the interpreter). Nothing that differs from
+what the preamble announced is ever sent: a file that changed since the scan stops the stream.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from satchel.objects.frame import MAX_FRAME_OBJECTS, MAX_FRAME_RAW, Frame, compress_bound, make_frames, similarity_key
+from satchel.objects.ids import Digest, ObjectId, object_id
+from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
+from satchel.sync.wire import Parent, Sent, encode_preamble
+from satchel.worktree.beneath import Beneath, read_all
+
+Progress = Callable[[str, int, int, int], None]
+"""Told ``(phase, done, total, bytes)`` as work goes on: files of the phase, and bytes sent or received so far."""
+
+THREADS = 2
+AHEAD = 4
+"""Frames being compressed or waiting for the wire: at most 4 MiB of content beside the one being gathered."""
+SMALL_PUSH_BYTES = 8 << 20
+"""A push of less content is compressed before it is sent: it declares its exact size and may be sent twice."""
+
+_PER_FRAME, _PER_OBJECT, _AROUND = 32, 64, 64
+"""More than the head of a frame, its row of an object, and the start and end of a pack take."""
+
+Batch = list[tuple[ObjectId, bytes]]
+
+
+class FileMoved(Exception):
+    """A file is not what the scan saw any more; the push has to be planned again."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+class Content(NamedTuple):
+    """An object to send, and one file that holds it."""
+
+    object: ObjectId
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One push: what it says, and where its content lies."""
+
+    parent: Parent
+    digest: Digest
+    changes: Sequence[Sent]
+    contents: Sequence[Content]
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of content before compression."""
+        return sum(content.size for content in self.contents)
+
+
+class Body(NamedTuple):
+    """A request body: in memory, or a generator to be used once. ``declared`` is the most bytes it has."""
+
+    stream: Iterable[bytes]
+    declared: int
+
+
+def body(outgoing: Outgoing, root: Path, progress: Progress | None = None) -> Body:
+    """The stream of a push. Raises ``FileMoved``, from the stream too."""
+    ordered = sorted(outgoing.contents, key=lambda content: similarity_key(content.path, b""))
+    preamble = list(encode_preamble(outgoing.parent, outgoing.digest, outgoing.changes))
+    stream = _stream(preamble, ordered, root, progress)
+    if outgoing.raw_bytes <= SMALL_PUSH_BYTES:
+        pieces = list(stream)
+        return Body(pieces, sum(map(len, pieces)))
+    most = sum(map(len, preamble)) + _AROUND
+    for content in ordered:
+        parts = 1 + content.size // MAX_FRAME_RAW
+        most += _PER_OBJECT + parts * (_PER_FRAME + compress_bound(MAX_FRAME_RAW) - MAX_FRAME_RAW)
+        most += compress_bound(content.size)
+    return Body(stream, most)
+
+
+def _stream(
+    preamble: Sequence[bytes], ordered: Sequence[Content], root: Path, progress: Progress | None
+) -> Iterator[bytes]:
+    yield from preamble
+    yield encode_pack_start()
+    frames = done = sent = 0
+    for group in _compressed(_batches(ordered, root)):
+        for frame in group:
+            data = encode_frame(frame)
+            frames += 1
+            sent += len(data)
+            # An object in several frames counts with its last.
+            done += len(frame.table) if frame.part == frame.parts - 1 else 0
+            yield data
+            if progress is not None:
+                progress("push", done, len(ordered), sent)
+    yield encode_pack_end(frames)
+
+
+def _compressed(batches: Iterator[Batch]) -> Iterator[list[Frame]]:
+    """The frames of each batch, in order; a few batches are worked on at once."""
+    first = next(batches, None)
+    second = next(batches, None) if first is not None else None
+    if first is None:
+        return
+    if second is None:  # a thread would cost more than it saves
+        yield list(make_frames(first))
+        return
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="satchel-frames") as pool:
+        waiting: deque[Future[list[Frame]]] = deque(pool.submit(_framed, batch) for batch in (first, second))
+        try:
+            for batch in batches:
+                if len(waiting) >= AHEAD:
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(_framed, batch))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _framed(batch: Batch) -> list[Frame]:
+    return list(make_frames(batch))
+
+
+def _batches(ordered: Iterable[Content], root: Path) -> Iterator[Batch]:
+    """The contents, read and checked, in groups that make one frame each (or one sequence, for a large object)."""
+    batch: Batch = []
+    held = 0
+    with Beneath(root) as beneath:
+        for content in ordered:
+            if batch and (held + content.size > MAX_FRAME_RAW or len(batch) == MAX_FRAME_OBJECTS):
+                yield batch
+                batch, held = [], 0
+            batch.append((content.object, _read(beneath, content)))
+            held += content.size
+    if batch:
+        yield batch
+
+
+def _read(beneath: Beneath, content: Content) -> bytes:
+    try:
+        fd = beneath.open(content.path)
+        try:
+            if os.fstat(fd).st_size != content.size:
+                raise FileMoved(content.path)
+            data = read_all(fd, content.size)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise FileMoved(content.path) from error
+    if object_id(data) != content.object:
+        raise FileMoved(content.path)
+    return data
