@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -72,18 +73,19 @@ class LocalStore:
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise StoreMissing(f"the stored object {name} is missing") from error
             try:
-                wanted = checked_range(name, os.fstat(handle).st_size, offset, length)
-                return _read(handle, offset, wanted)
+                found = os.fstat(handle)
+                if stat.S_ISDIR(found.st_mode):
+                    raise StoreMissing(f"the stored object {name} is missing")
+                return _read(handle, offset, checked_range(name, found.st_size, offset, length))
             finally:
                 os.close(handle)
 
     def _delete(self, name: str) -> None:
         path = self._root / name
         with _told(path):
-            try:
-                path.unlink()
-            except (FileNotFoundError, NotADirectoryError):
+            if not path.is_file():
                 return
+            path.unlink(missing_ok=True)
             sync_directory(path.parent)
 
     def _list(self, prefix: str) -> Sequence[StoredObject]:
