@@ -1,0 +1,45 @@
+"""``satchel conflicts``: the files that both sides changed and that wait for a person."""
+
+from __future__ import annotations
+
+from satchel.cli.face import Face
+from satchel.cli.folders import local_project, project_root
+from satchel.cli.sync_report import conflict_line, report_data
+from satchel.cli.verb import verb
+from satchel.sync.run import status
+from satchel.worktree.walk import Worktree
+
+
+@verb(
+    "conflicts",
+    examples=[
+        ("satchel conflicts", "The files that wait for you."),
+        ("satchel conflicts --json", "The same with the objects of both sides."),
+    ],
+    statuses=(0, 1, 2, 3),
+)
+def command(face: Face) -> int:
+    """List what both sides changed.
+
+    Nobody is asked: these are the conflicts of the last sync. Your file is as you left it; the other side's is on the
+    server. The exit status is 3 while there are any.
+    """
+    here = local_project(project_root(face))
+    worktree = Worktree.open(here.root, rules=here.rules, state_path=here.state_path)
+    try:
+        report = status(worktree)
+    finally:
+        worktree.close()
+
+    def show() -> None:
+        for conflict in report.conflicts:
+            face.line(conflict_line(face, conflict))
+        if report.conflicts:
+            path = report.conflicts[0].path
+            face.note(f"See the other side:  satchel get --remote {path}")
+            face.note(f"Settle it:           satchel resolve {path} --take local|cloud")
+        else:
+            face.note("No conflicts.")
+
+    face.answer({"items": report_data(report)["conflicts"]}, show)
+    return 3 if report.conflicts else 0

@@ -1,0 +1,64 @@
+"""``satchel status``: what differs and what waits for you, from this disk alone unless the server is asked."""
+
+from __future__ import annotations
+
+import click
+
+from satchel.cli.face import Face, plural
+from satchel.cli.folders import local_project, project_root
+from satchel.cli.hosted import project_remote
+from satchel.cli.sync_report import conflict_line, print_changes, report_data
+from satchel.cli.verb import verb
+from satchel.sync.run import SyncReport, run, status
+from satchel.worktree.find import read_project_config
+from satchel.worktree.walk import Worktree
+
+
+@verb(
+    "status",
+    examples=[
+        ("satchel status", "What changed here since the last sync; nobody is asked."),
+        ("satchel status --remote", "The same, and what changed on the server."),
+    ],
+    statuses=(0, 1, 2, 3, 4, 5, 6),
+)
+@click.option("--remote", is_flag=True, help="Ask the server too.")
+def command(face: Face, remote: bool) -> int:
+    """Say what differs and what waits for you.
+
+    The exit status is 3 while a conflict waits, else 0.
+    """
+    here = local_project(project_root(face))
+    config = read_project_config(here.root)
+    worktree = Worktree.open(here.root, rules=here.rules, state_path=here.state_path)
+    try:
+        if remote:
+            _, peer, project = project_remote(face)
+            report = run(worktree, peer, project, dry_run=True)
+        else:
+            report = status(worktree)
+    finally:
+        worktree.close()
+    for notice in report.notices:
+        face.warn(notice)
+    data = {"project": here.slug, "url": config.remote_url, **report_data(report)}
+    face.answer(data, lambda: _show(face, here.slug, config.remote_url, report))
+    return 3 if report.conflicts else 0
+
+
+def _show(face: Face, slug: str, url: str | None, report: SyncReport) -> None:
+    if url is None:
+        face.line(f"{face.bold(slug)}  local-only: {plural(len(report.pushed), 'file')}")
+        face.note("Share it:  satchel login URL   then   satchel remote add URL")
+        return
+    in_step = f"version {report.version}, digest {report.digest[:8]}" if report.digest else "never synced"
+    face.line(f"{face.bold(slug)}  {url}  {in_step}")
+    print_changes(face, report)
+    for conflict in report.conflicts:
+        face.line(conflict_line(face, conflict))
+    if report.conflicts:
+        face.note(f"Settle it:  satchel resolve {report.conflicts[0].path} --take local|cloud")
+    elif report.pushed or report.pulled:
+        face.note("Bring them over:  satchel sync")
+    else:
+        face.note("Nothing changed here since the last sync.")

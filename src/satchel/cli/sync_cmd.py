@@ -1,0 +1,104 @@
+"""``satchel sync``: send and fetch what changed. A conflict is a to-do, not a crash: everything else gets in step."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from satchel.cli.face import Face, plural, size
+from satchel.cli.folders import local_project, project_root
+from satchel.cli.hosted import project_remote
+from satchel.cli.progress import Progress
+from satchel.cli.sync_report import conflict_line, print_changes, report_data
+from satchel.cli.verb import verb
+from satchel.errors import InvalidInput
+from satchel.sync.run import SyncReport, run
+from satchel.sync.session import Direction, Strategy
+from satchel.worktree.walk import Worktree
+
+
+@verb(
+    "sync",
+    examples=[
+        ("satchel sync", "Both ways: fetch what others changed, send what you changed."),
+        ("satchel sync --to-cloud --dry-run", "What would be sent; nothing is."),
+        ("satchel sync --from-cloud", "Fetch only; your own changes wait here."),
+    ],
+    statuses=(0, 1, 2, 3, 4, 5, 6),
+)
+@click.option("--to-cloud", is_flag=True, help="Send only.")
+@click.option("--from-cloud", is_flag=True, help="Fetch only.")
+@click.option(
+    "--strategy",
+    type=click.Choice([strategy.value for strategy in Strategy]),
+    default=Strategy.MANUAL.value,
+    help="Where both sides changed a file: leave it to you (manual), or let local or cloud win.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.option("--trust", is_flag=True, help="Also fetch files that tools execute on their own, such as .mcp.json.")
+def command(face: Face, to_cloud: bool, from_cloud: bool, strategy: str, dry_run: bool, trust: bool) -> int:
+    """Send and fetch what changed.
+
+    Compares this folder, the server and what both last had in common. Only what changed travels. A file that both sides
+    changed is a conflict: neither is overwritten, it is held back until `satchel resolve`, and everything else gets in
+    step (exit status 3). What a sync overwrites here can be brought back with `satchel undo`.
+    """
+    if to_cloud and from_cloud:
+        raise InvalidInput("--to-cloud and --from-cloud exclude each other", hint="Leave both out to sync both ways.")
+    direction = Direction.TO_CLOUD if to_cloud else Direction.FROM_CLOUD if from_cloud else Direction.BOTH
+    here = local_project(project_root(face))
+    _, remote, project = project_remote(face)
+    progress = Progress(face)
+    worktree = Worktree.open(here.root, rules=here.rules, state_path=here.state_path)
+    began = time.perf_counter()
+    try:
+        report = run(
+            worktree,
+            remote,
+            project,
+            direction,
+            strategy=Strategy(strategy),
+            dry_run=dry_run,
+            trust=trust,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+        worktree.close()
+        remote.close()
+    seconds = time.perf_counter() - began
+    for notice in report.notices:
+        face.warn(notice)
+    face.answer({**report_data(report), "seconds": round(seconds, 3)}, lambda: _show(face, report, seconds))
+    return 3 if report.conflicts else 0
+
+
+def _show(face: Face, report: SyncReport, seconds: float) -> None:
+    print_changes(face, report)
+    if report.dry_run:
+        face.note("Nothing was changed: this was a dry run.")
+        return
+    travelled = []
+    if report.raw_bytes:
+        travelled.append(f"{size(report.raw_bytes)} sent")
+    if report.pulled_bytes:
+        travelled.append(f"{size(report.pulled_bytes)} fetched")
+    where = f"version {report.version}, digest {report.digest[:8]}"
+    if report.conflicts:
+        for conflict in report.conflicts:
+            face.line(conflict_line(face, conflict))
+        face.note(f"Both sides keep what they have. Everything else is in step ({where}).")
+        face.note(f"Then:  satchel resolve {report.conflicts[0].path} --take local|cloud")
+    elif report.in_step:
+        face.line(", ".join([f"In step: {where}", *travelled, f"{seconds:.2f} s"]))
+    else:
+        face.line(", ".join([f"Done so far: {where}", *travelled, f"{seconds:.2f} s"]))
+    if report.waiting_push:
+        face.note(f"{plural(report.waiting_push, 'change')} of yours wait here: satchel sync --to-cloud")
+    if report.waiting_pull:
+        face.note(f"{plural(report.waiting_pull, 'change')} wait on the server: satchel sync --from-cloud")
+    for path in report.untrusted:
+        face.note(f"Not fetched, since tools execute it on their own: {path} (satchel sync --trust)")
+    for path in report.unsettled:
+        face.note(f"Kept changing, goes with the next sync: {path}")
