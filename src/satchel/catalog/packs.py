@@ -44,18 +44,18 @@ _IN_PROJECT = and_(mine(place), place.c.project_id == bindparam("project"))
 _INSERT_PACK = insert(pack).values(tenant_id=TENANT)
 _INSERT_PLACE = insert(place).values(tenant_id=TENANT)
 _ADD_USE = update(usage).where(mine(usage)).values(stored_bytes=usage.c.stored_bytes + bindparam("more"))
-_FIND = (
-    select(*_PLACE_COLUMNS)
-    .select_from(
-        place.join(
-            pack,
-            and_(mine(pack), pack.c.project_id == place.c.project_id, pack.c.pack == place.c.pack),
-        )
+_IN_PACKS = place.join(pack, and_(mine(pack), pack.c.project_id == place.c.project_id, pack.c.pack == place.c.pack))
+_WHERE = (
+    select(place.c.object, place.c.part, place.c.parts, place.c.size, place.c.length, place.c.pack)
+    .select_from(_IN_PACKS)
+    .where(
+        *_IN_PROJECT,
+        place.c.object.in_(bindparam("objects", expanding=True)),
+        pack.c.state.in_(bindparam("states", expanding=True)),
     )
-    .where(_IN_PROJECT, place.c.object.in_(bindparam("objects", expanding=True)))
-    .where(pack.c.state.in_(bindparam("states", expanding=True)))
-    .order_by(place.c.object, pack.c.state, place.c.pack, place.c.part)
+    .order_by(place.c.object, pack.c.state, place.c.pack, place.c.part)  # `live` sorts before `pending`
 )
+_FIND = _WHERE.add_columns(place.c.frame, place.c.pack_offset, place.c.pack_length, place.c.offset)
 _LOCK = (
     select(pack.c.pack)
     .where(mine(pack), pack.c.project_id == bindparam("project"))
@@ -79,9 +79,7 @@ _DROP_PACKS = delete(pack).where(
 )
 _ALL_PLACES = (
     select(*_PLACE_COLUMNS)
-    .select_from(
-        place.join(pack, and_(mine(pack), pack.c.project_id == place.c.project_id, pack.c.pack == place.c.pack))
-    )
+    .select_from(_IN_PACKS)
     .where(_IN_PROJECT, pack.c.state == LIVE)
     .order_by(place.c.pack, place.c.pack_offset, place.c.offset)
 )
@@ -151,7 +149,7 @@ async def all_places(s: Scope, project: str) -> list[PlaceRow]:
 async def missing(s: Scope, project: str, objects: Iterable[ObjectId]) -> list[ObjectId]:
     """Those of ``objects`` that the project does not hold in full, neither live nor pending."""
     asked = list(dict.fromkeys(objects))
-    there = {row.object for row in await _available(s, project, asked)}
+    there = await _packs_holding(s, project, asked)
     return [name for name in asked if name not in there]
 
 
@@ -161,35 +159,53 @@ async def rely_on(s: Scope, project: str, objects: Iterable[ObjectId], names: Se
     The pack rows stay locked until the transaction ends, so that none can begin to die meanwhile.
     """
     asked = list(dict.fromkeys(objects))
-    chosen = await _available(s, project, asked)
-    needed = sorted({row.pack for row in chosen}.union(names))
+    holding = await _packs_holding(s, project, asked)
+    needed = sorted(set().union(names, *set(holding.values())))
     locked: set[str] = set()
     for chunk in chunks(needed):
         rows = await s.rows(_LOCK, {"project": project, "packs": list(chunk)})
         locked.update(row.pack for row in rows)
         await s.execute(_MAKE_LIVE, {"of_project": project, "packs": list(chunk)})
     # A pack may have begun to die between the look and the lock.
-    lost = {row.object for row in chosen if row.pack not in locked}
-    there = {row.object for row in chosen} - lost
-    return [name for name in asked if name not in there]
+    standing = {packs: locked.issuperset(packs) for packs in set(holding.values())}
+    return [name for name in asked if name not in holding or not standing[holding[name]]]
 
 
-async def _available(s: Scope, project: str, objects: Sequence[ObjectId]) -> list[PlaceRow]:
-    found: list[PlaceRow] = []
+async def _packs_holding(s: Scope, project: str, objects: Sequence[ObjectId]) -> dict[ObjectId, tuple[str, ...]]:
+    """For each object that is there in full, live or pending, the packs of its parts."""
+    holding: dict[ObjectId, tuple[str, ...]] = {}
     for chunk in chunks(objects):
-        rows = await s.rows(_FIND, {"project": project, "objects": list(chunk), "states": [LIVE, PENDING]})
-        found.extend(_choose(rows))
-    return found
+        rows = await s.rows(_WHERE, {"project": project, "objects": list(chunk), "states": [LIVE, PENDING]})
+        long: list[Record] = []
+        for row in rows:
+            if row[2] == 1:
+                holding.setdefault(row[0], (row[5],))
+            else:
+                long.append(row)
+        for parts in _whole(long).values():
+            holding[parts[0][0]] = tuple(part[5] for part in parts)
+    return holding
 
 
 def _choose(rows: Sequence[Record]) -> list[PlaceRow]:
-    """One row for each part of each object that is there in full; the query puts live packs before pending ones."""
-    parts: dict[str, dict[int, PlaceRow]] = {}
+    """One row for each part of each object that is there in full."""
+    return [
+        PlaceRow(name, part, parts, size, pack_name, frame, pack_offset, pack_length, offset, length)
+        for held in _whole(rows).values()
+        for name, part, parts, size, length, pack_name, frame, pack_offset, pack_length, offset in held
+    ]
+
+
+def _whole(rows: Sequence[Record]) -> dict[ObjectId, list[Record]]:
+    """The parts in order of each object that is there in full; of several copies the first, live before pending.
+
+    A row begins with object, part, parts, size, length, pack.
+    """
+    found: dict[ObjectId, dict[int, Record]] = {}
     for row in rows:
-        parts.setdefault(row[0], {}).setdefault(row[1], PlaceRow._make(row))
-    chosen: list[PlaceRow] = []
-    for held in parts.values():
-        first = next(iter(held.values()))
-        if len(held) == first.parts and sum(row.length for row in held.values()) == first.size:
-            chosen.extend(held[part] for part in sorted(held))
-    return chosen
+        found.setdefault(row[0], {}).setdefault(row[1], row)
+    return {
+        name: [held[part] for part in sorted(held)]
+        for name, held in found.items()
+        if len(held) == held[min(held)][2] and sum(row[4] for row in held.values()) == held[min(held)][3]
+    }

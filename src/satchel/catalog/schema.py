@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     bindparam,
+    text,
 )
 
 SCHEMA_REVISION = "0001"
@@ -250,6 +251,8 @@ version = _table(
     key=("tenant_id", "project_id", "version"),
 )
 
+_ENDED = text("until IS NOT NULL")
+
 entry = _table(
     "entry",
     _text("tenant_id"),
@@ -264,7 +267,8 @@ entry = _table(
     _text("title"),
     _to("project", "tenant_id", "project_id"),
     Index(None, "tenant_id", "project_id", "since"),
-    Index(None, "tenant_id", "project_id", "until"),
+    # Most entries have not ended: those need no place in this index.
+    Index(None, "tenant_id", "project_id", "until", sqlite_where=_ENDED, postgresql_where=_ENDED),
     key=("tenant_id", "project_id", "path", "since"),
 )
 

@@ -10,10 +10,10 @@ An entry lives from version ``since`` up to and not including ``until``; the tre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, and_, bindparam, insert, literal, or_, select, union_all, update
+from sqlalchemy import BindParameter, bindparam, insert, or_, select, update
 
 from satchel.catalog.packs import (
     PlaceRow as PlaceRow,
@@ -37,7 +37,7 @@ from satchel.catalog.packs import rely_on
 from satchel.catalog.schema import TENANT, entry, mine
 from satchel.catalog.schema import project as project_table
 from satchel.catalog.schema import version as version_table
-from satchel.catalog.scope import Scope, chunks
+from satchel.catalog.scope import Record, Scope, chunks
 from satchel.errors import HeadMoved, InvalidInput, NoSuchProject, NoSuchVersion, ObjectsMissing, Refused, TooLarge
 from satchel.objects.ids import Digest, Lineage, ObjectId
 
@@ -128,6 +128,9 @@ class NewVersion(NamedTuple):
     time: int
 
 
+_FOREVER = 2**62
+"""A version that never comes."""
+
 _PROJECT: BindParameter[str] = bindparam("project")
 _AT: BindParameter[int] = bindparam("at")
 _ALIVE = or_(entry.c.until.is_(None), entry.c.until > _AT)
@@ -135,28 +138,19 @@ _ALIVE = or_(entry.c.until.is_(None), entry.c.until > _AT)
 _HEAD = select(project_table.c.lineage, project_table.c.version, project_table.c.digest).where(
     mine(project_table), project_table.c.project_id == _PROJECT
 )
-_MADE_BY = and_(
-    mine(version_table), version_table.c.project_id == entry.c.project_id, version_table.c.version == entry.c.since
-)
-_TREE = (
-    select(
-        entry.c.path,
-        entry.c.mode,
-        entry.c.object,
-        entry.c.size,
-        entry.c.kind,
-        entry.c.title,
-        entry.c.since,
-        version_table.c.author,
-        version_table.c.time,
-    )
-    .select_from(entry.join(version_table, _MADE_BY))
-    .where(mine(entry), entry.c.project_id == _PROJECT, entry.c.since <= _AT, _ALIVE)
-)
+# Who made a version is looked up apart: joined, SQLite walks versions first and the tree once for each of them.
+_TREE = select(
+    entry.c.path, entry.c.mode, entry.c.object, entry.c.size, entry.c.kind, entry.c.title, entry.c.since
+).where(mine(entry), entry.c.project_id == _PROJECT, entry.c.since <= _AT, _ALIVE)
 _WHOLE_TREE = _TREE.order_by(entry.c.path)
 _ONE_ENTRY = _TREE.where(entry.c.path == bindparam("path"))
 _SOME_ENTRIES = _TREE.where(entry.c.path.in_(bindparam("paths", expanding=True)))
 
+_MAKERS = select(version_table.c.version, version_table.c.author, version_table.c.time).where(
+    mine(version_table),
+    version_table.c.project_id == _PROJECT,
+    version_table.c.version.in_(bindparam("versions", expanding=True)),
+)
 _VERSION_COLUMNS = [version_table.c[name] for name in VersionRow._fields]
 _ONE_VERSION = select(*_VERSION_COLUMNS).where(
     mine(version_table), version_table.c.project_id == _PROJECT, version_table.c.version == bindparam("version")
@@ -200,74 +194,12 @@ _END_ENTRY = (
 _INSERT_ENTRY = insert(entry).values(tenant_id=TENANT)
 _INSERT_VERSION = insert(version_table).values(tenant_id=TENANT)
 
-_since: BindParameter[int] = bindparam("since")
-_after: BindParameter[str] = bindparam("after")
-_before_e = entry.alias("was")
-_last_e = entry.alias("last")
-_later_e = entry.alias("later")
-_ending = version_table.alias("ending")
-
-_SET_SINCE = (
-    select(
-        entry.c.path,
-        literal(0).label("deleted"),
-        entry.c.mode,
-        entry.c.object,
-        entry.c.size,
-        entry.c.kind,
-        entry.c.title,
-        entry.c.since.label("version"),
-        version_table.c.author,
-        version_table.c.time,
-    )
-    .select_from(entry.join(version_table, _MADE_BY))
-    .where(mine(entry), entry.c.project_id == _PROJECT, entry.c.since > _since, entry.c.since <= _AT, _ALIVE)
-    .where(entry.c.path > _after)
+_PAGE_OF_TREE = _TREE.where(entry.c.path > bindparam("after")).order_by(entry.c.path).limit(bindparam("limit"))
+# Without an order, so that the index on `since` finds the little there is.
+_SET_SINCE = _TREE.where(entry.c.since > bindparam("since"))
+_ENDED_SINCE = select(entry.c.path, entry.c.since, entry.c.until).where(
+    mine(entry), entry.c.project_id == _PROJECT, entry.c.until > bindparam("since"), entry.c.until <= _AT
 )
-# A path that was there at `since` and whose last entry ended by `at` with none following: `last` is that entry.
-_GONE_SINCE = (
-    select(
-        _last_e.c.path,
-        literal(1).label("deleted"),
-        literal("").label("mode"),
-        literal("").label("object"),
-        literal(0).label("size"),
-        literal("").label("kind"),
-        literal("").label("title"),
-        _last_e.c.until.label("version"),
-        _ending.c.author,
-        _ending.c.time,
-    )
-    .select_from(
-        _last_e.join(
-            _before_e,
-            and_(
-                mine(_before_e),
-                _before_e.c.project_id == _last_e.c.project_id,
-                _before_e.c.path == _last_e.c.path,
-                _before_e.c.since <= _since,
-                _before_e.c.until > _since,
-            ),
-        )
-        .join(
-            _ending,
-            and_(mine(_ending), _ending.c.project_id == _last_e.c.project_id, _ending.c.version == _last_e.c.until),
-        )
-        .outerjoin(
-            _later_e,
-            and_(
-                mine(_later_e),
-                _later_e.c.project_id == _last_e.c.project_id,
-                _later_e.c.path == _last_e.c.path,
-                _later_e.c.since >= _last_e.c.until,
-                _later_e.c.since <= _AT,
-            ),
-        )
-    )
-    .where(mine(_last_e), _last_e.c.project_id == _PROJECT, _last_e.c.until > _since, _last_e.c.until <= _AT)
-    .where(_last_e.c.path > _after, _later_e.c.path.is_(None))
-)
-_CHANGES = union_all(_SET_SINCE, _GONE_SINCE).order_by("path").limit(bindparam("limit"))
 
 
 async def head(s: Scope, project: str) -> Head:
@@ -281,14 +213,14 @@ async def head(s: Scope, project: str) -> Head:
 async def tree(s: Scope, project: str, at: int | None = None) -> list[EntryRow]:
     """All files of version ``at`` (default: the head), by path; raises ``NoSuchProject``, ``NoSuchVersion``."""
     at = await _at(s, project, at)
-    return [EntryRow._make(row) for row in await s.rows(_WHOLE_TREE, {"project": project, "at": at})]
+    return await _entries(s, project, await s.rows(_WHOLE_TREE, {"project": project, "at": at}))
 
 
 async def entry_at(s: Scope, project: str, path: str, at: int | None = None) -> EntryRow | None:
     """One file of version ``at`` (default: the head), or None; raises ``NoSuchProject``, ``NoSuchVersion``."""
     at = await _at(s, project, at)
-    row = await s.row(_ONE_ENTRY, {"project": project, "at": at, "path": path})
-    return None if row is None else EntryRow._make(row)
+    rows = await _entries(s, project, await s.rows(_ONE_ENTRY, {"project": project, "at": at, "path": path}))
+    return rows[0] if rows else None
 
 
 async def entries_at(s: Scope, project: str, paths: Sequence[str], at: int | None = None) -> dict[str, EntryRow]:
@@ -296,8 +228,8 @@ async def entries_at(s: Scope, project: str, paths: Sequence[str], at: int | Non
     at = await _at(s, project, at)
     found: dict[str, EntryRow] = {}
     for chunk in chunks(list(paths)):
-        for row in await s.rows(_SOME_ENTRIES, {"project": project, "at": at, "paths": list(chunk)}):
-            found[row.path] = EntryRow._make(row)
+        rows = await s.rows(_SOME_ENTRIES, {"project": project, "at": at, "paths": list(chunk)})
+        found.update((row.path, row) for row in await _entries(s, project, rows))
     return found
 
 
@@ -308,8 +240,34 @@ async def changes(
 
     ``since`` 0 gives the whole tree. ``after`` is the last path of the page before. Neither version is checked.
     """
-    params = {"project": project, "since": since, "at": until, "after": after, "limit": limit}
-    return [ChangeRow(row[0], bool(row[1]), *row[2:]) for row in await s.rows(_CHANGES, params)]
+    if since == 0:
+        rows: Sequence[Sequence[Any]] = await s.rows(
+            _PAGE_OF_TREE, {"project": project, "at": until, "after": after, "limit": limit}
+        )
+    else:
+        rows = await _page_of_changes(s, project, since, until, after, limit)
+    makers = await _makers(s, project, {row[6] for row in rows})
+    return [
+        ChangeRow(path, not mode, mode, name, size, kind, title, number, *makers[number])
+        for path, mode, name, size, kind, title, number in rows
+    ]
+
+
+async def _page_of_changes(
+    s: Scope, project: str, since: int, until: int, after: str, limit: int
+) -> list[Sequence[Any]]:
+    """Rows as a page of the tree has them; a path that is gone has an empty mode and the version that ended it."""
+    params = {"project": project, "since": since, "at": until}
+    found: dict[str, Sequence[Any]] = {row[0]: row for row in await s.rows(_SET_SINCE, params)}
+    there: set[str] = set()
+    gone: dict[str, int] = {}
+    for path, began, ended in await s.rows(_ENDED_SINCE, params):
+        if path not in found:  # an entry that ended and has a successor at `until` is among the rows set since
+            gone[path] = max(ended, gone.get(path, 0))
+            if began <= since:
+                there.add(path)
+    found.update((path, (path, "", "", 0, "", "", gone[path])) for path in there)
+    return [found[path] for path in sorted(path for path in found if path > after)[:limit]]
 
 
 async def version(s: Scope, project: str, number: int) -> VersionRow:
@@ -322,7 +280,7 @@ async def version(s: Scope, project: str, number: int) -> VersionRow:
 
 async def versions(s: Scope, project: str, before: int | None = None, limit: int = 50) -> list[VersionRow]:
     """Versions older than ``before`` (default: all), newest first."""
-    bound = 2**62 if before is None else before
+    bound = _FOREVER if before is None else before
     rows = await s.rows(_VERSIONS, {"project": project, "before": bound, "limit": limit})
     return [VersionRow._make(row) for row in rows]
 
@@ -425,6 +383,20 @@ async def _resize(s: Scope, project: str, more_files: int, more_bytes: int) -> N
     row = await s.row(_STATE, {"project": project})
     if row is not None and row.files > MAX_FILES:
         raise TooLarge(f"a project holds at most {MAX_FILES:,} files; this commit would make it {row.files:,}")
+
+
+async def _entries(s: Scope, project: str, rows: Sequence[Record]) -> list[EntryRow]:
+    makers = await _makers(s, project, {row[6] for row in rows})
+    return [EntryRow(*row, *makers[row[6]]) for row in rows]  # type: ignore[call-arg]  # a row has any length to mypy
+
+
+async def _makers(s: Scope, project: str, numbers: Iterable[int]) -> dict[int, tuple[str, int]]:
+    """Author and time of versions."""
+    makers: dict[int, tuple[str, int]] = {}
+    for chunk in chunks(sorted(numbers)):
+        for row in await s.rows(_MAKERS, {"project": project, "versions": list(chunk)}):
+            makers[row[0]] = (row[1], row[2])
+    return makers
 
 
 async def _at(s: Scope, project: str, at: int | None) -> int:

@@ -196,7 +196,12 @@ def upgrade() -> None:
         op.f("ix_entry_tenant_id_project_id_since"), "entry", ["tenant_id", "project_id", "since"], unique=False
     )
     op.create_index(
-        op.f("ix_entry_tenant_id_project_id_until"), "entry", ["tenant_id", "project_id", "until"], unique=False
+        op.f("ix_entry_tenant_id_project_id_until"),
+        "entry",
+        ["tenant_id", "project_id", "until"],
+        unique=False,
+        sqlite_where=sa.text("until IS NOT NULL"),
+        postgresql_where=sa.text("until IS NOT NULL"),
     )
     op.create_table(
         "pack",
