@@ -16,8 +16,10 @@ MAX_SEARCH_LIMIT = 50
 """Most hits in one answer."""
 MAX_LIST_LIMIT = 1_000
 """Most rows in one page of a list."""
-MAX_QUERY_CHARACTERS = 4_096
-"""A longer query is cut to this many characters and the answer's ``query.cut`` says so."""
+MAX_SEARCH_DEPTH = 1_000
+"""No further than this into the hits: ``offset`` and ``limit`` together."""
+MAX_ARTIFACT_BUDGET = 1_000_000
+"""Most characters of an artifact in one answer."""
 
 
 class Relation(TypedDict):
@@ -62,10 +64,11 @@ class QueryUnderstood(TypedDict):
     words: list[str]
     phrases: list[str]
     filters: dict[str, list[str]]
-    """Such as ``{"kind": ["spec"], "path": ["docs/"]}``."""
+    """Such as ``{"kind": ["spec"], "-path": ["old/"], "-words": ["draft"]}``: what to avoid has a ``-`` before it."""
     match: str
-    """``all`` when sections had to hold every word, ``any`` when that found nothing and one word was enough."""
+    """``all`` when sections had to hold every word, ``any`` when fewer than five do and one word was enough."""
     cut: bool
+    """Whether the query was too long (4,096 characters, 32 words) and its end was left out."""
 
 
 class Answered(TypedDict):
@@ -83,8 +86,9 @@ class SearchAnswer(TypedDict):
     query: QueryUnderstood
     hits: list[Hit]
     total: int
+    """Sections that match. Where one word is enough: those with one of the query's rarer words."""
     facets: dict[str, dict[str, int]]
-    """``{"kind": {"spec": 3}, "project": {"acme": 3}}``, over all matches."""
+    """Counted sections: ``{"kind": {"spec": 3}, "project": {"acme": 3}}``, over all matches."""
     projects: list[Answered]
     skipped: list[Skipped]
 

@@ -1,0 +1,341 @@
+"""The reader that answers from folders on this machine: scan, bring the index to what is there, ask it.
+
+Every answer is of the folder as it was a moment ago: what changed since the last question is read again first. For one
+thread at a time. Opens no socket and loads nothing that could (promise P1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from satchel import __version__
+from satchel.context import assemble
+from satchel.context.answers import (
+    ArtifactList,
+    ArtifactText,
+    ContextAnswer,
+    Health,
+    ProjectInfo,
+    SearchAnswer,
+    Skipped,
+    TaskList,
+    VersionList,
+)
+from satchel.context.assemble import Part, Past
+from satchel.documents.kinds import MANIFEST_PATH
+from satchel.errors import (
+    Busy,
+    DiskFull,
+    IndexCorrupt,
+    NoSuchArtifact,
+    NoSuchProject,
+    NoSuchVersion,
+    SatchelError,
+    StoreUnavailable,
+)
+from satchel.objects.ids import Digest
+from satchel.objects.listing import digest as digest_of
+from satchel.search.index import Index, remove
+from satchel.worktree.base import History, load_base
+from satchel.worktree.ignore import Rules
+from satchel.worktree.walk import ChangedMeanwhile, Scan, Worktree
+
+SETTLE_TRIES = 5
+"""How often a folder that changes between looking and reading is looked at again."""
+FEW_PATHS = 200
+"""Up to this many paths are looked up one by one in the record of the last sync; for more it is read whole."""
+
+Answer = TypeVar("Answer")
+
+
+class LocalProject(NamedTuple):
+    """A folder to answer from. ``state_path`` and ``index_path`` are derived files, made when they are not there."""
+
+    slug: str
+    id: str
+    root: Path
+    rules: Rules
+    state_path: Path
+    index_path: Path
+
+
+class _Open:
+    """A project with its folder and index open."""
+
+    def __init__(self, project: LocalProject, notices: list[str]) -> None:
+        self.project = project
+        self.worktree = Worktree.open(project.root, rules=project.rules, state_path=project.state_path)
+        self._notices = notices
+        self._index: Index | None = None
+
+    def close(self) -> None:
+        self.worktree.close()
+        if self._index is not None:
+            self._index.close()
+
+    def look(self) -> tuple[Scan, Digest]:
+        """The folder as it is now."""
+        scan = self.worktree.scan()
+        self._notices += [notice for notice in scan.notices if notice not in self._notices]
+        return scan, digest_of(scan.tree)
+
+    def part(self) -> Part:
+        """The project with its index brought to the folder as it is now."""
+        for left in reversed(range(SETTLE_TRIES)):
+            scan, digest = self.look()
+            try:
+                index = self._brought(scan, digest)
+            except (ChangedMeanwhile, NoSuchArtifact):
+                if not left:
+                    raise
+            else:
+                history = History(self.project.root)
+                version = history.version if history.digest == digest else None
+                return Part(self.project.slug, index, version, self._history(history))
+        raise AssertionError("the last try returns or raises")
+
+    def _brought(self, scan: Scan, digest: Digest) -> Index:
+        def read(path: str) -> bytes:
+            return self.worktree.read(path, scan.tree[path].object)
+
+        try:
+            index = self._open_index()
+            index.bring(digest, scan.tree, read, scan.sizes)
+        except IndexCorrupt:
+            self.rebuild()
+            index = self._open_index()
+            index.bring(digest, scan.tree, read, scan.sizes)
+        except (StoreUnavailable, DiskFull, Busy) as error:
+            self._notices.append(f"{self.project.index_path}: {error.message}; the index is kept in memory.")
+            index = self._replace(Index.open(None))
+            index.bring(digest, scan.tree, read, scan.sizes)
+        return index
+
+    def _open_index(self) -> Index:
+        if self._index is None:
+            path = self.project.index_path
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreUnavailable(f"{path.parent} cannot be made: {error.strerror}") from error
+            self._index, rebuilt = Index.open_or_rebuild(path)
+            if rebuilt:
+                self._notices.append(f"{path} could not serve and was built anew: an index is derived.")
+        return self._index
+
+    def rebuild(self) -> None:
+        """Let go of a damaged index: the next question builds another."""
+        self._notices.append(f"{self.project.index_path} was damaged and is built anew: an index is derived.")
+        if self._index is not None:
+            self._index.close()
+            self._index = None
+        remove(self.project.index_path)
+
+    def rebuild_if_damaged(self) -> None:
+        """Let go of the index if it is damaged."""
+        try:
+            if self._index is not None:
+                self._index.verify()
+        except IndexCorrupt:
+            self.rebuild()
+
+    def _replace(self, index: Index) -> Index:
+        if self._index is not None:
+            self._index.close()
+        self._index = index
+        return index
+
+    def _history(self, history: History) -> assemble.History:
+        def ask(paths: Sequence[str]) -> Mapping[str, Past]:
+            if history.version is None:
+                return {}
+            if len(paths) <= FEW_PATHS:
+                known = history.of(paths)
+            else:
+                base, _ = load_base(self.project.root)
+                known = dict(base.cloud) if base else {}
+            return {
+                path: Past(entry.object, entry.version, entry.author, entry.time_ms) for path, entry in known.items()
+            }
+
+        return ask
+
+    def manifest(self) -> bytes | None:
+        """The bytes of ``context.json`` if it belongs to the project."""
+        try:
+            return self.worktree.read(MANIFEST_PATH)
+        except NoSuchArtifact:
+            return None
+
+
+class LocalReader:
+    """A ``ContextReader`` over folders. ``notices`` collects what a person should be told, such as a rebuilt index."""
+
+    def __init__(self, projects: Sequence[LocalProject]) -> None:
+        self._projects = sorted(projects, key=lambda project: project.slug)
+        self._opened: dict[str, _Open] = {}
+        self.notices: list[str] = []
+
+    def close(self) -> None:
+        for opened in self._opened.values():
+            opened.close()
+        self._opened.clear()
+
+    def projects(self) -> list[ProjectInfo]:
+        return [self._info(project) for project in self._projects]
+
+    def context(self, project: str) -> ContextAnswer:
+        opened = self._open(project)
+
+        def ask() -> ContextAnswer:
+            part = opened.part()
+            listed = part.index.document(MANIFEST_PATH) is not None
+            manifest = opened.manifest() if listed else None
+            return assemble.context_answer(part, opened.project.id, History(opened.project.root).lineage, manifest)
+
+        return self._sound(opened, ask)
+
+    def artifacts(
+        self, project: str, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
+    ) -> ArtifactList:
+        opened = self._open(project)
+        return self._sound(
+            opened,
+            lambda: assemble.artifact_list(opened.part(), kind=kind, prefix=prefix, cursor=cursor, limit=limit),
+        )
+
+    def artifact(
+        self,
+        project: str,
+        path: str,
+        *,
+        first: int = 1,
+        last: int | None = None,
+        budget: int = 40_000,
+        at: int | None = None,
+    ) -> ArtifactText:
+        opened = self._open(project)
+
+        def ask() -> ArtifactText:
+            part = opened.part()
+            item = part.index.document(path)
+            if item is None:
+                raise NoSuchArtifact(f"there is no artifact {path!r} in {opened.project.slug}")
+            past = part.history([path]).get(path)
+            if at is not None and (past is None or past.object != item.object or not _held_at(part, past, at)):
+                raise NoSuchVersion(
+                    f"this folder does not hold {path!r} as of version {at}",
+                    hint="Versions are kept by the server: ask it with --remote.",
+                )
+            data = opened.worktree.read(path, item.object)
+            info = assemble.artifact_info(item, past)
+            return assemble.artifact_answer(
+                opened.project.slug, part.digest, info, data, first=first, last=last, budget=budget
+            )
+
+        return self._sound(opened, ask)
+
+    def search(
+        self, query: str, *, projects: list[str] | None = None, limit: int = 10, offset: int = 0
+    ) -> SearchAnswer:
+        assemble.check_search(limit, offset)
+        asked = self._projects if projects is None else [self._find(name) for name in projects]
+        understood = assemble.understood(query)
+        slugs, skipped = assemble.chosen(understood, {(project.slug, project.id) for project in asked})
+
+        def ask() -> SearchAnswer:
+            parts, failed = self._parts(slugs, named=projects is not None)
+            return assemble.search_answer(understood, parts, limit=limit, offset=offset, skipped=[*skipped, *failed])
+
+        try:
+            return ask()
+        except IndexCorrupt:
+            for slug in slugs:
+                self._verify(slug)
+            return ask()
+
+    def tasks(
+        self, project: str, *, done: bool = False, prefix: str = "", cursor: str | None = None, limit: int = 100
+    ) -> TaskList:
+        opened = self._open(project)
+        return self._sound(
+            opened, lambda: assemble.task_list(opened.part(), done=done, prefix=prefix, cursor=cursor, limit=limit)
+        )
+
+    def history(self, project: str, *, cursor: str | None = None, limit: int = 50) -> VersionList:
+        """A folder keeps no versions, its remote does: the list is empty."""
+        found = self._find(project)
+        return {"project": found.slug, "lineage": History(found.root).lineage, "items": [], "next": None}
+
+    def health(self) -> Health:
+        return {"status": "ok", "version": __version__, "mode": "local", "projects": len(self._projects)}
+
+    def _find(self, name: str) -> LocalProject:
+        for project in self._projects:
+            if name in (project.slug, project.id):
+                return project
+        raise NoSuchProject(f"there is no project {name!r} here")
+
+    def _open(self, name: str) -> _Open:
+        project = self._find(name)
+        opened = self._opened.get(project.slug)
+        if opened is None:
+            opened = self._opened[project.slug] = _Open(project, self.notices)
+        return opened
+
+    def _parts(self, slugs: Sequence[str], *, named: bool) -> tuple[list[Part], list[Skipped]]:
+        """The projects ready to be asked. One that cannot be is skipped with its code, unless it was asked by name."""
+        parts: list[Part] = []
+        skipped: list[Skipped] = []
+        for slug in slugs:
+            try:
+                parts.append(self._open(slug).part())
+            except SatchelError as error:
+                if named:
+                    raise
+                skipped.append({"project": slug, "reason": error.code})
+        return parts, skipped
+
+    def _info(self, project: LocalProject) -> ProjectInfo:
+        info: ProjectInfo = {
+            "id": project.id,
+            "project": project.slug,
+            "description": "",
+            "relations": [],
+            "version": None,
+            "digest": None,
+        }
+        try:
+            opened = self._open(project.slug)
+            scan, digest = opened.look()
+        except SatchelError:
+            return info
+        manifest = opened.manifest() if MANIFEST_PATH in scan.tree else None
+        info["description"], info["relations"] = assemble.described(manifest)
+        history = History(project.root)
+        info["version"] = history.version if history.digest == digest else None
+        info["digest"] = digest
+        return info
+
+    def _sound(self, opened: _Open, ask: Callable[[], Answer]) -> Answer:
+        """Ask; if the index turns out damaged or the folder changed meanwhile, once more."""
+        try:
+            return ask()
+        except IndexCorrupt:
+            opened.rebuild()
+        except ChangedMeanwhile:
+            pass
+        return ask()
+
+    def _verify(self, slug: str) -> None:
+        """Let go of a project's index if it is damaged."""
+        opened = self._opened.get(slug)
+        if opened is not None:
+            opened.rebuild_if_damaged()
+
+
+def _held_at(part: Part, past: Past, at: int) -> bool:
+    """Whether the path is as it was at version ``at``: unchanged since then, as far as the last sync knows."""
+    return past.version <= at and part.version is not None and at <= part.version
