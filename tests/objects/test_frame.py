@@ -142,6 +142,7 @@ def test_a_sequence_must_come_in_order_whole_and_alone() -> None:
     (other,) = make_frames(named(b"other"))
     changed = replace(second, table=(Slot(object_id(b"x"), 0, second.raw_size),))
     longer = replace(second, parts=4)
+    misnamed = replace(first, table=(Slot(object_id(b"x"), 0, first.raw_size),))
     for frames in (
         [second],
         [first, third],
@@ -149,6 +150,7 @@ def test_a_sequence_must_come_in_order_whole_and_alone() -> None:
         [first, other],
         [first, changed],
         [first, longer],
+        [misnamed, second, third],
         [first, second],
         [first],
     ):
