@@ -11,16 +11,11 @@ from satchel.cli.face import Face
 from satchel.cli.reading import Reading, open_reading
 from satchel.cli.verb import verb
 from satchel.context.answers import ArtifactText
-from satchel.errors import NoSuchArtifact, Refused
+from satchel.errors import InvalidInput, NoSuchArtifact
 
 _WITH_LINES = re.compile(r"(?P<path>.+?):(?P<first>[1-9]\d*)(?:-(?P<last>[1-9]\d*))?\Z")
 PAGE_CHARACTERS = 1_000_000
 """Read from the reader at a time; an artifact of 64 MiB is never one string twice."""
-
-
-class NotText(Refused):
-    code = "artifact.not_text"
-    default_hint = "Copy the file itself, or fetch it with GET /api/v1/projects/{project}/artifacts/{path}."
 
 
 @verb(
@@ -50,7 +45,9 @@ def command(face: Face, artifact: str, version: int | None, project: str | None,
     reading.tell(face)
     text = answer["text"]
     if text is None and not face.json:
-        raise NotText(f"{answer['path']} is not text ({answer['size']:,} bytes)")
+        raise InvalidInput(
+            f"{answer['path']} is not text ({answer['size']:,} bytes)", hint="Open or copy the file itself."
+        )
     face.answer(answer, lambda: _show(face, text or ""))
 
 

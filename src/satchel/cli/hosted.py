@@ -56,7 +56,7 @@ def open_remote(face: Face, url: str | None = None) -> Remote:
 
 
 def project_remote(face: Face) -> tuple[ProjectConfig, Remote, str]:
-    """The project here, its server and its hosted twin. Raises ``NoRemote``'s kin where there is none."""
+    """The project here, its server and its hosted twin. Raises ``ConfigInvalid`` where there is none."""
     config = read_project_config(project_root(face))
     if config.remote_url is None:
         raise ConfigInvalid(

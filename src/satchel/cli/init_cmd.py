@@ -13,7 +13,7 @@ import click
 
 from satchel.cli.face import Face, plural, shown_path, size
 from satchel.cli.folders import local_project, registry
-from satchel.cli.inventory import counted_kinds, left_out_reasons
+from satchel.cli.inventory import counted_kinds, reasons
 from satchel.cli.verb import verb
 from satchel.context.answers import ContextAnswer
 from satchel.context.local import LocalReader
@@ -177,7 +177,9 @@ def _show(face: Face, made: _Made, scan: Scan, answer: ContextAnswer, seconds: f
     else:
         face.line(f"Found no text documents in {shown_path(made.root, face.cwd)} (yet).")
     left_out = [plural(made.source_files, "source file")] if made.source_files else []
-    left_out += left_out_reasons(scan)
+    left_out += reasons(scan.left_out)
+    if scan.not_indexed:
+        face.note(f"Kept, not searched: {', '.join(reasons(scan.not_indexed))}")
     if left_out:
         face.note(f"Left out: {', '.join(left_out)} (`satchel doctor` names them)")
     if made.source_files:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from satchel.cli.face import plural
-from satchel.worktree.walk import Scan
+from satchel.worktree.walk import LeftOut
 
 _MANY = {
     "spec": "specs", "plan": "plans", "decision": "decisions", "perspective": "perspectives", "journal": "journals",
     "handoff": "handoffs", "digest": "digests", "prompt": "prompts", "note": "notes", "instructions": "agent files",
     "tasks": "task lists", "context": "manifests", "operations": "operations documents",
-    "architecture": "architecture documents", "other": "others",
+    "architecture": "architecture documents", "other": "other files",
 }  # fmt: skip
 _ONE = {
     "instructions": "agent file", "tasks": "task list", "context": "manifest", "operations": "operations document",
-    "architecture": "architecture document", "other": "other",
+    "architecture": "architecture document", "other": "other file",
 }  # fmt: skip
 _REASONS = {
     "too-large": "over the size limit",
@@ -40,11 +40,7 @@ def counted_kinds(kinds: Mapping[str, int]) -> str:
     return ", ".join(plural(count, _ONE.get(kind, kind), _MANY.get(kind, kind)) for kind, count in ranked if count)
 
 
-def left_out_reasons(scan: Scan) -> list[str]:
-    """``3 binary (kept, not searchable)``, ``1 over the size limit``."""
-    out = Counter(item.reason for item in scan.left_out)
-    unindexed = Counter(item.reason for item in scan.not_indexed)
-    said = [f"{count:,} {_REASONS.get(reason, reason)}" for reason, count in sorted(out.items())]
-    return said + [
-        f"{count:,} {_REASONS.get(reason, reason)} (kept, not searched)" for reason, count in sorted(unindexed.items())
-    ]
+def reasons(items: Sequence[LeftOut]) -> list[str]:
+    """``3 binary``, ``1 over the size limit``."""
+    counted = Counter(item.reason for item in items)
+    return [f"{count:,} {_REASONS.get(reason, reason)}" for reason, count in sorted(counted.items())]

@@ -18,7 +18,7 @@ from satchel.context.answers import MAX_SEARCH_LIMIT
     examples=[
         ('satchel search "who approves a rollback"', "The best sections of this project, with the lines to open."),
         ("satchel search --kind decision --limit 3 rollout", "Only decisions, and only the best three."),
-        ("satchel search --all retention -legal", "Every project of this machine; sections that say legal are out."),
+        ('satchel search --all "retention -legal"', "Every project of this machine; sections that say legal are out."),
     ],
     statuses=(0, 1, 2, 4, 5, 6),
 )
@@ -42,7 +42,7 @@ def command(
     """Find the sections that answer a question.
 
     Any text is a question. Words are matched by stem; "quoted words" are a phrase; -word leaves sections out;
-    kind:spec and path:docs/ narrow the search. Sections that hold every word come first; if there are none, any word is
+    kind:spec and path:docs/ narrow the search. Put a question with quotes or a leading hyphen into single quotes. Sections that hold every word come first; if there are none, any word is
     enough.
 
     Outside a project the folder itself is searched (or the project chosen with `satchel use`). Only files that changed

@@ -122,7 +122,7 @@ def common_options() -> list[click.Parameter]:
             default="auto",
             help="Colours: on a terminal unless NO_COLOR is set, always, or never.",
         ),
-        click.Option(["-C", "folder"], metavar="FOLDER", help="Act as if started in FOLDER."),
+        click.Option(["-C", "start_in"], metavar="FOLDER", help="Act as if started in FOLDER."),
         click.Option(["--debug"], is_flag=True, expose_value=False, help="Show a traceback when something fails."),
     ]
 
@@ -133,8 +133,8 @@ def verb(
     """Make a function a verb. Options and arguments are given with click's decorators, below this one."""
 
     def decorate(function: Callable[..., int | None]) -> VerbCommand:
-        def run(*, json: bool, quiet: bool, color: str, folder: str | None, **parameters: Any) -> int:
-            face = Face(machine(), json=json, quiet=quiet, color=color, cwd=_existing(folder))
+        def run(*, json: bool, quiet: bool, color: str, start_in: str | None, **parameters: Any) -> int:
+            face = Face(machine(), json=json, quiet=quiet, color=color, cwd=_existing(start_in))
             return function(face, **parameters) or 0
 
         own: list[click.Parameter] = list(reversed(getattr(function, "__click_params__", [])))
