@@ -63,9 +63,10 @@ class Vault:
 
     async def read_object(self, tenant: TenantId, project: ProjectId, places: Sequence[Place]) -> bytes:
         """The one object that ``places`` tell of. Raises as ``read_objects``."""
-        async for _, data in self.read_objects(tenant, project, places):
-            return data
-        raise StoreMissing("the object is nowhere stored")
+        found = [data async for _, data in self.read_objects(tenant, project, places)]
+        if not found:
+            raise StoreMissing("the object is nowhere stored")
+        return found[0]
 
     async def read_frames(self, tenant: TenantId, project: ProjectId, places: Sequence[Place]) -> AsyncIterator[Frame]:
         """Frames holding exactly the objects of ``places``, for sending to somebody who checks them.
