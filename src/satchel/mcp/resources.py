@@ -1,0 +1,101 @@
+"""Artifacts as MCP resources: ``satchel://{project}/{path}``, with the path percent-encoded part by part."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from satchel.context.answers import MAX_ARTIFACT_BUDGET, ContextReader
+from satchel.errors import InvalidInput, TooLarge
+
+PAGE = 200
+"""Resources in one page of the list."""
+SCHEME = "satchel://"
+TEMPLATE: dict[str, Any] = {
+    "uriTemplate": SCHEME + "{project}/{+path}",
+    "name": "artifact",
+    "title": "An artifact of a project",
+    "description": "One file of a project by its path. Search and lists name paths.",
+}
+
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_MIME = {"md": "text/markdown", "markdown": "text/markdown", "json": "application/json", "html": "text/html"}
+
+
+class Place(NamedTuple):
+    project: str
+    path: str
+
+
+def uri_of(project: str, path: str) -> str:
+    """The address of an artifact."""
+    return f"{SCHEME}{project}/" + "".join(
+        chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in path.encode()
+    )
+
+
+def place_of(uri: str) -> Place:
+    """What an address names. Raises ``InvalidInput`` for one that is not ``satchel://{project}/{path}``."""
+    project, _, path = uri.removeprefix(SCHEME).partition("/")
+    if not uri.startswith(SCHEME) or not project or not path:
+        raise InvalidInput("a resource is satchel://{project}/{path}")
+    try:
+        raw = _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), path.encode())
+        return Place(project, raw.decode())
+    except UnicodeError as error:
+        raise InvalidInput("the path of the resource is not UTF-8") from error
+
+
+def mime_type(path: str) -> str:
+    return _MIME.get(path.rpartition(".")[2].lower(), "text/plain")
+
+
+def list_page(reader: ContextReader, cursor: str | None) -> dict[str, Any]:
+    """``resources`` and, where there are more, ``nextCursor``: all artifacts of all projects, by project and path."""
+    after_project, _, after_path = (cursor or "").partition("/")
+    resources: list[dict[str, Any]] = []
+    for info in reader.projects():
+        slug = info["project"]
+        if slug < after_project:
+            continue
+        after = after_path if slug == after_project and after_path else None
+        while True:
+            room = PAGE - len(resources)
+            if not room:
+                # The page is full: the next one begins after its last resource.
+                last = place_of(resources[-1]["uri"])
+                return {"resources": resources, "nextCursor": f"{last.project}/{last.path}"}
+            page = reader.artifacts(slug, cursor=after, limit=room)
+            resources += [
+                {
+                    "uri": uri_of(slug, item["path"]),
+                    "name": item["path"],
+                    "title": item["title"],
+                    "mimeType": mime_type(item["path"]),
+                    "size": item["size"],
+                }
+                for item in page["items"]
+            ]
+            after = page["next"]
+            if after is None:
+                break
+    return {"resources": resources}
+
+
+def read(reader: ContextReader, uri: str) -> dict[str, Any]:
+    """``contents`` of one resource.
+
+    Raises ``NoSuchProject``, ``NoSuchArtifact``, ``InvalidInput`` for a bad address or binary content, and
+    ``TooLarge`` over ``MAX_ARTIFACT_BUDGET`` characters.
+    """
+    place = place_of(uri)
+    answer = reader.artifact(place.project, place.path, budget=MAX_ARTIFACT_BUDGET)
+    if answer["text"] is None:
+        raise InvalidInput(f"{place.path} is not text", hint="Binary artifacts are read over REST or from the folder.")
+    if answer["truncated"]:
+        raise TooLarge(
+            f"{place.path} is longer than {MAX_ARTIFACT_BUDGET:,} characters",
+            hint="Read it by lines with the tool artifacts_get.",
+        )
+    return {"contents": [{"uri": uri, "mimeType": mime_type(place.path), "text": answer["text"]}]}

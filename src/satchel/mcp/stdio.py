@@ -1,0 +1,215 @@
+"""MCP over stdin and stdout: one JSON-RPC message a line, answered in order, until stdin ends.
+
+Two eras of the protocol are spoken, told apart by each request itself: one whose ``_meta`` names a protocol version
+is of 2026-07-28, where every request stands alone; any other belongs to the handshake of 2025-11-25 and before. The
+loop is our own because the SDK takes a second to import and loads network code; tests hold it to the SDK's client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+from satchel import __version__
+from satchel.context.answers import ContextReader
+from satchel.errors import InternalError, InvalidInput, NotFound, SatchelError
+from satchel.mcp import resources
+from satchel.mcp.tools import INSTRUCTIONS, TOOLS, ToolResult, call, failure, find_tool
+
+MODERN = ("2026-07-28",)
+HANDSHAKE = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+"""Versions agreed on by ``initialize``, oldest first."""
+
+MAX_MESSAGE_BYTES = 4 * 2**20
+"""A longer line is refused and passed over."""
+
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
+INTERNAL_ERROR = -32603
+UNSUPPORTED_VERSION = -32022
+RESOURCE_NOT_FOUND = -32002
+"""Of the handshake versions; 2026-07-28 calls it invalid parameters."""
+
+_VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
+_CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
+_SERVER_KEY = "io.modelcontextprotocol/serverInfo"
+_SERVER = {"name": "satchel", "title": "Satchel", "version": __version__}
+_CAPABILITIES: dict[str, Any] = {"tools": {"listChanged": False}, "resources": {"listChanged": False}}
+_FIXED = {"ttlMs": 3_600_000, "cacheScope": "public"}
+"""Tools are the same for everybody until the program is replaced."""
+_LIVE = {"ttlMs": 0, "cacheScope": "private"}
+"""Artifacts may change before the next question."""
+
+Params = Mapping[str, Any]
+Result = dict[str, Any]
+
+
+class _Fault(Exception):
+    """A request that the protocol itself answers with an error."""
+
+    def __init__(self, code: int, message: str, data: object = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.data = code, message, data
+
+
+def serve(reader: ContextReader, stdin: BinaryIO, stdout: BinaryIO) -> None:
+    """Answer until ``stdin`` ends or the client stops reading."""
+    session = Session(reader)
+    try:
+        while line := stdin.readline(MAX_MESSAGE_BYTES + 1):
+            if len(line) > MAX_MESSAGE_BYTES:
+                while line and not line.endswith(b"\n"):
+                    line = stdin.readline(MAX_MESSAGE_BYTES)
+                said: Result | None = _error(None, INVALID_REQUEST, f"a message is at most {MAX_MESSAGE_BYTES:,} bytes")
+            else:
+                said = session.answer(line)
+            if said is not None:
+                stdout.write(_encode(said))
+                stdout.flush()
+    except BrokenPipeError:
+        return
+
+
+class Session:
+    """Answers messages one by one. It keeps nothing between them: each names what it needs."""
+
+    def __init__(self, reader: ContextReader) -> None:
+        self._reader = reader
+        shared: dict[str, Callable[[Params], Result]] = {
+            "tools/list": self._list_tools,
+            "tools/call": self._call_tool,
+            "resources/list": self._list_resources,
+            "resources/templates/list": self._list_templates,
+            "resources/read": self._read_resource,
+        }
+        self._modern = {**shared, "server/discover": self._discover}
+        self._legacy = {**shared, "initialize": self._initialize, "ping": self._ping}
+
+    def answer(self, line: bytes) -> Result | None:
+        """What to say to one message; ``None`` to a notification, to a blank line and to a response."""
+        if not line.strip():
+            return None
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            return _error(None, PARSE_ERROR, "the message is not JSON")
+        if not isinstance(message, dict):
+            return _error(None, INVALID_REQUEST, "the message is not one JSON-RPC object")
+        method, name = message.get("method"), message.get("id")
+        if method is None and ("result" in message or "error" in message):
+            return None
+        if "id" in message and (not isinstance(name, (str, int)) or isinstance(name, bool)):
+            return _error(None, INVALID_REQUEST, "the id of a request is text or a whole number")
+        if message.get("jsonrpc") != "2.0" or not isinstance(method, str):
+            return _error(name, INVALID_REQUEST, "the message is not a JSON-RPC 2.0 request")
+        if "id" not in message:
+            return None
+        try:
+            return {"jsonrpc": "2.0", "id": name, "result": self._dispatch(method, message.get("params"))}
+        except _Fault as fault:
+            return _error(name, fault.code, fault.message, fault.data)
+        except Exception:  # noqa: BLE001  a defect in one answer must not take the agent's other questions with it
+            return _error(name, INTERNAL_ERROR, "internal error", failure(InternalError("the request failed")))
+
+    def _dispatch(self, method: str, params: object) -> Result:
+        if params is not None and not isinstance(params, dict):
+            raise _Fault(INVALID_PARAMS, "params is not an object")
+        given: Params = params or {}
+        meta = given.get("_meta")
+        modern = isinstance(meta, dict) and _VERSION_KEY in meta and method != "initialize"
+        if modern:
+            assert isinstance(meta, dict)
+            _check_envelope(meta)
+        handler = (self._modern if modern else self._legacy).get(method)
+        if handler is None:
+            raise _Fault(METHOD_NOT_FOUND, f"there is no method {method[:100]}")
+        try:
+            result = handler(given)
+        except SatchelError as error:
+            absent = isinstance(error, NotFound) and not modern
+            raise _Fault(RESOURCE_NOT_FOUND if absent else INVALID_PARAMS, error.message, failure(error)) from error
+        if not modern:
+            return result
+        about = {"resultType": "complete", "_meta": {_SERVER_KEY: _SERVER}}
+        if method == "tools/call":
+            return {**about, **result}
+        hints = _FIXED if method in ("server/discover", "tools/list", "resources/templates/list") else _LIVE
+        return {**about, **hints, **result}
+
+    def _initialize(self, params: Params) -> Result:
+        wanted = params.get("protocolVersion")
+        if not isinstance(wanted, str):
+            raise _Fault(INVALID_PARAMS, "protocolVersion is missing")
+        version = wanted if wanted in HANDSHAKE else HANDSHAKE[-1]
+        return {
+            "protocolVersion": version,
+            "capabilities": _CAPABILITIES,
+            "serverInfo": _SERVER,
+            "instructions": INSTRUCTIONS,
+        }
+
+    def _discover(self, params: Params) -> Result:
+        versions = [*MODERN, *reversed(HANDSHAKE)]
+        return {"supportedVersions": versions, "capabilities": _CAPABILITIES, "instructions": INSTRUCTIONS}
+
+    def _ping(self, params: Params) -> Result:
+        return {}
+
+    def _list_tools(self, params: Params) -> Result:
+        return {"tools": [tool.declaration() for tool in TOOLS]}
+
+    def _call_tool(self, params: Params) -> Result:
+        name = params.get("name")
+        if not isinstance(name, str) or find_tool(name) is None:
+            raise _Fault(INVALID_PARAMS, f"there is no tool {str(name)[:100]!r}")
+        return tool_result(call(self._reader, name, params.get("arguments")))
+
+    def _list_resources(self, params: Params) -> Result:
+        cursor = params.get("cursor")
+        if cursor is not None and not isinstance(cursor, str):
+            raise _Fault(INVALID_PARAMS, "cursor is not text")
+        return resources.list_page(self._reader, cursor)
+
+    def _list_templates(self, params: Params) -> Result:
+        return {"resourceTemplates": [resources.TEMPLATE]}
+
+    def _read_resource(self, params: Params) -> Result:
+        uri = params.get("uri")
+        if not isinstance(uri, str):
+            raise InvalidInput("uri is missing")
+        return resources.read(self._reader, uri)
+
+
+def tool_result(result: ToolResult) -> Result:
+    """A result as ``tools/call`` gives it. An error has text alone: its shape is not the one the tool declared."""
+    wire: Result = {
+        "content": [{"type": "text", "text": text} for text in result.texts()],
+        "isError": result.is_error,
+    }
+    if not result.is_error:
+        wire["structuredContent"] = result.content
+    return wire
+
+
+def _check_envelope(meta: Mapping[str, Any]) -> None:
+    """What every request of 2026-07-28 says of itself. Raises ``_Fault``."""
+    version = meta[_VERSION_KEY]
+    if not isinstance(version, str) or not isinstance(meta.get(_CAPABILITIES_KEY), dict):
+        raise _Fault(INVALID_PARAMS, f"_meta needs {_VERSION_KEY} and {_CAPABILITIES_KEY}")
+    if version not in MODERN:
+        data = {"supported": list(MODERN), "requested": version}
+        raise _Fault(UNSUPPORTED_VERSION, "Unsupported protocol version", data)
+
+
+def _error(name: object, code: int, message: str, data: object = None) -> Result:
+    error: Result = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    return {"jsonrpc": "2.0", "id": name, "error": error}
+
+
+def _encode(message: Result) -> bytes:
+    try:
+        return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    except UnicodeEncodeError:  # half of a surrogate pair, echoed from the request
+        return json.dumps(message, separators=(",", ":")).encode() + b"\n"
