@@ -15,31 +15,38 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BindParameter, bindparam, insert, or_, select, update
 
-from satchel.catalog.packs import (
-    PlaceRow as PlaceRow,
-)
-from satchel.catalog.packs import (
-    add_pack as add_pack,
-)
-from satchel.catalog.packs import (
-    all_places as all_places,
-)
-from satchel.catalog.packs import (
-    forget_packs as forget_packs,
-)
-from satchel.catalog.packs import (
-    missing as missing,
-)
-from satchel.catalog.packs import (
-    places as places,
-)
-from satchel.catalog.packs import rely_on
+from satchel.catalog.packs import PlaceRow, add_pack, all_places, forget_packs, missing, places, rely_on
 from satchel.catalog.schema import TENANT, entry, mine
 from satchel.catalog.schema import project as project_table
 from satchel.catalog.schema import version as version_table
 from satchel.catalog.scope import Record, Scope, chunks
 from satchel.errors import HeadMoved, InvalidInput, NoSuchProject, NoSuchVersion, ObjectsMissing, Refused, TooLarge
 from satchel.objects.ids import Digest, Lineage, ObjectId
+
+__all__ = [  # with what concerns packs, so that a caller needs one module to make a version
+    "MAX_FILES",
+    "ChangeIn",
+    "ChangeRow",
+    "EntryRow",
+    "Head",
+    "NewVersion",
+    "PlaceRow",
+    "ProjectArchived",
+    "VersionRow",
+    "add_pack",
+    "all_places",
+    "changes",
+    "commit",
+    "entries_at",
+    "entry_at",
+    "forget_packs",
+    "head",
+    "missing",
+    "places",
+    "tree",
+    "version",
+    "versions",
+]
 
 MAX_FILES = 100_000
 """Most files in a project."""
