@@ -43,6 +43,8 @@ def check_scoped(statement: Executable, *, writing: bool, erasing: bool = False)
         if isinstance(element, Select):
             _check_bound(_leaves(element.get_final_froms()), _select_conditions(element))
         elif isinstance(element, Update | Delete):
+            if isinstance(element, Update) and "tenant_id" in _names_set(element):
+                raise UnscopedStatement("rows do not move between tenants")
             _check_bound(_leaves([element.table]), _conjuncts(element.whereclause))
         elif isinstance(element, Insert):
             _check_insert(element)
@@ -77,6 +79,10 @@ def _check_write(statement: Insert | Update | Delete, *, writing: bool, erasing:
         raise UnscopedStatement("a reading scope cannot write")
     if table.name in APPEND_ONLY and not isinstance(statement, Insert) and not erasing:
         raise UnscopedStatement(f"{table.name} is only ever added to")
+
+
+def _names_set(statement: Update) -> set[object]:
+    return {getattr(column, "name", column) for column in statement._values or {}}
 
 
 def _check_insert(statement: Insert) -> None:

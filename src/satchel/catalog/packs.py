@@ -38,6 +38,15 @@ class PlaceRow(NamedTuple):
     length: int
 
 
+class PackRow(NamedTuple):
+    """A pack and everything that lies in it, in the order it rests."""
+
+    name: str
+    size: int
+    frames: int
+    places: tuple[PlaceRow, ...]
+
+
 _PLACE_COLUMNS = [place.c[name] for name in PlaceRow._fields]
 _IN_PROJECT = and_(mine(place), place.c.project_id == bindparam("project"))
 
@@ -72,6 +81,16 @@ _PENDING_SIZES = (
     select(pack.c.pack, pack.c.size)
     .where(mine(pack), pack.c.project_id == bindparam("project"), pack.c.state == PENDING)
     .where(pack.c.pack.in_(bindparam("packs", expanding=True)))
+)
+_PENDING = (
+    select(pack.c.pack, pack.c.size, pack.c.frames)
+    .where(mine(pack), pack.c.project_id == bindparam("project"), pack.c.state == PENDING)
+    .where(pack.c.pack.in_(bindparam("packs", expanding=True)))
+)
+_PLACES_IN = (
+    select(*_PLACE_COLUMNS)
+    .where(_IN_PROJECT, place.c.pack == bindparam("pack"))
+    .order_by(place.c.pack_offset, place.c.offset, place.c.length)
 )
 _DROP_PLACES = delete(place).where(_IN_PROJECT, place.c.pack.in_(bindparam("packs", expanding=True)))
 _DROP_PACKS = delete(pack).where(
@@ -138,6 +157,16 @@ async def places(s: Scope, project: str, objects: Iterable[ObjectId]) -> list[Pl
     for chunk in chunks(list(dict.fromkeys(objects))):
         rows = await s.rows(_FIND, {"project": project, "objects": list(chunk), "states": [LIVE]})
         found.extend(_choose(rows))
+    return found
+
+
+async def pending_packs(s: Scope, project: str, names: Sequence[str]) -> list[PackRow]:
+    """Those of the named packs that no commit relies on yet, with all that lies in them."""
+    found: list[PackRow] = []
+    for chunk in chunks(names):
+        for row in await s.rows(_PENDING, {"project": project, "packs": list(chunk)}):
+            rows = await s.rows(_PLACES_IN, {"project": project, "pack": row.pack})
+            found.append(PackRow(row.pack, row.size, row.frames, tuple(PlaceRow._make(place) for place in rows)))
     return found
 
 
