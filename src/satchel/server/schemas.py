@@ -270,8 +270,8 @@ class Key(TypedDict):
 
 
 class NewKey(Key):
-    key: str
-    """Shown this once: only a keyed hash is stored."""
+    key: str | None
+    """Shown this once: only a keyed hash is stored. A replay has null here."""
 
 
 class KeyPage(TypedDict):
@@ -318,8 +318,8 @@ class TenantPage(TypedDict):
 
 class NewTenant(TypedDict):
     tenant: Tenant
-    adminKey: str
-    """Shown this once."""
+    adminKey: str | None
+    """Shown this once. A replay has null here."""
 
 
 class QuotaOut(TypedDict):
@@ -330,12 +330,15 @@ class QuotaOut(TypedDict):
 
 class Usage(TypedDict):
     quotas: list[QuotaOut]
+    artifacts: int
+    artifactBytes: int
 
 
 class AuditRow(TypedDict):
     id: str
     time: str
     principal: str | None
+    name: str
     action: str
     target: str
     result: str

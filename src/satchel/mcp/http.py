@@ -1,0 +1,127 @@
+"""MCP over HTTP at one address: the official SDK speaks the protocol, ``mcp.tools`` answers.
+
+Every request stands alone (no sessions, JSON answers, nothing pushed), in spec 2026-07-28 and in those with a
+handshake, up to 2025-11-25. Whoever mounts the endpoint puts into the ASGI scope, under ``ASK``, the way to ask a
+reader that sees what the caller may see; host, origin and credential have been checked by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeVar, cast
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel.server import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from starlette.types import Receive, Scope, Send
+
+from satchel.context.answers import ContextReader
+from satchel.errors import NotFound, SatchelError
+from satchel.mcp import resources
+from satchel.mcp.stdio import RESOURCE_NOT_FOUND, tool_result
+from satchel.mcp.tools import INSTRUCTIONS, TOOLS, call, failure, find_tool
+
+ASK = "satchel.ask"
+"""Where the scope holds an ``Ask``."""
+MAX_MESSAGE_BYTES = 1024 * 1024
+_TOOLS_KEPT_MS = 3_600_000
+"""Tools are the same for everybody until the program is replaced."""
+T = TypeVar("T")
+Context = ServerRequestContext[Any, Any]
+
+
+class Ask(Protocol):
+    """Runs a question against the caller's reader, in a thread."""
+
+    def __call__(self, question: Callable[[ContextReader], T], /) -> Awaitable[T]: ...
+
+
+class McpEndpoint:
+    """ASGI application for POST requests to one address; serves while ``running``."""
+
+    def __init__(self, version: str) -> None:
+        self._tools = types.ListToolsResult(
+            tools=[types.Tool.model_validate(tool.declaration()) for tool in TOOLS],
+            ttl_ms=_TOOLS_KEPT_MS,
+            cache_scope="public",
+        )
+        self._templates = types.ListResourceTemplatesResult(
+            resource_templates=[types.ResourceTemplate.model_validate(resources.TEMPLATE)],
+            ttl_ms=_TOOLS_KEPT_MS,
+            cache_scope="public",
+        )
+        schemas = {tool.name: tool.input_schema for tool in TOOLS}
+        server: Server[Any] = Server(
+            "satchel",
+            version=version,
+            title="Satchel",
+            instructions=INSTRUCTIONS,
+            get_tool_input_schema=schemas.get,
+            on_list_tools=self._list_tools,
+            on_call_tool=_call_tool,
+            on_list_resources=_list_resources,
+            on_list_resource_templates=self._list_templates,
+            on_read_resource=_read_resource,
+        )
+        self._server = server
+        self._manager: StreamableHTTPSessionManager | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve for as long as the block lasts."""
+        self._manager = StreamableHTTPSessionManager(
+            self._server, json_response=True, stateless=True, max_request_body_size=MAX_MESSAGE_BYTES
+        )
+        async with self._manager.run():
+            yield
+        self._manager = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self._manager is not None, "the endpoint serves inside `running`"
+        await self._manager.handle_request(scope, receive, send)
+
+    async def _list_tools(self, ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        return self._tools
+
+    async def _list_templates(
+        self, ctx: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        return self._templates
+
+
+async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    name, arguments = params.name, params.arguments
+    if find_tool(name) is None:
+        raise MCPError(types.INVALID_PARAMS, f"there is no tool {name[:100]!r}")
+    result = await _ask(ctx)(lambda reader: call(reader, name, arguments))
+    return types.CallToolResult.model_validate(tool_result(result))
+
+
+async def _list_resources(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+    cursor = params.cursor if params else None
+    page = await _asked(ctx, lambda reader: resources.list_page(reader, cursor))
+    return types.ListResourcesResult.model_validate(page)
+
+
+async def _read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+    uri = str(params.uri)
+    return types.ReadResourceResult.model_validate(await _asked(ctx, lambda reader: resources.read(reader, uri)))
+
+
+def _ask(ctx: Context) -> Ask:
+    assert ctx.request is not None, "a request over HTTP brings its ASGI scope"
+    return cast(Ask, ctx.request.scope[ASK])
+
+
+async def _asked(ctx: Context, question: Callable[[ContextReader], T]) -> T:
+    """Ask; what goes wrong becomes the protocol's own error with code and hint."""
+    try:
+        return await _ask(ctx)(question)
+    except SatchelError as error:
+        absent = isinstance(error, NotFound) and ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS
+        code = RESOURCE_NOT_FOUND if absent else types.INVALID_PARAMS
+        raise MCPError(code, error.message, failure(error)) from error

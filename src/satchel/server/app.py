@@ -1,0 +1,143 @@
+"""The ASGI application: routes, pages, problems, and the edge around them all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from satchel import __version__
+from satchel.config import ServerSettings
+from satchel.errors import InvalidInput, NoSuchThing, SatchelError
+from satchel.mcp.http import McpEndpoint
+from satchel.server import pages
+from satchel.server.access import cloud_of, exchange_of
+from satchel.server.bodies import answer
+from satchel.server.cloud import Cloud, now_ms, open_cloud
+from satchel.server.edge import Edge
+from satchel.server.mcpgate import McpGate
+from satchel.server.openapi import document, operation
+from satchel.server.problems import MethodNotAllowed, problem
+from satchel.server.routes import ROUTERS
+from satchel.server.schemas import Jwks
+
+API = "/api/v1"
+
+
+@asynccontextmanager
+async def application(
+    settings: ServerSettings,
+    *,
+    clock: Callable[[], int] = now_ms,
+    random: Callable[[int], bytes] = os.urandom,
+) -> AsyncIterator[tuple[ASGIApp, Cloud]]:
+    """The whole server as one ASGI application, and its parts, for as long as the block lasts.
+
+    Raises what ``open_cloud`` raises.
+    """
+    endpoint = McpEndpoint(__version__)
+    async with open_cloud(settings, clock=clock, random=random) as cloud, endpoint.running():
+        app = build()
+        app.state.cloud = cloud
+        whole = _At("/mcp", McpGate(endpoint, cloud), app)
+        yield Edge(whole, random=random, idle=settings.body_idle_seconds, total=settings.body_total_seconds), cloud
+
+
+def build() -> FastAPI:
+    """Routes, pages and error answers, without what they stand on: enough to describe them."""
+    app = FastAPI(
+        title="Satchel",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for router in ROUTERS:
+        app.include_router(router, prefix=API)
+    _add_pages(app)
+    app.add_exception_handler(SatchelError, _satchel_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    described: dict[str, Any] = {}
+
+    def described_once() -> dict[str, Any]:
+        if not described:
+            described.update(document(app, __version__))
+        return described
+
+    @app.get("/.well-known/jwks.json", tags=["auth"], **operation("Keys that verify tokens", answer=Jwks, public=True))
+    async def jwks(request: Request) -> Response:
+        return answer({"keys": cloud_of(request).authenticator.tokens.public}, 200, {"cache-control": "max-age=300"})
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(msgspec.json.encode(described_once()), media_type="application/json")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return pages.api_page(described_once())
+
+    @app.get("/docs/errors", include_in_schema=False)
+    async def errors() -> Response:
+        return pages.error_index()
+
+    @app.get("/docs/errors/{code}", include_in_schema=False)
+    async def error(code: str) -> Response:
+        page = pages.error_page(code)
+        if page is None:
+            raise NoSuchThing("there is no such error code")
+        return page
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return Response(None, 307, headers={"location": "/docs"})
+
+
+async def _satchel_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SatchelError)
+    exchange = exchange_of(request)
+    exchange.code = error.code
+    return problem(error, exchange.id)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:])
+    return await _satchel_error(request, InvalidInput(f"{place}: {first['msg']}"))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allow = (error.headers or {}).get("Allow", "")
+        return await _satchel_error(request, MethodNotAllowed("this address does not take this method", allow=allow))
+    if error.status_code == 404:
+        return await _satchel_error(request, NoSuchThing("there is nothing at this address"))
+    return await _satchel_error(request, InvalidInput("the request is not well-formed"))
+
+
+class _At:
+    """Sends one path to one application and everything else to another."""
+
+    def __init__(self, path: str, there: ASGIApp, elsewhere: ASGIApp) -> None:
+        self._path, self._there, self._elsewhere = path, there, elsewhere
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] in (self._path, self._path + "/"):
+            scope["satchel.route"] = self._path
+            await self._there(scope, receive, send)
+        else:
+            await self._elsewhere(scope, receive, send)

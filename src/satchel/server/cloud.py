@@ -1,0 +1,141 @@
+"""A running server's parts, put together once: catalog, store, keys, receiver, readers, and each tenant's share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from satchel.catalog.scope import Catalog
+from satchel.config import ServerSettings
+from satchel.errors import SatchelError, TooManyRequests
+from satchel.objects.ids import TenantId
+from satchel.server.credentials import Authenticator
+from satchel.server.edge import Exchange
+from satchel.server.indexes import IndexCache
+from satchel.server.readers import Readers
+from satchel.server.tokenkeys import open_token_keys
+from satchel.store.keyring import Keyring, RootKey
+from satchel.store.objectstore import ObjectStore, open_store
+from satchel.store.packs import Vault
+from satchel.sync.receive import Limits, Receiver
+
+CHECK_SECONDS = 5.0
+"""Longest wait for a dependency's answer to a health check."""
+
+
+def now_ms() -> int:
+    """The clock: milliseconds UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Admission:
+    """How many requests of each tenant are being served: one tenant cannot take every place."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._serving: dict[TenantId, int] = {}
+
+    def enter(self, tenant: TenantId, exchange: Exchange) -> None:
+        """Take a place until the exchange ends. Raises ``TooManyRequests``."""
+        serving = self._serving.get(tenant, 0)
+        if serving >= self._limit:
+            raise TooManyRequests(f"{serving} requests of this tenant are being served", retry_after=1)
+        self._serving[tenant] = serving + 1
+        exchange.at_end.append(lambda: self._leave(tenant))
+
+    def _leave(self, tenant: TenantId) -> None:
+        left = self._serving[tenant] - 1
+        if left:
+            self._serving[tenant] = left
+        else:
+            del self._serving[tenant]
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Everything a route may use."""
+
+    settings: ServerSettings
+    catalog: Catalog
+    store: ObjectStore
+    root: RootKey
+    keyring: Keyring
+    vault: Vault
+    receiver: Receiver
+    authenticator: Authenticator
+    admission: Admission
+    readers: Readers
+    indexes: IndexCache
+    pepper: bytes
+    clock: Callable[[], int]
+    random: Callable[[int], bytes]
+    started: int
+    signing: asyncio.Semaphore
+    """Bounds password hashing: each takes 64 MiB."""
+
+    async def dependencies(self) -> dict[str, bool]:
+        """Which of the things this server stands on answer."""
+        checks = {"catalog": self.catalog.check(), "store": self.store.check()}
+        results = await asyncio.gather(*(_answers(check) for check in checks.values()))
+        return dict(zip(checks, results, strict=True))
+
+
+async def _answers(check: object) -> bool:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check  # type: ignore[misc]
+    except (SatchelError, TimeoutError, OSError):
+        return False
+    return True
+
+
+@asynccontextmanager
+async def open_cloud(
+    settings: ServerSettings, *, clock: Callable[[], int] = now_ms, random: Callable[[int], bytes] = os.urandom
+) -> AsyncIterator[Cloud]:
+    """Everything opened, for as long as the block lasts. The first start (``serve.prepare``) has been made.
+
+    Raises ``StartRefused``, ``WrongKey``, ``StoreUnavailable``, ``CatalogUnavailable``.
+    """
+    root = RootKey.load(settings.root_key_path)
+    store = open_store(settings.store)
+    keyring = Keyring(store, root, clock=clock, random=random)
+    await keyring.check_root()
+    catalog = await Catalog.open(settings.catalog, random=random)
+    try:
+        pepper = root.derive("key pepper")
+        vault = Vault(store, keyring, random=random)
+        tokens = await open_token_keys(catalog, root, url=settings.url, clock=clock, random=random)
+        indexes = IndexCache(settings.data / "cache" / "index", settings.index_cache_bytes, random=random)
+        readers = Readers(catalog, vault, keyring, indexes, threads=settings.reader_threads)
+        cloud = Cloud(
+            settings=settings,
+            catalog=catalog,
+            store=store,
+            root=root,
+            keyring=keyring,
+            vault=vault,
+            receiver=Receiver(catalog, vault, clock=clock, random=random, limits=Limits(settings.max_file_bytes)),
+            authenticator=Authenticator(
+                catalog, pepper, tokens, clock=clock, cache_ms=settings.credential_cache_seconds * 1000
+            ),
+            admission=Admission(settings.tenant_concurrency),
+            readers=readers,
+            indexes=indexes,
+            pepper=pepper,
+            clock=clock,
+            random=random,
+            started=clock(),
+            signing=asyncio.Semaphore(2),
+        )
+        try:
+            yield cloud
+        finally:
+            readers.close()
+            indexes.close()
+    finally:
+        await catalog.close()

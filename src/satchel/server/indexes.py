@@ -1,0 +1,197 @@
+"""The search indexes of hosted projects on this machine's disk: encrypted, bounded, and disposable.
+
+    <root>/<tenant>/<project>/<file id>.db
+
+Every file has a random id and a key of its own, derived from the tenant's key, the project and that id: a page copied
+from another file, of another tenant or not, does not decrypt. Readers borrow an open index each; one builder at a
+time writes through its own connection while they go on reading what was. Deleting everything here loses nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from satchel.objects.ids import ProjectId, TenantId
+from satchel.search.index import Index, remove
+
+MAX_OPEN = 32
+"""Indexes kept open between questions."""
+_FILE_ID_BYTES = 16
+
+
+class Ref(NamedTuple):
+    """A project of a tenant. Everything cached is keyed by both."""
+
+    tenant: TenantId
+    project: ProjectId
+
+
+class _Slot:
+    """What is known of one project's file."""
+
+    def __init__(self, file_id: bytes, path: Path, size: int) -> None:
+        self.file_id, self.path, self.size = file_id, path, size
+        self.free: list[Index] = []
+        self.borrowed = 0
+
+
+class IndexCache:
+    """Safe for many threads. ``key_of`` gives the key of a file by its id and may block."""
+
+    def __init__(self, root: Path, max_bytes: int, *, random: Callable[[int], bytes]) -> None:
+        self._root, self._max_bytes, self._random = root, max_bytes, random
+        self._lock = threading.Lock()
+        # By last use: the first is the first to go.
+        self._slots: OrderedDict[Ref, _Slot] = OrderedDict()
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in sorted(root.glob("ten_*/prj_*/*.db"), key=lambda p: p.stat().st_mtime):
+            self._adopt(path)
+
+    @contextmanager
+    def borrow(self, ref: Ref, key_of: Callable[[bytes], bytes]) -> Iterator[Index]:
+        """An index to read, as far as it was brought; empty if it never was."""
+        with self._lock:
+            slot = self._slot(ref)
+            slot.borrowed += 1
+            index = slot.free.pop() if slot.free else None
+        try:
+            if index is None:
+                index = self._open(slot, key_of)
+            yield index
+        except BaseException:
+            # It may be what failed: the next one is opened anew.
+            if index is not None:
+                index.close()
+                index = None
+            raise
+        finally:
+            with self._lock:
+                slot.borrowed -= 1
+                closing = [] if index is None else self._give_back(ref, slot, index)
+            for old in closing:
+                old.close()
+
+    @contextmanager
+    def build(self, ref: Ref, key_of: Callable[[bytes], bytes]) -> Iterator[Index]:
+        """An index to write, on a connection of its own. The caller sees to it that there is one at a time."""
+        with self._lock:
+            slot = self._slot(ref)
+            slot.borrowed += 1
+        try:
+            index = self._open(slot, key_of)
+            try:
+                yield index
+            finally:
+                index.close()
+        finally:
+            with self._lock:
+                slot.borrowed -= 1
+                slot.size = _size(slot.path)
+            self._make_room()
+
+    def discard(self, ref: Ref) -> None:
+        """Delete a file that turned out damaged; the next one has another id and key."""
+        with self._lock:
+            slot = self._slots.pop(ref, None)
+        if slot is not None:
+            for index in slot.free:
+                index.close()
+            remove(slot.path)
+
+    def forget(self, tenant: TenantId) -> None:
+        """Delete every index of a tenant."""
+        with self._lock:
+            gone = [self._slots.pop(ref) for ref in list(self._slots) if ref.tenant == tenant]
+        for slot in gone:
+            for index in slot.free:
+                index.close()
+        shutil.rmtree(self._root / tenant, ignore_errors=True)
+
+    def close(self) -> None:
+        """Close what is open and not borrowed."""
+        with self._lock:
+            closing = [index for slot in self._slots.values() for index in slot.free]
+            for slot in self._slots.values():
+                slot.free = []
+        for index in closing:
+            index.close()
+
+    @property
+    def bytes_used(self) -> int:
+        """Disk in use."""
+        with self._lock:
+            return sum(slot.size for slot in self._slots.values())
+
+    def _slot(self, ref: Ref) -> _Slot:
+        slot = self._slots.get(ref)
+        if slot is None:
+            file_id = self._random(_FILE_ID_BYTES)
+            path = self._root / ref.tenant / ref.project / f"{file_id.hex()}.db"
+            slot = self._slots[ref] = _Slot(file_id, path, 0)
+        self._slots.move_to_end(ref)
+        return slot
+
+    def _open(self, slot: _Slot, key_of: Callable[[bytes], bytes]) -> Index:
+        slot.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        index, _ = Index.open_or_rebuild(slot.path, key=key_of(slot.file_id))
+        return index
+
+    def _give_back(self, ref: Ref, slot: _Slot, index: Index) -> list[Index]:
+        """Keep an index open for the next question; returns those to close instead."""
+        if self._slots.get(ref) is not slot:
+            return [index]  # the file was deleted meanwhile
+        slot.free.append(index)
+        return self._surplus()
+
+    def _surplus(self) -> list[Index]:
+        surplus: list[Index] = []
+        for slot in self._slots.values():
+            if sum(len(each.free) for each in self._slots.values()) - len(surplus) <= MAX_OPEN:
+                break
+            surplus += slot.free
+            slot.free = []
+        return surplus
+
+    def _make_room(self) -> None:
+        """Delete the least recently used files until the bound holds; those in use stay."""
+        gone: list[_Slot] = []
+        with self._lock:
+            used = sum(slot.size for slot in self._slots.values())
+            for ref, slot in list(self._slots.items()):
+                if used <= self._max_bytes:
+                    break
+                if slot.borrowed == 0:
+                    gone.append(self._slots.pop(ref))
+                    used -= slot.size
+        for slot in gone:
+            for index in slot.free:
+                index.close()
+            remove(slot.path)
+
+    def _adopt(self, path: Path) -> None:
+        """Take over a file of an earlier run; what does not look like one, or a second for a project, is deleted."""
+        ref = Ref(TenantId(path.parts[-3]), ProjectId(path.parts[-2]))
+        try:
+            file_id = bytes.fromhex(path.stem)
+        except ValueError:
+            file_id = b""
+        if len(file_id) != _FILE_ID_BYTES or ref in self._slots:
+            remove(path)
+            return
+        self._slots[ref] = _Slot(file_id, path, _size(path))
+
+
+def _size(path: Path) -> int:
+    total = 0
+    for suffix in ("", "-wal"):
+        try:
+            total += path.with_name(path.name + suffix).stat().st_size
+        except FileNotFoundError:
+            pass
+    return total

@@ -1,0 +1,186 @@
+"""From a question of a request to its answer: threads that search, builders that bring indexes up to the head.
+
+A question runs in a small pool of threads and never builds anything there: where an index is behind, it gives up with
+``Behind``, the index is brought by the difference in another pool, one build a project at a time, and the question is
+asked again. So a large first build delays those who ask for that project, and nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
+
+from satchel.auth.roles import Principal
+from satchel.catalog import versions
+from satchel.catalog.projects import ProjectRow
+from satchel.catalog.scope import Catalog
+from satchel.catalog.versions import EntryRow
+from satchel.context.answers import ContextReader
+from satchel.documents.kinds import indexable
+from satchel.errors import NoSuchArtifact, StoreUnavailable
+from satchel.objects.ids import Digest, ObjectId, TenantId
+from satchel.objects.listing import Entry
+from satchel.search.index import Index
+from satchel.server.hosted import Behind, HostedReader, Shelf
+from satchel.server.indexes import IndexCache, Ref
+from satchel.store.keyring import Keyring
+from satchel.store.packs import Place, Vault
+
+BUILDERS = 2
+TRIES = 5
+"""How often a question is asked anew because the project moved on; then it is answered from what is there."""
+WINDOW_BYTES = 32 * 1024 * 1024
+"""Documents fetched ahead of the index builder."""
+MAX_TREE_ROWS = 300_000
+"""Rows of trees kept in memory, all tenants together: about 100 MB."""
+T = TypeVar("T")
+
+
+class Content(NamedTuple):
+    """An artifact and its bytes."""
+
+    entry: EntryRow
+    data: bytes
+
+
+class Readers:
+    """One for a process; its methods are for the event loop."""
+
+    def __init__(self, catalog: Catalog, vault: Vault, keyring: Keyring, indexes: IndexCache, *, threads: int) -> None:
+        self._catalog, self._vault, self._keyring, self._indexes = catalog, vault, keyring, indexes
+        self._loop = asyncio.get_running_loop()
+        self._askers = ThreadPoolExecutor(threads, "reader")
+        self._builders = ThreadPoolExecutor(BUILDERS, "builder")
+        # A lock lives as long as somebody builds under it or waits for it.
+        self._building: WeakValueDictionary[Ref, asyncio.Lock] = WeakValueDictionary()
+        self._trees: OrderedDict[tuple[Ref, str, int], list[EntryRow]] = OrderedDict()
+        self._tree_rows = 0
+        self._held: dict[Ref, ProjectRow] = {}
+
+    def close(self) -> None:
+        """Take no more questions. Every request has ended by now."""
+        self._askers.shutdown(wait=False, cancel_futures=True)
+        self._builders.shutdown(wait=False, cancel_futures=True)
+
+    async def ask(self, who: Principal, question: Callable[[ContextReader], T], *known: ProjectRow) -> T:
+        """Ask ``question`` of a reader that sees what ``who`` may see. ``known`` projects need no look-up."""
+        for tries_left in reversed(range(TRIES)):
+            reader = self.reader(who, known, settle=not tries_left)
+            try:
+                return await self._loop.run_in_executor(self._askers, question, reader)
+            except Behind as behind:
+                await asyncio.gather(*(self.bring(who.tenant, row) for row in behind.rows))
+            known = ()
+        raise StoreUnavailable("the project changes faster than it can be indexed")
+
+    def reader(self, who: Principal, known: Sequence[ProjectRow] = (), *, settle: bool = False) -> HostedReader:
+        """A reader for one question in one thread. With ``settle`` an index that is a little behind will do."""
+        shelf = Shelf(self._catalog, self._indexes, self._wait, self.tree, self.bytes_of, self._key, self._held)
+        return HostedReader(shelf, who, known, settle=settle)
+
+    # Content -----------------------------------------------------------------------------------------------------
+
+    async def entry(self, tenant: TenantId, row: ProjectRow, path: str, at: int | None = None) -> EntryRow:
+        """An artifact of version ``at`` (default: the one of ``row``). Raises ``NoSuchArtifact``, ``NoSuchVersion``."""
+        async with self._catalog.read(tenant) as s:
+            found = None
+            if row.version or at is not None:
+                found = await versions.entry_at(s, row.id, path, row.version if at is None else at)
+        if found is None:
+            raise NoSuchArtifact(f"there is no artifact {path!r} in this project")
+        return found
+
+    async def bytes_of(self, tenant: TenantId, row: ProjectRow, entry: EntryRow) -> bytes:
+        """The content of an entry, checked against its id. Raises ``StoreMissing``, ``SealBroken``."""
+        async with self._catalog.read(tenant) as s:
+            places = await versions.places(s, row.id, [entry.object])
+        return await self._vault.read_object(tenant, row.id, [Place(*place) for place in places])
+
+    async def content(self, tenant: TenantId, row: ProjectRow, path: str) -> Content:
+        entry = await self.entry(tenant, row, path)
+        return Content(entry, await self.bytes_of(tenant, row, entry))
+
+    async def tree(self, ref: Ref, lineage: str, version: int) -> list[EntryRow]:
+        """The tree of a version, from memory where it was read lately."""
+        key = (ref, lineage, version)
+        rows = self._trees.get(key)
+        if rows is not None:
+            self._trees.move_to_end(key)
+            return rows
+        if version == 0:
+            return []
+        async with self._catalog.read(ref.tenant) as s:
+            rows = await versions.tree(s, ref.project, version)
+        if key not in self._trees:
+            self._trees[key] = rows
+            self._tree_rows += len(rows)
+        while self._tree_rows > MAX_TREE_ROWS and len(self._trees) > 1:
+            _, old = self._trees.popitem(last=False)
+            self._tree_rows -= len(old)
+        return rows
+
+    # Indexes -----------------------------------------------------------------------------------------------------
+
+    async def bring(self, tenant: TenantId, row: ProjectRow) -> None:
+        """Bring a project's index to the version of ``row``."""
+        ref = Ref(tenant, row.id)
+        lock = self._building.setdefault(ref, asyncio.Lock())
+        async with lock:
+            tree = await self.tree(ref, row.lineage, row.version)
+            await self._loop.run_in_executor(self._builders, self._build, ref, row, tree)
+            self._held[ref] = row
+
+    def _build(self, ref: Ref, row: ProjectRow, rows: list[EntryRow]) -> None:
+        with self._indexes.build(ref, lambda file_id: self._key(ref, file_id)) as index:
+            if index.digest == row.digest:
+                return
+            tree = {entry.path: Entry(entry.mode, entry.object) for entry in rows}
+            sizes = {entry.path: entry.size for entry in rows}
+            ahead = _Ahead(_unread(index, rows), lambda ids: self._wait(self._objects(ref, ids)))
+            index.bring(Digest(row.digest), tree, ahead.read, sizes)
+
+    async def _objects(self, ref: Ref, ids: Sequence[ObjectId]) -> dict[ObjectId, bytes]:
+        async with self._catalog.read(ref.tenant) as s:
+            places = await versions.places(s, ref.project, ids)
+        found = self._vault.read_objects(ref.tenant, ref.project, [Place(*place) for place in places])
+        return {name: data async for name, data in found}
+
+    def _key(self, ref: Ref, file_id: bytes) -> bytes:
+        return self._wait(self._keyring.index_key(ref.tenant, ref.project, file_id))
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` on the event loop from a thread, and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _unread(index: Index, rows: Sequence[EntryRow]) -> list[EntryRow]:
+    """The documents that the index has to read to become these rows, in the order in which it will."""
+    held = {item.path: (item.mode, item.object) for item in index.inventory()}
+    fresh = (row for row in rows if held.get(row.path) != (row.mode, row.object) and indexable(row.path, row.size))
+    return sorted(fresh, key=lambda row: row.path)
+
+
+class _Ahead:
+    """Gives documents in order, fetched a window at a time: the store is asked for many at once."""
+
+    def __init__(self, wanted: list[EntryRow], fetch: Callable[[Sequence[ObjectId]], dict[ObjectId, bytes]]) -> None:
+        self._wanted = iter(wanted)
+        self._fetch = fetch
+        self._objects = {row.path: row.object for row in wanted}
+        self._window: dict[ObjectId, bytes] = {}
+
+    def read(self, path: str) -> bytes:
+        name = self._objects[path]
+        if name not in self._window:
+            ids, size = [name], 0
+            for row in self._wanted:
+                ids.append(row.object)
+                size += row.size
+                if size >= WINDOW_BYTES:
+                    break
+            self._window = self._fetch(list(dict.fromkeys(ids)))
+        return self._window[name]

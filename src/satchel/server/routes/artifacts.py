@@ -1,0 +1,160 @@
+"""The artifacts of a project: list, read, write, delete. Every write is one commit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from satchel.context.answers import ArtifactList, ArtifactText
+from satchel.errors import InvalidInput, PreconditionMissing
+from satchel.objects.listing import check_mode
+from satchel.objects.paths import check_path
+from satchel.server.access import Reader, Writer
+from satchel.server.bodies import IMMUTABLE, answer, etags, idempotency_key, read_bytes, rfc3339
+from satchel.server.openapi import operation
+from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor, PageLimit
+from satchel.server.schemas import CommittedOut
+from satchel.server.writes import committed, write
+
+router = APIRouter(tags=["artifacts"])
+WRITE_ERRORS = (
+    "auth.insufficient_scope",
+    "artifact.changed",
+    "disk.full",
+    "path.refused",
+    "project.archived",
+    "quota.reached",
+    "request.idempotency_reused",
+    "request.too_large",
+    "sync.head_moved",
+)
+_PRECONDITIONS = {
+    "If-Match": "The ETag of the content this replaces, or * for whatever is there.",
+    "If-None-Match": "* to create what must not exist.",
+} | IDEMPOTENT
+_ETAG = {"ETag": "The SHA-256 of the content, in quotes.", "Satchel-Version": "The version answered from."}
+Prefix = Annotated[str, Query(max_length=1_024, description="Only below this path.")]
+At = Annotated[int | None, Query(ge=1, description="The version to read; default the newest.")]
+
+
+@router.get("/projects/{p}/artifacts", **operation("The artifacts, by path", answer=ArtifactList, errors=ABSENT))
+async def list_artifacts(
+    on: Reader,
+    kind: Annotated[str | None, Query(max_length=60, description="Only of this kind.")] = None,
+    prefix: Prefix = "",
+    cursor: Cursor = None,
+    limit: PageLimit = 100,
+) -> Response:
+    found = await on.cloud.readers.ask(
+        on.caller.principal,
+        lambda r: r.artifacts(on.row.id, kind=kind, prefix=prefix, cursor=cursor, limit=limit),
+        on.row,
+    )
+    return answer(found)
+
+
+@router.get(
+    "/projects/{p}/artifacts/{path:path}",
+    **operation(
+        "The bytes of an artifact; as JSON with lines and a budget when asked for application/json",
+        answer=ArtifactText,
+        sends="application/octet-stream",
+        errors=(*ABSENT, "artifact.not_found", "version.not_found"),
+        headers={"If-None-Match": "An ETag: 304 if the content is still that."},
+        gives=_ETAG,
+        also={304: "The content is the one named in If-None-Match."},
+    ),
+)
+async def get_artifact(
+    request: Request,
+    on: Reader,
+    path: str,
+    at: At = None,
+    first: Annotated[int, Query(ge=1, description="First line, for JSON.")] = 1,
+    last: Annotated[int | None, Query(ge=1, description="Last line, for JSON.")] = None,
+    budget: Annotated[int, Query(ge=1, le=1_000_000, description="Most characters, for JSON.")] = 40_000,
+) -> Response:
+    readers = on.cloud.readers
+    if "application/json" in request.headers.get("accept", ""):
+        text = await readers.ask(
+            on.caller.principal,
+            lambda r: r.artifact(on.row.id, path, first=first, last=last, budget=budget, at=at),
+            on.row,
+        )
+        return answer(text)
+    seen = request.headers.get("if-none-match")
+    any_, tags = etags(seen) if seen else (False, [])
+    entry = await readers.entry(on.caller.tenant, on.row, path, at)
+    headers = {
+        "etag": f'"{entry.object}"',
+        "satchel-version": str(on.row.version if at is None else at),
+        "satchel-mode": entry.mode,
+        "last-modified-at": rfc3339(entry.time),
+        "vary": "accept",
+        "cache-control": "private, no-cache" if at is None else IMMUTABLE,
+        # Stored bytes are never run: not as a page, not as a script, not by guessing.
+        "content-disposition": "attachment",
+        "content-security-policy": "default-src 'none'; sandbox",
+    }
+    if any_ or entry.object in tags:
+        return Response(None, 304, headers=headers)
+    data = await readers.bytes_of(on.caller.tenant, on.row, entry)
+    return Response(data, headers=headers, media_type="application/octet-stream")
+
+
+@router.put(
+    "/projects/{p}/artifacts/{path:path}",
+    **operation(
+        "Write an artifact",
+        answer=CommittedOut,
+        receives="application/octet-stream",
+        headers=_PRECONDITIONS | {"Satchel-Mode": "100644 (default for a new file) or 100755."},
+        gives=_ETAG,
+        errors=(*ABSENT, *WRITE_ERRORS, "artifact.precondition_required"),
+    ),
+)
+async def put_artifact(request: Request, on: Writer, path: str) -> Response:
+    """Any content type is taken; the bytes are kept as they are."""
+    precondition = _precondition(request)
+    check_path(path)
+    mode = request.headers.get("satchel-mode")
+    if mode is not None:
+        check_mode(mode)
+    data = await read_bytes(request, on.cloud.settings.max_file_bytes)
+    return committed(await write(on, path, data, mode, precondition, idempotency_key(request)), data)
+
+
+@router.delete(
+    "/projects/{p}/artifacts/{path:path}",
+    **operation(
+        "Delete an artifact; its versions stay readable",
+        answer=CommittedOut,
+        headers=_PRECONDITIONS,
+        errors=(*ABSENT, *WRITE_ERRORS, "artifact.not_found", "artifact.precondition_required"),
+    ),
+)
+async def delete_artifact(request: Request, on: Writer, path: str) -> Response:
+    precondition = _precondition(request)
+    if precondition == "*absent":
+        raise InvalidInput("If-None-Match: * cannot go with a deletion")
+    return committed(await write(on, path, None, None, precondition, idempotency_key(request)))
+
+
+def _precondition(request: Request) -> str:
+    """What a write replaces: an object id, ``*present`` or ``*absent``. Raises ``PreconditionMissing``."""
+    match, none = request.headers.get("if-match"), request.headers.get("if-none-match")
+    if match is None and none is None:
+        raise PreconditionMissing("a write has to say which content it replaces")
+    if match is not None and none is not None:
+        raise InvalidInput("send If-Match or If-None-Match, not both")
+    if match is None:
+        if (none or "").strip() != "*":
+            raise InvalidInput("a write takes If-None-Match: * alone")
+        return "*absent"
+    any_, tags = etags(match)
+    if any_:
+        return "*present"
+    if len(tags) != 1:
+        raise InvalidInput("If-Match takes one strong entity tag, or *")
+    return tags[0]

@@ -1,0 +1,52 @@
+"""Whether the server is up and what it stands on, for people and for machines that restart it. No credential needed."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from satchel import __version__
+from satchel.server.access import cloud_of, known_parameters
+from satchel.server.bodies import answer
+from satchel.server.openapi import operation
+from satchel.server.schemas import HealthReport, Live
+
+router = APIRouter(tags=["health"])
+
+
+@router.get(
+    "/health", **operation("Status, version, uptime, and each dependency's state", answer=HealthReport, public=True)
+)
+async def health(request: Request) -> Response:
+    return answer(await _report(request))
+
+
+@router.get("/health/live", **operation("Whether the process answers at all", answer=Live, public=True))
+async def live(request: Request) -> Response:
+    known_parameters(request)
+    return answer({"status": "ok"})
+
+
+@router.get(
+    "/health/ready",
+    **operation(
+        "Whether requests can be served now",
+        answer=HealthReport,
+        public=True,
+        also={503: "A dependency does not answer; the body is the same."},
+    ),
+)
+async def ready(request: Request) -> Response:
+    report = await _report(request)
+    return answer(report, 200 if report["status"] == "ok" else 503)
+
+
+async def _report(request: Request) -> HealthReport:
+    known_parameters(request)
+    cloud = cloud_of(request)
+    states = await cloud.dependencies()
+    return {
+        "status": "ok" if all(states.values()) else "degraded",
+        "version": __version__,
+        "uptimeSeconds": (cloud.clock() - cloud.started) // 1000,
+        "dependencies": [{"name": name, "state": "ok" if good else "failed"} for name, good in states.items()],
+    }

@@ -1,0 +1,163 @@
+"""The questions an agent asks, over HTTP: context, search, tasks, versions. The same reader answers at /mcp."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+
+from satchel.context.answers import ContextAnswer, SearchAnswer, TaskList, VersionList
+from satchel.documents.kinds import MANIFEST_PATH
+from satchel.documents.manifest import ManifestInvalid, manifest_problems
+from satchel.errors import InvalidInput, NoSuchArtifact
+from satchel.server.access import OnProject, Reader, SignedIn, Writer
+from satchel.server.bodies import answer, idempotency_key, read_json
+from satchel.server.openapi import operation
+from satchel.server.routes.artifacts import WRITE_ERRORS
+from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor, PageLimit
+from satchel.server.schemas import CommittedOut, SearchRequest
+from satchel.server.writes import committed, write
+
+router = APIRouter(tags=["reading"])
+Q = Annotated[str, Query(description='Words, "phrases", `kind:`, `path:`, `-without`; anything is a query.')]
+HitLimit = Annotated[int, Query(ge=1, le=50, description="Hits in the answer.")]
+HitOffset = Annotated[int, Query(ge=0, le=10_000, description="Hits to skip.")]
+_MAX_QUERY_BODY = 256 * 1024
+
+
+@router.get("/projects/{p}/context", **operation("What the project is and holds", answer=ContextAnswer, errors=ABSENT))
+async def get_context(on: Reader) -> Response:
+    return answer(await on.cloud.readers.ask(on.caller.principal, lambda r: r.context(on.row.id), on.row))
+
+
+@router.post(
+    "/projects/{p}/context",
+    **operation(
+        "Merge an object into context.json: one commit",
+        body=dict,
+        answer=CommittedOut,
+        headers=IDEMPOTENT,
+        errors=(*ABSENT, *WRITE_ERRORS, "context.invalid"),
+        example={"description": "The platform team's context"},
+    ),
+)
+async def post_context(request: Request, on: Writer) -> Response:
+    """A JSON Merge Patch (RFC 7396): members replace, objects merge, null removes. The result has to be valid."""
+    patch = await read_json(request, dict[str, Any], on.cloud.settings.max_json_bytes)
+    key = idempotency_key(request)
+    data, object_id = await _manifest(on)
+    merged = _merged(_decoded(data), patch)
+    text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
+    problems = manifest_problems(text)
+    if problems:
+        raise ManifestInvalid(f"context.json would not be valid: {problems[0]}", problems=problems[:20])
+    asked = b"merge " + msgspec.json.encode(patch, order="sorted")
+    return committed(await write(on, MANIFEST_PATH, text, None, object_id or "*absent", key, asked=asked))
+
+
+@router.get("/projects/{p}/search", **operation("Search one project", answer=SearchAnswer, errors=ABSENT))
+async def search_project(on: Reader, q: Q, limit: HitLimit = 10, offset: HitOffset = 0) -> Response:
+    return answer(await _search(on, q, limit, offset))
+
+
+@router.post(
+    "/projects/{p}/search",
+    **operation(
+        "Search one project",
+        body=SearchRequest,
+        answer=SearchAnswer,
+        errors=ABSENT,
+        example={"query": "who approves a rollback", "limit": 5},
+    ),
+)
+async def post_search_project(request: Request, on: Reader) -> Response:
+    asked = await read_json(request, SearchRequest, _MAX_QUERY_BODY)
+    if asked.projects is not None:
+        raise InvalidInput("projects: this address searches one project; use /api/v1/search for several")
+    return answer(await _search(on, asked.query, asked.limit, asked.offset))
+
+
+@router.get("/search", **operation("Search every project the caller may read", answer=SearchAnswer))
+async def search_all(
+    caller: SignedIn,
+    q: Q,
+    limit: HitLimit = 10,
+    offset: HitOffset = 0,
+    project: Annotated[list[str] | None, Query(max_length=1_000, description="Only these; may be repeated.")] = None,
+) -> Response:
+    found = await caller.cloud.readers.ask(
+        caller.principal, lambda r: r.search(q, projects=project, limit=limit, offset=offset)
+    )
+    return answer(found)
+
+
+@router.post("/search", **operation("Search several projects", body=SearchRequest, answer=SearchAnswer, errors=ABSENT))
+async def post_search_all(request: Request, caller: SignedIn) -> Response:
+    asked = await read_json(request, SearchRequest, _MAX_QUERY_BODY)
+    found = await caller.cloud.readers.ask(
+        caller.principal,
+        lambda r: r.search(asked.query, projects=asked.projects, limit=asked.limit, offset=asked.offset),
+    )
+    return answer(found)
+
+
+@router.get("/projects/{p}/tasks", **operation("Open tasks, from checkboxes", answer=TaskList, errors=ABSENT))
+async def tasks(
+    on: Reader,
+    done: Annotated[bool, Query(description="Finished ones instead.")] = False,
+    prefix: Annotated[str, Query(max_length=1_024, description="Only below this path.")] = "",
+    cursor: Cursor = None,
+    limit: PageLimit = 100,
+) -> Response:
+    found = await on.cloud.readers.ask(
+        on.caller.principal,
+        lambda r: r.tasks(on.row.id, done=done, prefix=prefix, cursor=cursor, limit=limit),
+        on.row,
+    )
+    return answer(found)
+
+
+@router.get("/projects/{p}/versions", **operation("The versions, newest first", answer=VersionList, errors=ABSENT))
+async def list_versions(on: Reader, cursor: Cursor = None, limit: PageLimit = 50) -> Response:
+    found = await on.cloud.readers.ask(
+        on.caller.principal, lambda r: r.history(on.row.id, cursor=cursor, limit=limit), on.row
+    )
+    return answer(found)
+
+
+async def _search(on: OnProject, query: str, limit: int, offset: int) -> SearchAnswer:
+    return await on.cloud.readers.ask(
+        on.caller.principal, lambda r: r.search(query, projects=[on.row.id], limit=limit, offset=offset), on.row
+    )
+
+
+async def _manifest(on: OnProject) -> tuple[bytes, str | None]:
+    try:
+        found = await on.cloud.readers.content(on.caller.tenant, on.row, MANIFEST_PATH)
+    except NoSuchArtifact:
+        return b"{}", None
+    return found.data, found.entry.object
+
+
+def _decoded(data: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ManifestInvalid(
+            "context.json in the project is not a JSON object", hint="Mend it with a PUT of the whole file first."
+        ) from error
+
+
+def _merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """``target`` after the JSON Merge Patch; the order of its members is kept."""
+    result = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, dict):
+            before = result.get(name)
+            result[name] = _merged(before if isinstance(before, dict) else {}, value)
+        else:
+            result[name] = value
+    return result

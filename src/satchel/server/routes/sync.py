@@ -1,0 +1,207 @@
+"""A sync over HTTP: what changed, what is missing, content and commit, in one streaming request or in steps."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from msgspec import UNSET
+
+from satchel.catalog import versions
+from satchel.catalog.versions import ChangeRow
+from satchel.errors import HeadMoved, InvalidInput, LengthRequired, NoSuchVersion, TooLarge
+from satchel.objects.ids import Digest, Lineage, ObjectId
+from satchel.server.access import OnProject, Reader, Writer
+from satchel.server.bodies import answer, idempotency_key, read_json, require_media, rfc3339, stream
+from satchel.server.openapi import operation
+from satchel.server.routes.artifacts import WRITE_ERRORS
+from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor
+from satchel.server.schemas import (
+    ChangeIn,
+    ChangesPage,
+    CommitRequest,
+    CommittedOut,
+    Missing,
+    ObjectsRequest,
+    PacksKept,
+)
+from satchel.server.writes import committed, on_behalf
+from satchel.sync.wire import MEDIA_TYPE as SYNC_TYPE
+from satchel.sync.wire import Parent, Sent, sent
+
+router = APIRouter(tags=["sync"])
+PACK_TYPE = "application/x-satchel-pack"
+_DECLARED = {"Satchel-Declared-Bytes": "The most bytes the body will have."}
+_PACK_ERRORS = ("sync.declaration_required", "frame.refused")
+_MAX_NAMES_BYTES = 1 << 20
+_MAX_COMMIT_BYTES = 64 << 20
+
+
+class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """Where the next page of changes begins, and at which version all pages are."""
+
+    lineage: str
+    version: int
+    digest: str
+    since: int
+    after: str
+
+
+@router.get(
+    "/projects/{p}/changes",
+    **operation(
+        "What the head has otherwise than version `since`, deletions too; 0 gives the whole tree",
+        answer=ChangesPage,
+        errors=(*ABSENT, "version.not_found", "sync.head_moved"),
+    ),
+)
+async def changes(
+    on: Reader,
+    since: Annotated[int, Query(ge=0, description="The version the caller has.")] = 0,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Rows in a page.")] = 10_000,
+) -> Response:
+    """All pages are at the version of the first. `sync.head_moved` says that the lineage ended meanwhile."""
+    row = on.row
+    at = _Cursor(row.lineage, row.version, row.digest, since, "") if cursor is None else _read_cursor(cursor, since)
+    if at.lineage != row.lineage:
+        raise HeadMoved("a new lineage has begun", lineage=row.lineage, version=row.version, digest=row.digest)
+    if since > at.version or at.version > row.version:
+        raise NoSuchVersion(f"version {since} is not one of this project's")
+    async with on.cloud.catalog.read(on.caller.tenant) as s:
+        rows = await versions.changes(s, row.id, since, at.version, at.after, limit + 1)
+    more = None
+    if len(rows) > limit:
+        at.after = rows[limit - 1].path
+        more = base64.urlsafe_b64encode(msgspec.json.encode(at)).decode()
+    head = {"lineage": at.lineage, "version": at.version, "digest": at.digest}
+    return answer(head | {"items": [_change(change) for change in rows[:limit]], "next": more})
+
+
+@router.post(
+    "/projects/{p}/sync",
+    **operation(
+        "Changes, content and commit in one stream",
+        answer=CommittedOut,
+        receives=SYNC_TYPE,
+        headers=IDEMPOTENT | _DECLARED,
+        errors=(*ABSENT, *WRITE_ERRORS, *_PACK_ERRORS, "sync.objects_missing"),
+    ),
+)
+async def sync(request: Request, on: Writer) -> Response:
+    """The stream is specified in docs/spec/wire.md. A conflict answers `sync.head_moved` with the head as it is."""
+    declared = _declared(request, on)
+    key = idempotency_key(request)
+    require_media(request, SYNC_TYPE)
+    on.caller.exchange.allow(on.cloud.settings.sync_total_seconds)
+    return committed(await on.cloud.receiver.sync(on_behalf(on), on.row.id, stream(request, declared), declared, key))
+
+
+@router.post(
+    "/projects/{p}/packs",
+    **operation(
+        "Content ahead of a commit: the same stream without changes",
+        answer=PacksKept,
+        receives=SYNC_TYPE,
+        headers=_DECLARED,
+        errors=(*ABSENT, *WRITE_ERRORS, *_PACK_ERRORS),
+    ),
+)
+async def packs(request: Request, on: Writer) -> Response:
+    """What no commit names within a day is forgotten."""
+    declared = _declared(request, on)
+    require_media(request, SYNC_TYPE)
+    on.caller.exchange.allow(on.cloud.settings.sync_total_seconds)
+    kept = await on.cloud.receiver.packs(on_behalf(on), on.row.id, stream(request, declared), declared)
+    return answer({"packs": kept.packs, "objects": kept.objects})
+
+
+@router.post(
+    "/projects/{p}/commits",
+    **operation(
+        "Commit changes whose content the project holds",
+        body=CommitRequest,
+        answer=CommittedOut,
+        headers=IDEMPOTENT,
+        errors=(*ABSENT, *WRITE_ERRORS, "sync.objects_missing"),
+    ),
+)
+async def commits(request: Request, on: Writer) -> Response:
+    asked = await read_json(request, CommitRequest, _MAX_COMMIT_BYTES)
+    seen: set[str] = set()
+    rows = [_sent(change, seen) for change in asked.changes]
+    parent = Parent(Lineage(asked.parent.lineage), asked.parent.version, Digest(asked.parent.digest))
+    key = idempotency_key(request)
+    return committed(
+        await on.cloud.receiver.commit(on_behalf(on), on.row.id, parent, Digest(asked.digest), tuple(rows), key)
+    )
+
+
+@router.post(
+    "/projects/{p}/objects/query",
+    **operation("Which of these objects the project lacks", body=ObjectsRequest, answer=Missing, errors=ABSENT),
+)
+async def objects_query(request: Request, on: Writer) -> Response:
+    """For writers: what a project holds is nobody else's to ask by hash."""
+    asked = await read_json(request, ObjectsRequest, _MAX_NAMES_BYTES)
+    async with on.cloud.catalog.read(on.caller.tenant) as s:
+        missing = await versions.missing(s, on.row.id, [ObjectId(name) for name in asked.objects])
+    return answer({"missing": missing})
+
+
+@router.post(
+    "/projects/{p}/objects/read",
+    **operation(
+        "Frames that hold the named objects",
+        body=ObjectsRequest,
+        sends=PACK_TYPE,
+        errors=(*ABSENT, "sync.objects_missing"),
+    ),
+)
+async def objects_read(request: Request, on: Reader) -> Response:
+    asked = await read_json(request, ObjectsRequest, _MAX_NAMES_BYTES)
+    names = [ObjectId(name) for name in asked.objects]
+    frames = await on.cloud.receiver.read_frames(on.caller.tenant, on.row.id, names)
+    return StreamingResponse(frames, media_type=PACK_TYPE)
+
+
+def _declared(request: Request, on: OnProject) -> int:
+    """The bytes a stream says it may have. Raises ``LengthRequired`` or ``TooLarge``."""
+    text = request.headers.get("satchel-declared-bytes") or ""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 15):
+        raise LengthRequired("say in Satchel-Declared-Bytes how many bytes the body will have at most")
+    limit = on.cloud.settings.max_sync_bytes
+    if int(text) > limit:
+        raise TooLarge(f"one sync takes at most {limit:,} bytes; this one declares {int(text):,}", limit=limit)
+    return int(text)
+
+
+def _read_cursor(text: str, since: int) -> _Cursor:
+    try:
+        at = msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Cursor)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise InvalidInput("this is not a cursor of this list") from error
+    if at.since != since:
+        raise InvalidInput("the cursor belongs to another `since`")
+    return at
+
+
+def _sent(change: ChangeIn, seen: set[str]) -> Sent:
+    if change.deleted:
+        if any(value is not UNSET for value in (change.mode, change.object, change.size)):
+            raise InvalidInput("a deletion has a path alone")
+        return sent(change.path, seen=seen, deleted=True)
+    if UNSET in (change.mode, change.object, change.size):
+        raise InvalidInput("a change has path, mode, object and size; a deletion path and deleted")
+    return sent(change.path, change.mode, change.object, change.size, seen=seen)
+
+
+def _change(row: ChangeRow) -> dict[str, object]:
+    shown: dict[str, object] = {"path": row.path, "version": row.version, "author": row.author}
+    shown["time"] = rfc3339(row.time)
+    if row.deleted:
+        return shown | {"deleted": True}
+    return shown | {"mode": row.mode, "object": row.object, "size": row.size, "kind": row.kind, "title": row.title}

@@ -1,0 +1,197 @@
+"""One process that serves: what has to be true before it starts, its first start, and its clean end.
+
+``prepare`` makes or checks data directory, port, root key, store, catalog and first tenant, and refuses with the reason
+and the cure. ``run`` serves until SIGTERM or SIGINT, lets running requests finish, and returns. Printing is the command
+line's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from satchel.catalog import bootstrap, tenants
+from satchel.catalog.quotas import Limits
+from satchel.catalog.scope import Catalog
+from satchel.config import ServerSettings
+from satchel.errors import StartRefused, StoreMissing, WrongKey
+from satchel.server.app import application
+from satchel.server.cloud import now_ms
+from satchel.server.logs import configure, log
+from satchel.store.keyring import Keyring, RootKey
+from satchel.store.objectstore import open_store
+
+BACKLOG = 2_048
+ROOT_CHECK = "root-check"
+"""The object by which a store knows its root key; see ``Keyring.check_root``."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """What the first start made, to be told once."""
+
+    tenant: str
+    """Slug of the first tenant."""
+    key: str
+    """API key of its owner, who also operates the server. Shown once, stored nowhere."""
+    root_key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A server that can start."""
+
+    settings: ServerSettings
+    """With the port really taken, where 0 was asked."""
+    first: FirstStart | None
+    """``None`` when this is a restart."""
+    warnings: tuple[str, ...]
+    listener: socket.socket
+
+
+def prepare(settings: ServerSettings) -> Prepared:
+    """Everything before serving. Raises ``StartRefused``, ``StoreUnavailable`` or ``DiskFull``."""
+    _make_data(settings.data)
+    listener = _listen(settings.host, settings.port)
+    try:
+        settings = replace(settings, port=listener.getsockname()[1])
+        first, warnings = asyncio.run(_founded(settings))
+    except BaseException:
+        listener.close()
+        raise
+    return Prepared(settings, first, warnings, listener)
+
+
+def run(prepared: Prepared) -> None:
+    """Serve until SIGTERM or SIGINT. Requests under way get ``shutdown_seconds`` to finish."""
+    configure(prepared.settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(prepared))
+
+
+async def _serve(prepared: Prepared) -> None:
+    settings = prepared.settings
+    async with application(settings) as (app, _):
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=settings.shutdown_seconds,
+        )
+        log.info("serving", url=settings.url, data=str(settings.data))
+        await _Server(config).serve(sockets=[prepared.listener])
+    log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, without raising the signal again at the end: a clean stop is a success."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+
+def _make_data(data: Path) -> None:
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = data / f".writable-{os.getpid()}"
+        probe.touch(mode=0o600)
+        probe.unlink()
+    except OSError as error:
+        raise StartRefused(
+            f"the data directory {data} cannot be used: {error.strerror}",
+            hint="Name one that can be written with --data or SATCHEL_DATA, or mend its owner and mode.",
+        ) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise StartRefused(
+            f"{host} port {port} cannot be listened on: {error.strerror or error}",
+            hint="Is another server running? Name another port with --port or SATCHEL_PORT.",
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, tuple[str, ...]]:
+    """Root key, store, catalog and first tenant, made where this is the first start."""
+    store = open_store(settings.store)
+    path = settings.root_key_path
+    if not path.exists():
+        try:
+            await store.get(ROOT_CHECK)
+        except StoreMissing:
+            RootKey.create(path)
+        else:
+            raise StartRefused(
+                f"there is data here, and its root key {path} is missing",
+                hint="Put the key back from its copy: without it nothing can be read.",
+            )
+    root = RootKey.load(path)
+    keyring = Keyring(store, root, clock=now_ms, random=os.urandom)
+    try:
+        await keyring.check_root()
+    except WrongKey as error:
+        raise StartRefused(
+            f"the root key {path} is not the one this data was written with", hint="Put the right key in its place."
+        ) from error
+    await Catalog.migrate(settings.catalog)
+    catalog = await Catalog.open(settings.catalog)
+    try:
+        return await _first_tenant(settings, catalog, keyring, root), root.warnings
+    finally:
+        await catalog.close()
+
+
+async def _first_tenant(
+    settings: ServerSettings, catalog: Catalog, keyring: Keyring, root: RootKey
+) -> FirstStart | None:
+    limits = Limits(storage_bytes=settings.quota_storage_bytes, projects=settings.quota_projects)
+    async with catalog.directory(write=True) as d:
+        if await tenants.list_(d, limit=1):
+            return None
+        founded = await bootstrap.found_tenant(
+            d,
+            slug="default",
+            name="Default",
+            pepper=root.derive("key pepper"),
+            now=now_ms(),
+            limits=limits,
+            operates=True,
+        )
+        # Before the transaction ends: no tenant whose bytes could not be sealed.
+        await keyring.create(founded.tenant.id)
+    return FirstStart(founded.tenant.slug, founded.key, settings.root_key_path)
