@@ -153,9 +153,18 @@ async def places(s: Scope, project: str, objects: Iterable[ObjectId]) -> list[Pl
 
     An object that is not there in full has no rows.
     """
+    return await _places(s, project, objects, [LIVE])
+
+
+async def available(s: Scope, project: str, objects: Iterable[ObjectId]) -> list[PlaceRow]:
+    """As ``places``, and in packs sent ahead of their commit too: what a commit may name."""
+    return await _places(s, project, objects, [LIVE, PENDING])
+
+
+async def _places(s: Scope, project: str, objects: Iterable[ObjectId], states: list[str]) -> list[PlaceRow]:
     found: list[PlaceRow] = []
     for chunk in chunks(list(dict.fromkeys(objects))):
-        rows = await s.rows(_FIND, {"project": project, "objects": list(chunk), "states": [LIVE]})
+        rows = await s.rows(_FIND, {"project": project, "objects": list(chunk), "states": states})
         found.extend(_choose(rows))
     return found
 
