@@ -153,9 +153,9 @@ def _batches(ordered: Iterable[Content], root: Path) -> Iterator[Batch]:
 
 def _read(beneath: Beneath, content: Content) -> bytes:
     try:
-        fd = beneath.open(content.path)
+        fd, found = beneath.open(content.path)
         try:
-            if os.fstat(fd).st_size != content.size:
+            if found.st_size != content.size:
                 raise FileMoved(content.path)
             data = read_all(fd, content.size)
         finally:

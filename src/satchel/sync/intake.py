@@ -1,0 +1,111 @@
+"""Content as it streams in: checked, described and sealed into packs, a frame at a time.
+
+Every object is decompressed and hashed before its frame is sealed, and only objects that were announced are taken, at
+the size that was announced. Kind and title of each announced path come from the object's first bytes on the way, so
+that nothing has to be read again. Checking one frame (in a thread) overlaps with receiving the next; at most two
+frames and the pack being filled are held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from satchel.documents import DESCRIBE_BYTES, MANIFEST_PATH, describe
+from satchel.errors import InvalidInput
+from satchel.objects.frame import Assembler, Frame
+from satchel.objects.ids import ObjectId
+from satchel.store.packs import PackWriter, StoredPack
+from satchel.sync.wire import Sent
+
+MAX_MANIFEST_BYTES = 1 << 20
+"""A larger ``context.json`` declares no relations."""
+
+
+class Described(NamedTuple):
+    """What the catalog shows of a path without opening its content."""
+
+    kind: str
+    title: str
+
+
+class Wanted:
+    """What a commit announced, and what has been learnt of it. ``manifest`` is the content of ``context.json``."""
+
+    def __init__(self, changes: Iterable[Sent]) -> None:
+        self.paths: dict[ObjectId, list[str]] = {}
+        self.sizes: dict[ObjectId, int] = {}
+        self.described: dict[str, Described] = {}
+        self.manifest: bytes | None = None
+        for path, entry, size in changes:
+            if entry is None:
+                continue
+            self.paths.setdefault(entry.object, []).append(path)
+            if self.sizes.setdefault(entry.object, size) != size:
+                raise InvalidInput(f"{path}: one object has two sizes")
+
+    def learn(self, name: ObjectId, data: bytes) -> None:
+        """Describe every path that has this content. Raises ``InvalidInput`` for another size than announced."""
+        if len(data) != self.sizes[name]:
+            raise InvalidInput(f"{self.paths[name][0]}: the content has {len(data):,} bytes, not {self.sizes[name]:,}")
+        head = data[:DESCRIBE_BYTES]
+        for path in self.paths[name]:
+            self.described[path] = Described(*describe(path, head))
+            if path == MANIFEST_PATH and len(data) <= MAX_MANIFEST_BYTES:
+                self.manifest = data
+
+    def undescribed(self) -> dict[ObjectId, list[str]]:
+        """Announced paths whose content has not come, by object."""
+        left = {name: [path for path in paths if path not in self.described] for name, paths in self.paths.items()}
+        return {name: paths for name, paths in left.items() if paths}
+
+
+class Intake:
+    """Takes the frames of one request. End it with ``finish`` or ``abort``."""
+
+    def __init__(self, writer: PackWriter, max_object_bytes: int, wanted: Wanted | None) -> None:
+        """``wanted`` is what was announced; ``None`` takes any object of at most ``max_object_bytes``."""
+        self._writer = writer
+        self._assembler = Assembler(max_object_bytes)
+        self._wanted = wanted
+        self._working: asyncio.Task[None] | None = None
+        self.objects: set[ObjectId] = set()
+
+    async def take(self, frames: list[Frame]) -> None:
+        """Check and seal frames; returns while the last of them are worked on. Raises for those before too."""
+        if frames:
+            await self._settle()
+            self._working = asyncio.create_task(self._work(frames))
+
+    async def finish(self) -> list[StoredPack]:
+        """Every pack, durable. Raises ``FrameRefused`` for an unfinished sequence, and what ``take`` does."""
+        await self._settle()
+        self._assembler.finish()
+        return await self._writer.finish()
+
+    async def abort(self) -> None:
+        """Give up: what was put is deleted."""
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.gather(self._working, return_exceptions=True)
+        await self._writer.abort()
+
+    async def _settle(self) -> None:
+        if self._working is not None:
+            working, self._working = self._working, None
+            await working
+
+    async def _work(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            await asyncio.to_thread(self._check, frame)
+            await self._writer.add(frame)
+
+    def _check(self, frame: Frame) -> None:
+        wanted = self._wanted
+        if wanted is not None and any(slot.object not in wanted.paths for slot in frame.table):
+            raise InvalidInput("the stream brings an object that no change names")
+        for name, data in self._assembler.feed(frame):
+            self.objects.add(name)
+            if wanted is not None:
+                wanted.learn(name, data)
