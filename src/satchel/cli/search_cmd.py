@@ -42,8 +42,8 @@ def command(
     """Find the sections that answer a question.
 
     Any text is a question. Words are matched by stem; "quoted words" are a phrase; -word leaves sections out;
-    kind:spec and path:docs/ narrow the search. Put a question with quotes or a leading hyphen into single quotes. Sections that hold every word come first; if there are none, any word is
-    enough.
+    kind:spec and path:docs/ narrow the search. A question with quotes or a leading hyphen goes into single quotes.
+    Sections that hold every word come first; if there are none, any word is enough.
 
     Outside a project the folder itself is searched (or the project chosen with `satchel use`). Only files that changed
     since the last search are read again.

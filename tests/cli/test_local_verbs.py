@@ -1,0 +1,367 @@
+"""The verbs of a folder on this disk, each as a person or a program would use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder but Satchel's own."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".satchel" not in path.parts
+    }
+
+
+# init -------------------------------------------------------------------------------------------------------------
+
+
+def test_init_moves_nothing_and_writes_only_below_dot_satchel(cli: Cli, here: Path) -> None:
+    before = everything(here)
+    ran = cli("init")
+    assert everything(here) == before
+    assert (here / ".satchel/config.toml").is_file()
+    assert "Found 15 documents" in ran.out
+    assert "Try:" in ran.err
+
+
+def test_init_says_the_same_to_a_program(cli: Cli, here: Path) -> None:
+    made = cli("init", "--json").json
+    assert made["project"] == "lighthouse"
+    assert made["created"] is True
+    assert made["documents"] == 15
+    assert made["kinds"]["spec"] == 2
+    assert re.fullmatch("[0-9a-f]{64}", made["digest"])
+
+
+def test_init_twice_is_harmless_and_keeps_the_project(cli: Cli, here: Path) -> None:
+    first, second = cli("init", "--json").json, cli("init", "--exclude", "journal/", "--json").json
+    assert (second["id"], second["created"]) == (first["id"], False)
+    assert second["artifacts"] < first["artifacts"]
+    assert second["exclude"] == ["journal/"]
+
+
+def test_init_writes_a_manifest_only_when_asked_and_never_over_one(cli: Cli, here: Path) -> None:
+    manifest = (here / "context.json").read_bytes()
+    cli("init", "--template")
+    assert (here / "context.json").read_bytes() == manifest
+    (here / "context.json").unlink()
+    cli("init")
+    assert not (here / "context.json").exists()
+    cli("init", "--template")
+    assert json.loads((here / "context.json").read_bytes())["name"] == "lighthouse"
+
+
+def test_init_in_a_folder_of_source_code_takes_the_documents_and_says_how_to_widen(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        (tmp_path / f"module_{number}.py").write_text("x = 1\n")
+    (tmp_path / "AGENTS.md").write_text("# Rules\n\nBe kind.\n")
+    monkeypatch.chdir(tmp_path)
+    ran = cli("init", "--name", "code")
+    assert "Found 1 document " in ran.out
+    assert "30 source files" in ran.err
+    assert "--include" in ran.err
+    assert cli("init", "--all-files", "--json").json["artifacts"] == 31
+
+
+@pytest.mark.parametrize("name", ["Two Words", "-x", "UPPER", "a" * 64])
+def test_init_refuses_a_name_that_is_no_slug(cli: Cli, here: Path, name: str) -> None:
+    assert "not a project name" in cli("init", f"--name={name}", status=2).err
+    assert not (here / ".satchel").exists()
+
+
+def test_init_in_something_that_is_no_folder_is_refused(cli: Cli, here: Path) -> None:
+    assert "[folder.not_a_folder]" in cli("init", "README.md", status=2).err
+    assert "[folder.not_a_folder]" in cli("init", "missing", status=2).err
+
+
+def test_init_in_a_folder_without_text_says_so_and_works(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"\x89PNG\0")
+    assert "no text documents" in cli("init", folder).out
+    assert "Nothing found" in cli("search", "anything", "-C", folder).err
+
+
+def test_a_folder_that_cannot_be_written_is_told_with_the_next_step(cli: Cli, here: Path) -> None:
+    (here / ".satchel").write_text("in the way")
+    ran = cli("init", status=None)
+    assert ran.status in (2, 6)
+    assert "Traceback" not in ran.err
+
+
+# search, get, tasks, context ----------------------------------------------------------------------------------------
+
+
+def test_search_works_without_init_and_writes_nothing_into_the_folder(cli: Cli, here: Path) -> None:
+    before = sorted(here.rglob("*"))
+    assert "specs/warnings.md:" in cli("search", "red warning").out
+    assert sorted(here.rglob("*")) == before
+
+
+def test_search_gives_the_same_answer_before_and_after_init(cli: Cli, here: Path) -> None:
+    before = cli("search", "warning", "--json").json
+    cli("init")
+    assert cli("search", "warning", "--json").json == before
+
+
+def test_a_hit_shows_path_lines_kind_trail_and_snippet_and_the_note_names_the_digest(cli: Cli, here: Path) -> None:
+    digest = cli("init", "--json").json["digest"]
+    ran = cli("search", "duty officer retracted", "--limit", "1")
+    where, kind, trail, snippet = ran.out.rstrip("\n").split("\t")
+    assert where == "specs/warnings.md:29-31"
+    assert kind == "spec"
+    assert trail == "Warning rules › Retraction › Retraction of a red warning"
+    assert "duty officer" in snippet
+    assert f"project lighthouse · digest {digest[:8]}" in ran.err
+
+
+def test_hits_can_be_opened_from_where_one_stands(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("init")
+    monkeypatch.chdir(here / "specs")
+    for line in cli("search", "warning").out.splitlines():
+        path, lines = line.split("\t")[0].split(":")
+        assert Path(path).is_file()
+        assert re.fullmatch(r"\d+-\d+", lines)
+
+
+def test_a_search_narrows_by_kind_and_goes_on_at_an_offset(cli: Cli, here: Path) -> None:
+    kinds = {hit["kind"] for hit in cli("search", "warning", "--kind", "decision", "--json").json["hits"]}
+    assert kinds == {"decision"}
+    both = cli("search", "warning", "--limit", "2", "--json").json["hits"]
+    second = cli("search", "warning", "--limit", "1", "--offset", "1", "--json").json["hits"]
+    assert second == both[1:]
+
+
+@pytest.mark.parametrize("query", ['"', "kind:", "-", "a AND (", "NEAR/3 *", "\x00", "'; DROP TABLE fts;--", "語"])
+def test_any_text_is_a_question(cli: Cli, here: Path, query: str) -> None:
+    assert "hits" in cli("search", "--json", "--", query).json
+
+
+def test_a_search_sees_what_changed_a_moment_ago(cli: Cli, here: Path) -> None:
+    cli("init")
+    assert cli("search", "zeppelin", "--json").json["total"] == 0
+    (here / "notes").mkdir(exist_ok=True)
+    (here / "notes/airship.md").write_text("# Airship\n\nThe zeppelin lands at noon.\n")
+    assert cli("search", "zeppelin", "--json").json["total"] == 1
+    (here / "notes/airship.md").unlink()
+    assert cli("search", "zeppelin", "--json").json["total"] == 0
+
+
+def test_all_projects_of_the_machine_are_searched_together(cli: Cli, here: Path, tmp_path: Path) -> None:
+    other = tmp_path / "ledger"
+    other.mkdir()
+    (other / "retry.md").write_text("# Retry\n\nA failed booking is tried again: retry twice.\n")
+    cli("init")
+    cli("init", other)
+    found = cli("search", "--all", "retry", "--json").json
+    assert {row["project"] for row in found["projects"]} == {"ledger", "lighthouse"}
+    assert {hit["project"] for hit in found["hits"]} == {"ledger", "lighthouse"}
+    assert cli("search", "--all", "retry").out.startswith(("ledger\t", "lighthouse\t"))
+    assert {hit["project"] for hit in cli("search", "-p", "ledger", "retry", "--json").json["hits"]} == {"ledger"}
+    assert cli("search", "--project", "nowhere", "retry", status=1).err.count("[project.not_found]") == 1
+
+
+def test_get_prints_the_file_byte_for_byte_or_the_lines_of_a_hit(cli: Cli, here: Path) -> None:
+    assert cli("get", "specs/warnings.md").out.encode() == (here / "specs/warnings.md").read_bytes()
+    lines = (here / "specs/warnings.md").read_text().splitlines(keepends=True)
+    assert cli("get", "specs/warnings.md:12-14").out == "".join(lines[11:14])
+    assert cli("get", "specs/warnings.md:12").out == lines[11]
+
+
+def test_get_takes_a_path_from_where_one_stands(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("init")
+    monkeypatch.chdir(here / "specs")
+    expected = (here / "specs/delivery.md").read_text()
+    assert cli("get", "delivery.md").out == expected
+    assert cli("get", "specs/delivery.md").out == expected
+    assert cli("get", str(here / "specs/delivery.md")).out == expected
+
+
+def test_get_of_a_long_file_is_whole(cli: Cli, here: Path) -> None:
+    text = "".join(f"line {number} {'x' * 90}\n" for number in range(30_000))
+    (here / "long.md").write_text(text)
+    assert cli("get", "long.md").out == text
+
+
+def test_get_of_what_is_no_text_or_not_there_is_told(cli: Cli, here: Path) -> None:
+    assert "is not text" in cli("get", "architecture/map.png", status=2).err
+    assert "[artifact.not_found]" in cli("get", "../outside.md", status=1).err
+    assert "[artifact.not_found]" in cli("get", "/etc/hostname", status=1).err
+
+
+def test_tasks_are_the_open_boxes_with_their_lines(cli: Cli, here: Path) -> None:
+    assert cli("tasks").out.splitlines()[0] == "tasks.md:6\topen\tRetry delivery over the second channel @maren"
+    found = cli("tasks", "--json").json
+    assert (found["total"], found["items"][0]["owner"]) == (4, "maren")
+    assert cli("tasks", "--done", "--json").json["total"] == 2
+    assert cli("tasks", "--path", "plans/", "--json").json["items"] == []
+
+
+def test_context_shows_the_manifest_and_the_inventory(cli: Cli, here: Path) -> None:
+    shown = cli("context").out
+    assert "Weather warnings for harbours" in shown
+    assert re.search(r"depends-on\s+tide-tables", shown)
+    answer = cli("context", "--json").json
+    assert answer["manifest"]["name"] == "lighthouse"
+    assert answer["openTasks"] == 4
+
+
+# projects, use, link ------------------------------------------------------------------------------------------------
+
+
+def test_the_machine_knows_the_projects_and_says_which_folders_are_gone(cli: Cli, here: Path, tmp_path: Path) -> None:
+    assert "No projects yet" in cli("projects").err
+    cli("init")
+    (tmp_path / "old").mkdir()
+    cli("init", tmp_path / "old")
+    shutil.rmtree(tmp_path / "old")
+    listed = cli("projects", "--json").json
+    assert [(row["project"], row["current"]) for row in listed["items"]] == [("lighthouse", True)]
+    assert [row["project"] for row in listed["gone"]] == ["old"]
+    cli("projects", "--forget", tmp_path / "old")
+    assert cli("projects", "--json").json["gone"] == []
+    cli("projects", "--forget", tmp_path / "old", status=1)
+
+
+def test_a_chosen_project_is_meant_outside_of_any(
+    cli: Cli, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("init")
+    cli("use", "lighthouse")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "note.md").write_text("# Warning\n\nA warning of another folder.\n")
+    monkeypatch.chdir(elsewhere)
+    assert cli("tasks", "--json").json["project"] == "lighthouse"
+    assert cli("search", "warning", "-C", elsewhere, "--json").json["projects"][0]["project"] == "elsewhere"
+    assert cli("use").out.startswith("lighthouse")
+    cli("use", "--none")
+    assert cli("search", "warning", "--json").json["projects"][0]["project"] == "elsewhere"
+    cli("use", "nowhere", status=1)
+
+
+def test_copies_of_one_project_are_told_apart_by_their_folder(cli: Cli, here: Path, tmp_path: Path) -> None:
+    cli("init")
+    shutil.copytree(here, tmp_path / "copy")
+    cli("init", tmp_path / "copy")
+    assert "several folders" in cli("use", "lighthouse", status=2).err
+    cli("use", tmp_path / "copy")
+
+
+def test_link_writes_the_relation_once_and_keeps_the_rest_of_the_manifest(cli: Cli, here: Path, tmp_path: Path) -> None:
+    (tmp_path / "harbour").mkdir()
+    cli("init")
+    cli("init", tmp_path / "harbour")
+    before = json.loads((here / "context.json").read_text())
+    cli("link", "lighthouse", "harbour", "--type", "part-of")
+    assert cli("link", "lighthouse", "harbour", "--type", "part-of", "--json").json["changed"] is False
+    after = json.loads((here / "context.json").read_text())
+    assert after.pop("relations") == [*before.pop("relations"), {"type": "part-of", "project": "harbour"}]
+    assert after == before
+    assert "no project 'moon'" in cli("link", "harbour", "moon").err
+    assert json.loads((tmp_path / "harbour/context.json").read_text())["relations"][0]["project"] == "moon"
+    cli("link", "lighthouse", "lighthouse", status=2)
+    cli("link", "moon", "lighthouse", status=1)
+
+
+# doctor and damage --------------------------------------------------------------------------------------------------
+
+
+def test_doctor_names_what_is_left_out_with_the_reason(cli: Cli, here: Path) -> None:
+    (here / "huge.md").write_bytes(b"x" * (9 << 20))
+    (here / "latin.md").write_bytes(b"caf\xe9 au lait")
+    (here / "way-out.md").symlink_to("/etc/passwd")
+    os.mkfifo(here / "pipe.md")
+    (here / "bad\x01name.md").write_text("x")
+    found = cli("doctor", "--json").json
+    assert {item["reason"] for item in found["leftOut"]} == {"too-large", "symlink", "special", "bad-name"}
+    assert {item["reason"] for item in found["notIndexed"]} >= {"not-utf8", "binary"}
+    shown = cli("doctor").out
+    assert "huge.md" in shown
+    assert "root:" not in cli("search", "root", "--json").out
+
+
+@pytest.mark.parametrize("name", ["index.db", "state.db"])
+@pytest.mark.parametrize("damage", [b"", b"not a database" * 1_000, None])
+def test_derived_files_that_are_damaged_are_rebuilt_and_answers_stay(
+    cli: Cli, here: Path, name: str, damage: bytes | None
+) -> None:
+    cli("init")
+    before = cli("search", "warning", "--json").json
+    path = here / ".satchel" / name
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    assert cli("search", "warning", "--json").json == before
+    cli("doctor")
+
+
+@pytest.mark.parametrize("manifest", [b"{", b"[]", b"\xff", b'{"relations": 3}'])
+def test_a_damaged_manifest_is_reported_and_left_alone(cli: Cli, here: Path, manifest: bytes) -> None:
+    (here / "context.json").write_bytes(manifest)
+    cli("init")
+    ran = cli("doctor", status=1)
+    assert "context.json" in ran.out
+    cli("search", "warning")
+    cli("context")
+    assert (here / "context.json").read_bytes() == manifest
+
+
+def test_a_misspelt_setting_of_the_project_is_named(cli: Cli, here: Path) -> None:
+    cli("init")
+    config = here / ".satchel/config.toml"
+    config.write_text(config.read_text() + 'exlude = ["x"]\n')
+    assert "exlude" in cli("search", "x", status=2).err
+
+
+# connect ------------------------------------------------------------------------------------------------------------
+
+
+def test_connect_shows_the_change_writes_it_and_takes_it_back(cli: Cli, here: Path) -> None:
+    ran = cli("connect", "claude-code", "--yes")
+    assert '+    "satchel": {' in ran.out
+    assert json.loads((here / ".mcp.json").read_text())["mcpServers"]["satchel"]["args"] == ["mcp"]
+    assert "nothing to do" in cli("connect", "claude-code", "--yes").err
+    cli("connect", "claude-code", "--undo", "--yes")
+    assert not (here / ".mcp.json").exists()
+
+
+def test_connect_writes_nothing_unasked(cli: Cli, here: Path) -> None:
+    assert "--yes" in cli("connect", "cursor", status=2).err
+    assert cli("connect", "cursor", "--dry-run", "--json").json["written"] is False
+    assert not (here / ".cursor").exists()
+
+
+def test_connect_leaves_a_file_it_cannot_read_alone(cli: Cli, here: Path) -> None:
+    (here / ".mcp.json").write_text("{ // mine\n}")
+    assert "[config.invalid]" in cli("connect", "claude-code", "--yes", status=2).err
+    assert (here / ".mcp.json").read_text() == "{ // mine\n}"
+
+
+def test_connect_finds_the_project_from_below_and_codex_at_home(
+    cli: Cli, here: Path, private_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("init")
+    monkeypatch.chdir(here / "specs")
+    cli("connect", "vscode", "--yes")
+    cli("connect", "codex", "--yes")
+    assert (here / ".vscode/mcp.json").is_file()
+    assert "[mcp_servers.satchel]" in (private_home / ".codex/config.toml").read_text()
+
+
+def test_completion_prints_a_script_for_each_shell(cli: Cli) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "_SATCHEL_COMPLETE" in cli("completion", shell).out

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from satchel.cli import main
+from satchel.cli.verb import VerbCommand
+from satchel.cli.verbs import VERBS
+from tests.cli.conftest import SATCHEL, Cli, process
+
+
+def test_help_lists_every_verb_without_loading_any(tmp_path: Path) -> None:
+    code = (
+        "import sys; from satchel.cli.main import run; run(['--help']);"
+        "print([m for m in sys.modules if m.endswith('_cmd')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+    for name, verb in VERBS.items():
+        assert f"\n  {name} " in done.stdout
+        assert verb.summary in done.stdout
+
+
+def commands() -> list[tuple[str, VerbCommand]]:
+    found: list[tuple[str, VerbCommand]] = []
+    for name in VERBS:
+        command = main.satchel.get_command(click.Context(main.satchel), name)
+        assert command is not None
+        words = command.commands if isinstance(command, click.Group) else {"": command}
+        for word, inner in words.items():
+            assert isinstance(inner, VerbCommand)
+            found.append((f"{name} {word}".rstrip(), inner))
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_verb_has_json_quiet_two_examples_and_its_exit_statuses(name: str, command: VerbCommand) -> None:
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {"--json", "--quiet", "--color", "-h", "--help", "--debug", "-C"} <= options
+    assert len(command.examples) >= 2
+    for example, meaning in command.examples:
+        assert example.startswith("satchel ")
+        assert meaning.endswith(".")
+    assert {0, 2} <= set(command.statuses)
+    summary = (command.help or "").splitlines()[0]
+    assert summary.endswith(".")
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
+def test_the_examples_of_a_verb_are_command_lines_it_takes(name: str, command: VerbCommand) -> None:
+    import shlex
+
+    for example, _ in command.examples:
+        words = shlex.split(example.split(">>")[0].split(">")[0])[1:]
+        if words[: len(name.split())] != name.split():
+            continue  # an example may point to a neighbour
+        command.make_context(name, words[len(name.split()) :])
+
+
+def test_short_help_is_shorter_and_long_help_has_examples(cli: Cli) -> None:
+    short, long = cli("search", "-h").out, cli("search", "--help").out
+    assert len(short) < len(long)
+    assert "Examples:" not in short
+    assert "Examples:" in long
+    assert "Exit statuses:" in long
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["serach"], "Did you mean `satchel search`?"),
+        (["key", "creat", "x"], "Did you mean `satchel key create`?"),
+        (["search", "--limt", "3", "x"], "--limit"),
+        (["search"], "Missing argument"),
+        (["search", "--limit", "none", "x"], "limit"),
+    ],
+)
+def test_a_misspelt_command_line_is_told_with_the_likely_word(cli: Cli, words: list[str], said: str) -> None:
+    ran = cli(*words, status=2)
+    assert said in ran.err
+    assert "[usage]" in ran.err
+    assert ran.out == ""
+
+
+def test_an_error_says_what_happened_what_to_do_and_its_code(cli: Cli, here: Path) -> None:
+    ran = cli("get", "no/such/file.md", status=1)
+    first, *rest = ran.err.splitlines()
+    assert re.match(r"satchel: .*no/such/file\.md.*   \[artifact\.not_found\]$", first)
+    assert rest[0].startswith("  ")
+    assert "Traceback" not in ran.err
+
+
+def test_an_error_with_json_is_one_json_value(cli: Cli, here: Path) -> None:
+    ran = cli("get", "no/such/file.md", "--json", status=1)
+    error = ran.json["error"]
+    assert (error["code"], error["exitStatus"]) == ("artifact.not_found", 1)
+    assert error["hint"]
+    assert cli("serach", "--json", status=2).json["error"]["code"] == "usage"
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_a_traceback_is_shown_to_whoever_asks_for_one(
+    how: str, cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if how == "environment":
+        monkeypatch.setenv("SATCHEL_DEBUG", "1")
+    ran = cli("get", "nothing.md", *(["--debug"] if how == "option" else []), status=1)
+    assert "Traceback" in ran.err
+
+
+def test_a_defect_is_reported_as_one(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("satchel.cli.tasks_cmd.open_reading", lambda *_, **__: 1 / 0)
+    ran = cli("tasks", status=1)
+    assert "[internal.error]" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_acting_in_a_folder_that_is_none_is_told(cli: Cli, here: Path) -> None:
+    assert "not a folder" in cli("search", "x", "-C", "nowhere", status=2).err
+
+
+def test_a_reader_that_closes_the_pipe_early_sees_no_error(here: Path) -> None:
+    assert process("init", cwd=here).returncode == 0
+    shell = f"{' '.join(SATCHEL)} get README.md | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], cwd=here, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.strip() == "0"
+
+
+def test_ctrl_c_ends_with_130_and_says_that_nothing_is_half_done(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("satchel.cli.tasks_cmd.open_reading", interrupted)
+    ran = cli("tasks", status=130)
+    assert "Nothing is half done" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_person_at_a_terminal_sees_blocks_of_the_width_of_the_terminal(here: Path) -> None:
+    import fcntl
+    import struct
+    import termios
+
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    child = subprocess.Popen(
+        [*SATCHEL, "search", "red warning"], cwd=here, stdout=follower, stderr=follower, stdin=follower
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(leader, 65536)
+        except OSError:
+            break
+        if not chunk:
+            break
+        shown += chunk
+    assert child.wait(timeout=30) == 0
+    os.close(leader)
+    text = shown.decode()
+    assert "\x1b[36mspecs/warnings.md:" in text
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert all(len(line) <= 60 for line in plain.splitlines() if not line.startswith(tuple("123456789")))
+    assert re.search(r"\d+ of \d+ in \d+ ms · project lighthouse · digest [0-9a-f]{8}", plain)
