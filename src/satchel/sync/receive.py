@@ -5,8 +5,8 @@ One order of writes for all of them, each step durable before the next (``docs/s
     packs in the store  ·  commit record in the store  ·  the catalog's transaction  ·  the confirmed head  ·  answer
 
 The transaction is the commit point: head, entries, packs, idempotency and audit, and the caller's ``guard``, which
-judges revocation, grants and tenant once more. What is cut off before it leaves sealed bytes that no catalog row names; what
-is cut off after it is completed by whoever comes next.
+judges revocation, grants and tenant once more. What is cut off before it leaves sealed bytes that no catalog row names;
+what is cut off after it is completed by whoever comes next.
 """
 
 from __future__ import annotations
@@ -179,15 +179,15 @@ class Receiver:
 
         ``precondition`` is the id of the object to be replaced, ``*present`` or ``*absent``. ``mode`` None keeps the
         mode there is. ``asked`` is what a repetition under the same ``key`` has to equal, by default the write itself.
-        Writing what is there already makes no version. Raises ``PreconditionFailed``, ``NoSuchArtifact``, and as ``sync``
-        does.
+        Writing what is there already makes no version. Raises ``PreconditionFailed``, ``NoSuchArtifact``, and what
+        ``sync`` raises.
         """
         check_path(path)
         limit = self._limits.max_file_bytes
         if data is not None and len(data) > limit:
             raise TooLarge(f"{path} has {len(data):,} bytes; a file has at most {limit:,}", path=path, limit=limit)
-        hashed = hashlib.sha256(asked or _json([path, precondition, mode]) + (data or b"")).hexdigest()
-        one = _OneWrite(path, data, mode, precondition, key, hashed)
+        said = asked if asked is not None else _json([path, precondition, mode]) + (data or b"")
+        one = _OneWrite(path, data, mode, precondition, key, hashlib.sha256(said).hexdigest())
         writer = self._vault.writer(caller.tenant, project)
         settled = False
         try:
