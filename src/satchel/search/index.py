@@ -8,7 +8,7 @@ One object is for one thread at a time; several processes may share a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -21,10 +21,10 @@ from satchel.documents.sections import TaskLine
 from satchel.errors import IndexCorrupt
 from satchel.objects.ids import Digest, ObjectId
 from satchel.objects.listing import Entry, Tree
-from satchel.search import blocks, schema
+from satchel.search import schema
+from satchel.search.building import Builder
 from satchel.search.matching import ENOUGH, Found, Matcher
 from satchel.search.query import Query
-from satchel.search.words import spaced
 
 
 class Item(NamedTuple):
@@ -136,9 +136,14 @@ class Index:
         for path in gone:
             self._remove(*held[path][:2])
         used = self._database.execute("SELECT coalesce(max(id), 0) FROM document").get
-        packer = blocks.Packer()
-        for number, path in enumerate(fresh, used + 1):
-            self._add(number, path, tree[path], read, sizes.get(path), packer)
+        with Builder(self._database, apart=bulk) as builder:
+            for number, path in enumerate(fresh, used + 1):
+                size = sizes.get(path)
+                data = read(path) if size is None or indexable(path, size) else b""
+                size = len(data) if size is None else size
+                document = parse(path, data if indexable(path, size) else b"")
+                builder.add(number, path, tree[path], size, document)
+            builder.finish()
         self._database.execute("INSERT OR REPLACE INTO state VALUES(1, ?)", (digest,))
         return len(set(fresh) | set(gone))
 
@@ -151,44 +156,6 @@ class Index:
         self._database.execute("DELETE FROM block WHERE id BETWEEN ? AND ?", (low, low + sections))
         self._database.execute("DELETE FROM task WHERE document = ?", (number,))
         self._database.execute("DELETE FROM document WHERE id = ?", (number,))
-
-    def _add(
-        self,
-        number: int,
-        path: str,
-        entry: Entry,
-        read: Callable[[str], bytes],
-        size: int | None,
-        packer: blocks.Packer,
-    ) -> None:
-        wanted = size is None or indexable(path, size)
-        data = read(path) if wanted else b""
-        size = len(data) if size is None or wanted else size
-        document = parse(path, data if indexable(path, size) else b"")
-        low = number << schema.SECTION_BITS
-        about = f"{document.title}\n{path}\n"
-        self._database.executemany(
-            "INSERT INTO fts(rowid, text) VALUES(?, ?)",
-            (
-                (low + at, spaced(f"{about}{_above(document.title, section.trail)}\n{section.text}"))
-                for at, section in enumerate(document.sections)
-            ),
-        )
-        self._database.executemany(
-            "INSERT INTO block VALUES(?, ?)",
-            ((low + at, block) for at, block in packer.blocks(document.sections)),
-        )
-        self._database.executemany(
-            "INSERT OR IGNORE INTO task VALUES(?, ?, ?, ?, ?, ?)",
-            (
-                (number, task.line, task.text, task.done, json.dumps(task.trail, ensure_ascii=False), task.owner)
-                for task in document.tasks
-            ),
-        )
-        self._database.execute(
-            "INSERT INTO document VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-            (number, path, *entry, size, document.kind, document.title, len(document.sections)),
-        )
 
     # Asking ------------------------------------------------------------------------------------------------------
 
@@ -282,8 +249,3 @@ def remove(path: Path) -> None:
     """Delete the index at ``path`` with the files SQLite keeps beside it."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def _above(title: str, trail: Sequence[str]) -> str:
-    """The headings over a section, without the title said already."""
-    return "\n".join(trail[1:] if trail and trail[0] == title else trail)
