@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from satchel import __version__
 from satchel.config import ServerSettings
-from satchel.errors import InvalidInput, NoSuchThing, SatchelError
+from satchel.errors import InternalError, InvalidInput, NoSuchThing, SatchelError
 from satchel.mcp.http import McpEndpoint
 from satchel.server import pages
 from satchel.server.access import cloud_of, exchange_of
@@ -66,6 +66,7 @@ def build() -> FastAPI:
     app.add_exception_handler(SatchelError, _satchel_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
     return app
 
 
@@ -127,6 +128,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return await _satchel_error(request, NoSuchThing("there is nothing at this address"))
     return await _satchel_error(request, InvalidInput("the request is not well-formed"))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """The answer to a defect. Starlette raises it again afterwards, and the edge records where it came from."""
+    return await _satchel_error(request, InternalError("the server met something it did not expect"))
 
 
 class _At:

@@ -89,7 +89,9 @@ def document(app: FastAPI, version: str) -> dict[str, Any]:
         routes=app.routes,
     )
     names = list(_types)
-    schemas, components = msgspec.json.schema_components([_types[n] for n in names], ref_template=_REF)
+    schemas, components = msgspec.json.schema_components(
+        [_types[name] for name in names], schema_hook=_anything, ref_template=_REF
+    )
     for name, schema in zip(names, schemas, strict=True):
         if "$ref" not in schema:
             components.setdefault(name, schema)
@@ -107,6 +109,13 @@ def document(app: FastAPI, version: str) -> dict[str, Any]:
         for operation_ in path.values():
             _tidy(operation_)
     return out
+
+
+def _anything(kind: type) -> dict[str, Any]:
+    """The schema of ``object``, which is any JSON value."""
+    if kind is object:
+        return {"description": "Any JSON value."}
+    raise NotImplementedError
 
 
 def _tidy(operation_: dict[str, Any]) -> None:
