@@ -34,17 +34,28 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "It is malformed, unknown, revoked, or meant for another server. Which of these is not told apart.",
     ),
     "auth.missing": ("A credential is needed", "The request carried no credential."),
+    "catalog.damaged": ("The catalog is damaged", "The database of the server is not what it wrote."),
+    "catalog.unavailable": ("The catalog does not answer", "The database of the server is away, locked or too busy."),
     "config.invalid": (
         "A setting is wrong",
         "A setting has a value it cannot have, or there is no setting of that name.",
+    ),
+    "context.invalid": (
+        "context.json is not valid",
+        "It is not one JSON object, or a field of it has the wrong form. The message names the first problem.",
     ),
     "disk.full": (
         "The disk is full",
         "There was no space to write. What had been acknowledged before is still there.",
     ),
     "folder.busy": ("The folder is in use", "Another satchel command holds the lock of this folder."),
+    "folder.changed": ("A file changed meanwhile", "A file was edited while a command was working on it."),
     "folder.not_a_folder": ("Not a folder", "The path does not exist, is not a folder, or may not be read."),
     "folder.not_a_project": ("Not a project", "The folder, and every folder above it, has no .satchel directory."),
+    "folder.unwritable": (
+        "The folder cannot be written",
+        "A file of the folder, or of .satchel, could not be written.",
+    ),
     "frame.refused": (
         "A frame was refused",
         "Compressed bytes were not exactly one strict frame, or their content had another hash than named.",
@@ -56,6 +67,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The path is refused",
         "The name cannot be kept alike on every machine, or would be dangerous there.",
     ),
+    "project.archived": ("The project is archived", "It can be read and not changed."),
     "project.not_found": (
         "No such project",
         "There is no such project, or the credential may not read it; which of the two is not told apart.",
@@ -65,8 +77,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The tenant uses all it may. The answer names the quota, its use and its limit; waiting does not help.",
     ),
     "rate.limited": ("Too many requests", "Too many requests of one tenant at once. Nothing was done."),
+    "record.refused": ("A commit record was refused", "A stored commit record is not in its one canonical form."),
     "remote.away": ("The server cannot be reached", "No connection, or it broke before an answer."),
     "remote.failed": ("The server failed", "The server answered that something went wrong on its side."),
+    "remote.insecure": ("The connection would not be private", "http:// to another machine shows key and content."),
     "remote.untrustworthy": (
         "The server's answer cannot be right",
         "What came did not have the hash, size or history it was announced with. Nothing of it was written.",
@@ -90,6 +104,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "seal.broken": ("Stored bytes were altered", "Sealed bytes do not open: they were changed, cut or moved."),
     "seal.wrong_key": ("The key is another one", "The data was sealed under another root key."),
     "serve.refused": ("The server refuses to start", "Starting as asked would not be safe; the message says why."),
+    "store.exists": ("A stored object exists", "An object that is written once was there already."),
+    "store.head_clash": ("Two commits claim one version", "The store confirms another record than the catalog names."),
     "store.missing": ("A stored object is gone", "The catalog names an object that the store does not have."),
     "store.unavailable": ("Storage does not answer", "The object store failed or could not be reached."),
     "sync.conflicts": ("There are conflicts to resolve", "Both sides changed the same files. Both are kept."),
@@ -105,6 +121,11 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Objects are missing",
         "A commit may name only objects that this project holds. The answer lists those it does not.",
     ),
+    "tenant.last_owner": ("The last owner", "A tenant always keeps at least one owner."),
+    "tenant.own": ("Not on your own tenant", "An operator cannot suspend or delete the tenant of its own credential."),
+    "tenant.shredded": ("The tenant was deleted", "Its keys are destroyed, and with them everything it had stored."),
     "tenant.suspended": ("The tenant is suspended", "The operator has suspended this tenant. Its data is kept."),
+    "undo.full": ("The undo store is full", "What would be overwritten does not fit into the store for undo."),
+    "undo.nothing": ("Nothing to undo", "No sync has overwritten or deleted anything in this folder."),
     "version.not_found": ("No such version", "The project has no such version, or retention removed it."),
 }

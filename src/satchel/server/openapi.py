@@ -19,7 +19,7 @@ from satchel.server.problems import MEDIA_TYPE, meaning_of, status_of
 from satchel.server.schemas import Problem
 
 _REF = "#/components/schemas/{name}"
-_ANYONE = ("internal.error", "request.invalid", "request.timeout", "store.unavailable")
+_ANYONE = ("internal.error", "request.invalid", "request.timeout", "store.unavailable", "catalog.unavailable")
 _SIGNED_IN = ("auth.missing", "auth.invalid", "auth.expired", "tenant.suspended", "rate.limited")
 _BODY = ("request.malformed", "request.media_type", "request.too_large")
 _types: dict[str, type] = {"Problem": Problem}
