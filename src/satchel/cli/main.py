@@ -89,10 +89,6 @@ def run(argv: Sequence[str]) -> int:
         return 0
     except click.ClickException as error:
         return _misused(error, words)
-    except BrokenPipeError:
-        # The reader has what it wanted (`satchel search x | head -1`). Nothing may write to the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # noqa: BLE001 -- the last resort: a defect is reported, not dumped
         return _unexpected(error, words)
     return status if isinstance(status, int) else 0

@@ -6,12 +6,11 @@ import sys
 
 import click
 
+import satchel.mcp.stdio as stdio
 from satchel.cli.face import Face
-from satchel.cli.folders import local_project, project_named, project_root, projects_everywhere
+from satchel.cli.folders import project_here, project_named, projects_everywhere
 from satchel.cli.verb import verb
 from satchel.context.local import LocalReader
-from satchel.errors import NotAProject
-from satchel.mcp import stdio
 
 
 @verb(
@@ -29,15 +28,10 @@ def command(face: Face, project: tuple[str, ...], everywhere: bool) -> None:
     Speaks MCP on stdin and stdout until stdin ends. Files are read again when they change, so the agent always asks the
     folder as it is. Nothing is sent anywhere: no socket is opened.
 
-    Outside of any project, every project of this machine is served.
+    Outside of any project the one chosen with `satchel use` is served, or simply the folder.
     """
     if project:
         found = [project_named(face, name) for name in project]
-    elif everywhere:
-        found = projects_everywhere(face)
     else:
-        try:
-            found = [local_project(project_root(face))]
-        except NotAProject:
-            found = projects_everywhere(face)
+        found = projects_everywhere(face) if everywhere else [project_here(face)]
     stdio.serve(LocalReader(found), sys.stdin.buffer, sys.stdout.buffer)

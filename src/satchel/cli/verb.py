@@ -8,6 +8,8 @@ first line of its docstring is its short help (``-h``); the rest, its examples a
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,7 +137,12 @@ def verb(
     def decorate(function: Callable[..., int | None]) -> VerbCommand:
         def run(*, json: bool, quiet: bool, color: str, start_in: str | None, **parameters: Any) -> int:
             face = Face(machine(), json=json, quiet=quiet, color=color, cwd=_existing(start_in))
-            return function(face, **parameters) or 0
+            try:
+                return function(face, **parameters) or 0
+            except BrokenPipeError:
+                # The reader has what it wanted (`satchel search x | head -1`). Nothing may write to the pipe at exit.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 0
 
         own: list[click.Parameter] = list(reversed(getattr(function, "__click_params__", [])))
         return VerbCommand(
