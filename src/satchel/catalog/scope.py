@@ -26,7 +26,7 @@ from sqlalchemy.sql.expression import CompoundSelect
 from satchel.catalog import connection as _connection
 from satchel.catalog import guard, revision
 from satchel.catalog.schema import SCOPE_TENANT
-from satchel.errors import DiskFull, Unavailable
+from satchel.errors import Damaged, DiskFull, StartRefused, Unavailable
 from satchel.objects.ids import TenantId, is_random_id
 
 Params = Mapping[str, object]
@@ -43,6 +43,11 @@ IN_CHUNK = 1_000
 class CatalogUnavailable(Unavailable):
     code = "catalog.unavailable"
     default_hint = "The catalog does not answer or is too busy: the same request may succeed later."
+
+
+class CatalogDamaged(Damaged):
+    code = "catalog.damaged"
+    default_hint = "Stop the server and restore the catalog from a backup."
 
 
 class Scope:
@@ -78,12 +83,14 @@ class Scope:
         _check_names(columns)
         keys = [*columns, "tenant_id"] if isinstance(change, Insert) else None
         compiled = change.compile(dialect=self._connection.dialect, column_keys=keys)
-        order = {name: index for index, name in enumerate(columns)}
-        # Each row gets the tenant at its end, where the position of SCOPE_TENANT points.
-        order[SCOPE_TENANT] = len(columns)
-        places = [order[name] for name in compiled.positiontup or ()]
-        arrange = itemgetter(*places)  # two places at the least: the tenant and what the row is about
-        values = [arrange((*row, self.tenant)) for row in rows]
+        names = compiled.positiontup or []
+        # What is the same for every row, the tenant above all, stands behind the row's own values.
+        fixed = {name: value for name, value in compiled.params.items() if name in names and name not in columns}
+        fixed[SCOPE_TENANT] = self.tenant
+        order = {name: index for index, name in enumerate((*columns, *fixed))}
+        arrange = itemgetter(*(order[name] for name in names))  # two at the least: the tenant, and what it is about
+        behind = tuple(fixed.values())
+        values = [arrange((*row, *behind)) for row in rows]
         if values:
             await self._connection.exec_driver_sql(compiled.string, values)
 
@@ -217,6 +224,13 @@ def _translated() -> Iterator[None]:
         raise
     except DBAPIError as error:
         reason = str(error.orig)
+        if "not a database" in reason:
+            raise StartRefused(
+                "the catalog's file is not a catalog",
+                hint="Restore the file from a backup, or set the catalog's address to the right one.",
+            ) from error
+        if "malformed" in reason:
+            raise CatalogDamaged("the catalog's file is damaged") from error
         if "disk is full" in reason:
             raise DiskFull("the disk that holds the catalog is full") from error
         if any(sign in reason for sign in ("locked", "unable to open", "disk I/O", "readonly", "no such table")):
