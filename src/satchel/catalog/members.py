@@ -106,11 +106,11 @@ async def add(s: Scope, *, id: PrincipalId, who: PersonRow, role: TenantRole, no
     """Make a person a member (``mem_…``) of the scope's tenant; raises ``AlreadyExists``, ``QuotaReached``."""
     await quotas.check_count(s, "members")
     row = principals.PrincipalRow(id, principals.MEMBER, who.name, role, None, None, who.email, None, now, None, None)
-    await principals.add(s, row, person_id=who.id)
     try:
         await s.execute(_INSERT_MEMBERSHIP, {"person_id": who.id, "principal_id": id})
     except IntegrityError as error:
         raise AlreadyExists("this person is a member already", field="email") from error
+    await principals.add(s, row, person_id=who.id)
     return row
 
 

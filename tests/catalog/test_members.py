@@ -1,0 +1,85 @@
+"""People and the tenants they are members of."""
+
+from __future__ import annotations
+
+import pytest
+
+from satchel.auth.roles import Role, TenantRole
+from satchel.catalog import grants, members, principals, sessions
+from satchel.catalog.members import PersonRow
+from satchel.catalog.scope import Catalog
+from satchel.errors import AlreadyExists, CredentialInvalid, InvalidInput
+from satchel.objects.ids import PrincipalId
+from tests.catalog.make import NOW, PROJECT, Tenants
+
+pytestmark = pytest.mark.anyio
+
+ANN = PrincipalId("mem_ann")
+
+
+async def person(catalog: Catalog, email: str = "Ann@Example.org ") -> PersonRow:
+    async with catalog.directory(write=True) as d:
+        return await members.create_person(d, id=f"psn_{email}", email=email, name="Ann", password="hash", now=NOW)
+
+
+async def test_a_person_is_found_by_exactly_their_address_in_any_case(catalog: Catalog) -> None:
+    made = await person(catalog)
+    async with catalog.directory(write=True) as d:
+        assert made.email == "ann@example.org"
+        assert await members.find_person(d, "ANN@example.org") == made
+        for near in ("nn@example.org", "ann@example.or", "an_@example.org", "%@example.org"):
+            assert await members.find_person(d, near) is None
+        assert await members.set_password(d, made.id, "new hash")
+        assert not await members.set_password(d, "psn_unknown", "x")
+        assert await members.find_person(d, "ann@example.org") == made._replace(password="new hash")
+    with pytest.raises(AlreadyExists):
+        await person(catalog, "ANN@EXAMPLE.ORG")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ann", "@x", "ann@", "a@b@c", "a b@c", "a\n@c", "a\u202e@c", "x" * 250 + "@x.org"]
+)
+def test_what_cannot_be_an_address_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        members.normal_email(text)
+
+
+async def test_one_person_is_a_different_member_in_each_tenant(catalog: Catalog, tenants: Tenants) -> None:
+    ann = await person(catalog)
+    async with catalog.write(tenants.a) as s:
+        await members.add(s, id=ANN, who=ann, role=TenantRole.ADMIN, now=NOW)
+        with pytest.raises(AlreadyExists):
+            await members.add(s, id=PrincipalId("mem_again"), who=ann, role=TenantRole.MEMBER, now=NOW)
+    async with catalog.write(tenants.b) as s:
+        await members.add(s, id=PrincipalId("mem_elsewhere"), who=ann, role=TenantRole.MEMBER, now=NOW)
+    async with catalog.directory() as d:
+        found = await members.memberships(d, ann.id)
+        assert [(m.tenant, m.slug, m.principal_id) for m in found] == [
+            (tenants.a, "first", ANN),
+            (tenants.b, "second", "mem_elsewhere"),
+        ]
+    async with catalog.read(tenants.a) as s:
+        who = await principals.resolve(s, ANN)
+        assert who is not None
+        assert (who.kind, who.tenant_role) == ("member", TenantRole.ADMIN)
+        (row,) = await principals.list_(s, "member")
+        assert (row.id, row.email) == (ANN, "ann@example.org")
+
+
+async def test_a_removed_member_loses_grants_and_sessions_and_can_come_back(catalog: Catalog, tenants: Tenants) -> None:
+    ann = await person(catalog)
+    async with catalog.write(tenants.a) as s:
+        await members.add(s, id=ANN, who=ann, role=TenantRole.MEMBER, now=NOW)
+        await grants.give(s, PROJECT, ANN, Role.WRITE, NOW)
+        await sessions.start(s, family="fam_1", principal_id=ANN, mac=b"1", now=NOW)
+        assert await members.remove(s, ANN, NOW)
+        assert not await members.remove(s, ANN, NOW)
+        assert await principals.resolve(s, ANN) is None
+        assert await grants.of_principal(s, ANN) == []
+    with pytest.raises(CredentialInvalid):
+        await sessions.rotate(catalog, tenants.a, "fam_1", b"1", b"2", NOW)
+    async with catalog.directory() as d:
+        assert await members.memberships(d, ann.id) == []
+    async with catalog.write(tenants.a) as s:
+        await members.add(s, id=PrincipalId("mem_back"), who=ann, role=TenantRole.MEMBER, now=NOW)
+        assert (await principals.get(s, ANN)) is not None  # history keeps the old name
