@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 MAX_HEADING_CHARS = 200
 """A longer heading is cut: it is a trail, not a text."""
+MAX_TASK_CHARS = 1_000
+"""A longer task is cut."""
+MAX_MARKS = 20_000
+"""Headings and checkboxes of one file, together; what comes after them is text."""
 
 
 class Heading(NamedTuple):
     at: int
     """Offset of the first character of its line."""
+    end: int
+    """Offset of the end of the heading: of its line, or of the line under it."""
     level: int
     """1 is the outermost."""
     title: str
@@ -62,32 +69,34 @@ def markdown(text: str, start: int = 0) -> Marks:
     headings: list[Heading] = []
     boxes: list[Checkbox] = []
     search = _MARKDOWN.search
+    endless: dict[str, int] = {}
     pos = floor = start
-    while match := search(padded, pos):
-        at, pos = match.start(), match.end()
+    while len(headings) + len(boxes) < MAX_MARKS and (match := search(padded, pos)):
+        at, pos = match.span()
         group = match.lastgroup
         if group == "todo":
-            boxes.append(Checkbox(at, match["box"] != " ", match["todo"].strip()))
+            boxes.append(Checkbox(at, match["box"] != " ", _task_text(match["todo"])))
             continue
-        lead = match["lead"]
-        plain = len(lead) <= 3 and not lead.strip(" ")
-        if group in ("hashes", "atx"):
+        lead = match[1]
+        plain = not lead or (len(lead) <= 3 and not lead.strip(" "))
+        if group == "atx" or group == "hashes":
             if plain:
-                headings.append(Heading(at, len(match["hashes"]), clean_title(match["atx"] or "")))
+                headings.append(Heading(at, pos - 1, len(match["hashes"]), clean_title(match["atx"] or "")))
         elif group == "rule":
-            if plain and (heading := _setext(padded, at, match["rule"], floor)):
+            if plain and (heading := _setext(padded, match, floor)):
                 headings.append(heading)
         elif group == "comment":
             if plain:
                 end = padded.find("-->", pos)
                 pos = floor = end + 3 if end >= 0 else len(padded)
         elif not ("`" in match["info"] and match["fence"][0] == "`"):
-            pos = floor = _end_of_fence(padded, pos, match["fence"], plain)
+            pos = floor = _end_of_fence(padded, pos, match["fence"], plain, endless)
     return Marks(headings, boxes)
 
 
-def _setext(padded: str, at: int, rule: str, floor: int) -> Heading | None:
-    """The heading whose underline begins at line offset ``at``, if the line before it is a paragraph of its own."""
+def _setext(padded: str, rule: re.Match[str], floor: int) -> Heading | None:
+    """The heading that a rule underlines, if the line before it is a paragraph of its own."""
+    at = rule.start()
     begin = padded.rfind("\n", floor, at) + 1
     if begin <= floor and floor:
         return None
@@ -96,14 +105,20 @@ def _setext(padded: str, at: int, rule: str, floor: int) -> Heading | None:
     line = padded[begin:at]
     if not _PARAGRAPH.match(line):
         return None
-    return Heading(begin - 1, 1 if rule[0] == "=" else 2, clean_title(line))
+    return Heading(begin - 1, rule.end() - 1, 1 if rule["rule"][0] == "=" else 2, clean_title(line))
 
 
-def _end_of_fence(padded: str, pos: int, fence: str, plain: bool) -> int:
-    """Where reading goes on after a fence that was opened: behind its closing line."""
-    close = re.compile(rf"\n[ \t>]*{re.escape(fence[0])}{{{len(fence)},}}[ \t]*(?=\n|\Z)").search(padded, pos)
-    if close:
-        return close.end()
+def _end_of_fence(padded: str, pos: int, fence: str, plain: bool, endless: dict[str, int]) -> int:
+    """Where reading goes on after a fence that was opened: behind its closing line.
+
+    ``endless`` keeps, by sign, the length from which on no closing line follows, so that it is looked for only once.
+    """
+    sign, length = fence[0], len(fence)
+    if length < endless.get(sign, length + 1):
+        close = re.compile(rf"\n[ \t>]*{re.escape(sign)}{{{length},}}[ \t]*(?=\n|\Z)").search(padded, pos)
+        if close:
+            return close.end()
+        endless[sign] = length
     return len(padded) if plain else pos
 
 
@@ -123,10 +138,10 @@ def restructured(text: str, start: int = 0) -> Marks:
     boxes: list[Checkbox] = []
     styles: list[str] = []
     pos = start
-    while match := _RST.search(padded, pos):
+    while len(headings) + len(boxes) < MAX_MARKS and (match := _RST.search(padded, pos)):
         pos = match.end()
         if match["box"]:
-            boxes.append(Checkbox(match.start(), match["box"] != " ", match["todo"].strip()))
+            boxes.append(Checkbox(match.start(), match["box"] != " ", _task_text(match["todo"])))
             continue
         title, rule, style = match["title"], match["rule"], (match["rule"] or "")[:1]
         if match["over"]:
@@ -136,7 +151,7 @@ def restructured(text: str, start: int = 0) -> Marks:
             continue
         if style not in styles:
             styles.append(style)
-        headings.append(Heading(match.start(), styles.index(style) + 1, clean_title(title)))
+        headings.append(Heading(match.start(), pos - 1, styles.index(style) + 1, clean_title(title)))
     return Marks(headings, boxes)
 
 
@@ -168,26 +183,29 @@ def _signed(pattern: re.Pattern[str], text: str, start: int, end_of: Callable[[s
     padded = "\n" + text
     headings: list[Heading] = []
     boxes: list[Checkbox] = []
+    endless: set[str] = set()  # blocks known to have no closing line in the rest of the text
     pos = start
-    while match := pattern.search(padded, pos):
+    while len(headings) + len(boxes) < MAX_MARKS and (match := pattern.search(padded, pos)):
         at, pos = match.start(), match.end()
         found = match.groupdict()
         if found["box"]:
-            boxes.append(Checkbox(at, found["box"] in "xX*", found["todo"].strip()))
+            boxes.append(Checkbox(at, found["box"] in "xX*", _task_text(found["todo"])))
         elif found["block"]:
-            close = re.compile(end_of(found["block"])).search(padded, pos)
-            pos = close.end() if close else pos
+            if found["block"] not in endless:
+                close = re.compile(end_of(found["block"])).search(padded, pos)
+                pos = close.end() if close else pos
+                endless.update(() if close else (found["block"],))
         else:
-            headings.append(Heading(at, len(found["signs"]), clean_title(found["title"])))
+            headings.append(Heading(at, pos - 1, len(found["signs"]), clean_title(found["title"])))
             if found.get("state"):
-                boxes.append(Checkbox(at, found["state"] == "DONE", found["title"].strip()))
+                boxes.append(Checkbox(at, found["state"] == "DONE", _task_text(found["title"])))
     return Marks(headings, boxes)
 
 
 def boxes_only(text: str, start: int = 0) -> Marks:
     """Marks of plain text: checkboxes, no headings."""
-    found = _PLAIN.finditer("\n" + text, start)
-    return Marks([], [Checkbox(match.start(), match["box"] != " ", match["todo"].strip()) for match in found])
+    found = islice(_PLAIN.finditer("\n" + text, start), MAX_MARKS)
+    return Marks([], [Checkbox(match.start(), match["box"] != " ", _task_text(match["todo"])) for match in found])
 
 
 _PLAIN = re.compile(rf"\n[ \t]*{_BOX}")
@@ -201,7 +219,9 @@ _TAG = re.compile(r"<[^>]*>|\{#[^}]*\}|`|\*\*|__")
 
 def clean_title(raw: str) -> str:
     """A heading as a person reads it: no closing hashes, link targets, anchors, tags, backticks or bold marks."""
-    title = raw.strip()
+    title = raw[: 5 * MAX_HEADING_CHARS].strip()  # the expressions below are not linear
+    if title.isalnum():
+        return title[:MAX_HEADING_CHARS]
     if title.endswith("#"):
         title = _CLOSING_HASHES.sub("", title)
     if "[" in title:
@@ -209,3 +229,7 @@ def clean_title(raw: str) -> str:
     if "`" in title or "<" in title or "*" in title or "{" in title or "_" in title:
         title = _TAG.sub("", title)
     return title.strip()[:MAX_HEADING_CHARS]
+
+
+def _task_text(raw: str) -> str:
+    return raw[:MAX_TASK_CHARS].strip()

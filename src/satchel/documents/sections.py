@@ -45,16 +45,19 @@ def cut(text: str, marks: Marks, start: int = 0) -> tuple[tuple[Section, ...], t
     tasks: list[TaskLine] = []
     boxes = iter(marks.boxes)
     box = next(boxes, None)
-    line, counted = 1, 0  # `line` is the line number at offset `counted`
+    line, counted = 1, 0  # `line` is the number of the line that holds offset `counted`
     for begin, end, trail in _spans(text, marks.headings, start):
+        box_line, box_counted = line, counted
         while box is not None and box.at < end:
-            tasks.append(_task(box, line + text.count("\n", counted, box.at), trail))
+            box_line += text.count("\n", box_counted, box.at)
+            box_counted = box.at
+            tasks.append(_task(box, box_line, trail))
             box = next(boxes, None)
-        for piece_begin, piece_end in _pieces(text, begin, end):
-            line += text.count("\n", counted, piece_begin)
-            counted = piece_begin
-            body = text[piece_begin:piece_end]
-            sections.append(Section(trail, line, line + body.count("\n"), body))
+        for at, body in _pieces(text, begin, end):
+            first = line + text.count("\n", counted, at)
+            line = first + body.count("\n")
+            counted = at + len(body)
+            sections.append(Section(trail, first, line, body))
     return tuple(sections), tuple(tasks)
 
 
@@ -65,53 +68,50 @@ def _task(box: Checkbox, line: int, trail: tuple[str, ...]) -> TaskLine:
 
 def _spans(text: str, headings: list[Heading], start: int) -> Iterator[tuple[int, int, tuple[str, ...]]]:
     """(begin, end, trail) of what stands under each heading, and before the first."""
-    begin = start
+    begin = content = start
     trail: tuple[str, ...] = ()
     levels: list[int] = []
-    for place, heading in enumerate(headings):
-        at, level = heading[0], heading[1]
-        if at > begin and not (place and _is_bare(text, begin, at) and headings[place - 1][1] < level):
+    for at, end, level, title in headings:
+        # A heading with nothing under it stays with the deeper one that follows.
+        deeper = bool(levels) and levels[-1] < level
+        if at > begin and not (deeper and _blank(text, content, at)):
             yield begin, at, trail
             begin = at
         while levels and levels[-1] >= level:
             levels.pop()
-        trail = (*trail[: len(levels)], heading[2])
+        trail = (*trail[: len(levels)], title)
         levels.append(level)
+        content = end
     yield begin, len(text), trail
 
 
-def _is_bare(text: str, begin: int, end: int) -> bool:
-    """Whether only heading lines stand between two headings: all that is not blank is on one line, or underlines it."""
-    lines = text[begin : min(end, begin + 2_000)].split("\n")
-    if end - begin > 2_000:
-        return False
-    return all(not line.strip() or line.lstrip()[0] in "#=" or _UNDERLINE.match(line) for line in lines[1:])
+def _blank(text: str, begin: int, end: int) -> bool:
+    return begin >= end or text[begin:end].isspace()
 
 
-_UNDERLINE = re.compile(r"[ \t]*([=\-~^\"'`*+.:<>_])\1+[ \t]*\Z")
-
-
-def _pieces(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """(begin, end) of pieces of at most ``MAX_SECTION_CHARS``, blank lines around them left out."""
-    while begin < end and text[begin].isspace():
-        begin += 1
-    begin = text.rfind("\n", 0, begin) + 1 if begin < end else begin  # keep the indentation of the first line
-    while end > begin and text[end - 1].isspace():
-        end -= 1
+def _pieces(text: str, begin: int, end: int) -> Iterator[tuple[int, str]]:
+    """(offset, text) of pieces of at most ``MAX_SECTION_CHARS``, without blank lines before and after."""
+    body = text[begin:end].rstrip()
+    if not body:
+        return
+    if body[0].isspace():  # blank lines before the first heading; the first line keeps its indentation
+        lead = body.rfind("\n", 0, len(body) - len(body.lstrip())) + 1
+        begin, body = begin + lead, body[lead:]
+    end = begin + len(body)
     while end - begin > MAX_SECTION_CHARS:
-        at = _best_cut(text, begin, begin + MAX_SECTION_CHARS)
-        yield begin, begin + len(text[begin:at].rstrip())
+        at = _best_cut(text, begin)
+        yield begin, text[begin:at].rstrip()
+        while text[at] == "\n":
+            at += 1
         begin = at
-        while begin < end and text[begin] == "\n":
-            begin += 1
-    if end > begin:
-        yield begin, end
+        body = ""
+    yield begin, body or text[begin:end]
 
 
-def _best_cut(text: str, begin: int, limit: int) -> int:
-    """Where to cut before ``limit``: a blank line in the second half, else a line end, else a space, else there."""
-    half = begin + MAX_SECTION_CHARS // 2
-    for mark, floor in (("\n\n", half), ("\n", begin + 1), (" ", half)):
+def _best_cut(text: str, begin: int) -> int:
+    """Where to end a piece that is too long: a blank line in its second half, else a line end, else a space."""
+    limit = begin + MAX_SECTION_CHARS
+    for mark, floor in (("\n\n", begin + MAX_SECTION_CHARS // 2), ("\n", begin + 1), (" ", begin + 1)):
         at = text.rfind(mark, floor, limit)
         if at > begin:
             return at + 1
