@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from satchel.catalog import bootstrap, tenants
 from satchel.catalog.quotas import Limits
@@ -81,22 +82,26 @@ def run(prepared: Prepared) -> None:
 async def _serve(prepared: Prepared) -> None:
     settings = prepared.settings
     async with application(settings) as (app, _):
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=settings.shutdown_seconds,
-        )
         log.info("serving", url=settings.url, data=str(settings.data))
-        await _Server(config).serve(sockets=[prepared.listener])
+        await _Server(uvicorn_config(app, settings)).serve(sockets=[prepared.listener])
     log.info("stopped")
+
+
+def uvicorn_config(app: ASGIApp, settings: ServerSettings) -> uvicorn.Config:
+    """How the application is served; the log, the lifespan and the deadlines of bodies are its own."""
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,180 @@
+"""A real server in a thread of the test process, and a client that knows no more than HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import urllib3
+import uvicorn
+
+from satchel.config import ServerSettings, server_settings
+from satchel.server.app import application
+from satchel.server.cloud import Cloud
+from satchel.server.serve import Prepared, prepare, uvicorn_config
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str | None:
+        """The code of the problem, if it is one."""
+        return self.json["code"] if self.headers.get("content-type") == "application/problem+json" else None
+
+    def ok(self, *statuses: int) -> Any:
+        """The JSON of an answer that has one of these statuses (default 200 and 201)."""
+        assert self.status in (statuses or (200, 201)), (self.status, self.body[:600])
+        return self.json if self.body else None
+
+
+class Client:
+    """Somebody with a credential, or with none."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self.url, self.key = url, key
+        self._pool = urllib3.PoolManager(retries=False, timeout=30)
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, object] | None = None,
+    ) -> Answer:
+        """A request to a path below ``/api/v1``, or to another that is given whole; objects are sent as JSON."""
+        sent = dict(headers or {})
+        if self.key is not None:
+            sent.setdefault("authorization", f"Bearer {self.key}")
+        data = body
+        if body is not None and not isinstance(body, bytes):
+            data = json.dumps(body).encode()
+            sent.setdefault("content-type", "application/json")
+        whole = path if path.startswith(("/mcp", "/docs", "/openapi", "/.well-known")) else "/api/v1" + path
+        if query:
+            whole += "?" + "&".join(f"{name}={quote(str(value))}" for name, value in query.items())
+        with contextlib.closing(
+            self._pool.request(method, self.url + whole, body=data, headers=sent, redirect=False)  # type: ignore[arg-type]
+        ) as got:
+            return Answer(got.status, {k.lower(): v for k, v in got.headers.items()}, got.data)
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None, **query: object) -> Answer:
+        return self.send("GET", path, None, headers, query)
+
+    def post(self, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
+        return self.send("POST", path, {} if body is None else body, headers)
+
+    def put(self, project: str, path: str, data: bytes, match: str | None = None, **headers: str) -> Answer:
+        """Write an artifact; ``match`` is the ETag replaced, ``None`` says that it is new."""
+        given = {"if-none-match": "*"} if match is None else {"if-match": match}
+        return self.send(
+            "PUT",
+            f"/projects/{project}/artifacts/{quote(path)}",
+            data,
+            {**given, "content-type": "text/plain", **headers},
+        )
+
+
+class Running:
+    """A server that serves until ``stop``."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.prepared: Prepared = prepare(settings)
+        self.settings = self.prepared.settings
+        self.url = f"http://127.0.0.1:{self.settings.port}"
+        self.cloud: Cloud
+        self._server: uvicorn.Server
+        self._loop: asyncio.AbstractEventLoop
+        self._ready = threading.Event()
+        self._failed: BaseException | None = None
+        self._clients: list[Client] = []
+        self._thread = threading.Thread(target=self._run, name="server")
+        self._thread.start()
+        assert self._ready.wait(30)
+        if self._failed is not None:
+            raise self._failed
+        self.admin = self.client(self.prepared.first.key if self.prepared.first else None)
+        """The operator, who owns the first tenant."""
+
+    def client(self, key: str | None = None) -> Client:
+        made = Client(self.url, key)
+        self._clients.append(made)
+        return made
+
+    def tenant(self, slug: str) -> Client:
+        """The owner of a new tenant."""
+        return self.client(self.admin.post("/admin/tenants", {"slug": slug, "name": slug.title()}).ok()["adminKey"])
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something on the server's own event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def stop(self) -> None:
+        for client in self._clients:
+            client.close()
+        self._server.should_exit = True
+        self._thread.join(30)
+        self.prepared.listener.close()
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 (raised again in the thread of the test)
+            self._failed = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        async with application(self.settings) as (app, cloud):
+            self.cloud = cloud
+            self._loop = asyncio.get_running_loop()
+            self._server = _Server(uvicorn_config(app, self.settings), self._ready)
+            await self._server.serve(sockets=[self.prepared.listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self._ready.set()
+
+
+@contextlib.contextmanager
+def serving(data: Path, **settings: object) -> Iterator[Running]:
+    """A server on a fresh data directory and a free port."""
+    flags: dict[str, object] = {"data": data, "port": 0, "shutdown_seconds": 1, **settings}
+    running = Running(server_settings(flags, env={}))
+    try:
+        yield running
+    finally:
+        running.stop()
