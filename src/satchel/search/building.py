@@ -22,7 +22,7 @@ from satchel.search.words import spaced
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-BATCH_CHARACTERS = 4 * 2**20
+BATCH_CHARACTERS = 8 * 2**20
 """Text handed over at once; at most two batches are in memory."""
 
 # A row number in decimal digits stands before every text and block: arrays of SQLite have one column.

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from satchel.search import matching
+from satchel.search.index import Index
+from satchel.search.matching import ENOUGH
+from satchel.search.query import parse_query
+from tests.search.trees import index_of
+
+
+def paths(index: Index, text: str, limit: int = 20, offset: int = 0) -> list[str]:
+    return [hit.path for hit in index.search(parse_query(text), limit, offset).sections]
+
+
+def test_sections_with_every_word_come_alone_where_there_are_enough() -> None:
+    files = {f"{number}.md": "blue whale" for number in range(ENOUGH)} | {"x.md": "blue sky", "y.md": "grey whale"}
+    with index_of(files) as index:
+        found = index.search(parse_query("blue whale"), 20)
+        assert (found.match, found.total) == ("all", ENOUGH)
+
+
+def test_one_word_is_enough_where_few_sections_have_every_word() -> None:
+    files = {"a.md": "blue whale", "x.md": "blue sky", "y.md": "grey whale", "z.md": "green"}
+    with index_of(files) as index:
+        found = index.search(parse_query("blue whale"), 20)
+        assert (found.match, found.total) == ("any", 3)
+        assert found.sections[0].path == "a.md"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "KEP-1287",
+        "kep 1287",
+        "max_unavailable",
+        "pkg.mod.fn",
+        "PodDisruptionBudget",
+        "cafe",
+        "Café",
+        "running",
+        "don't",
+    ],
+)
+def test_identifiers_accents_and_inflections_are_found(text: str) -> None:
+    body = "KEP-1287 sets max_unavailable in pkg.mod.fn of PodDisruptionBudget. The café runs. We don't."
+    with index_of({"a.md": body, "b.md": "nothing to see"}) as index:
+        assert paths(index, text) == ["a.md"]
+
+
+def test_a_word_with_separators_wants_its_parts_in_order() -> None:
+    with index_of({"a.md": "dead_line here", "b.md": "the line is dead"}) as index:
+        assert paths(index, "dead_line") == ["a.md"]
+
+
+@pytest.mark.parametrize("text", ["数据", "数据库", "データ", "ข้อมูล"])
+def test_scripts_without_spaces_are_found_by_any_run_of_them(text: str) -> None:
+    with index_of({"a.md": "迁移数据库的计划。データを移す。ย้ายข้อมูลแล้ว", "b.md": "据数 タデー"}) as index:
+        assert paths(index, text) == ["a.md"]
+
+
+def test_title_path_and_headings_count_as_words_of_a_section() -> None:
+    files = {
+        "runbooks/payments.md": "# Turbine\n\nintro\n\n## Restart\n\npress the button\n",
+        "b.md": "# Other\n\ntext\n",
+    }
+    with index_of(files) as index:
+        assert paths(index, "turbine button")[0] == "runbooks/payments.md"
+        assert paths(index, "payments button")[0] == "runbooks/payments.md"
+        hit = index.search(parse_query("restart"), 1).sections[0]
+        assert (hit.trail, hit.first, hit.last) == (("Turbine", "Restart"), 5, 7)
+
+
+def test_filters_narrow_by_kind_and_path() -> None:
+    files = {
+        "docs/a.md": "disk",
+        "Docs/old/b.md": "disk",
+        "decisions/0001-c.md": "disk",
+        "journal/2025-01-01.md": "disk",
+    }
+    with index_of(files) as index:
+        assert paths(index, "disk kind:decision") == ["decisions/0001-c.md"]
+        assert "decisions/0001-c.md" not in paths(index, "disk -kind:decision")
+        assert sorted(paths(index, "disk path:docs/")) == ["Docs/old/b.md", "docs/a.md"]
+        assert paths(index, "disk path:docs/ -path:old/") == ["docs/a.md"]
+        assert paths(index, "disk path:old") == ["Docs/old/b.md"]
+        assert paths(index, "disk path:cs/") == []
+        assert paths(index, "disk kind:nonsense") == []
+
+
+def test_filters_alone_list_documents_by_path() -> None:
+    with index_of({"docs/b.md": "one", "docs/a.md": "two", "x.md": "three"}) as index:
+        found = index.search(parse_query("path:docs/"), 10)
+        assert [(hit.path, hit.score) for hit in found.sections] == [("docs/a.md", 0.0), ("docs/b.md", 0.0)]
+        assert found.total == 2
+        assert paths(index, "path:docs/ -two") == ["docs/b.md"]
+        assert paths(index, "-two") == []
+
+
+def test_what_is_to_be_avoided_is_avoided() -> None:
+    with index_of({"a.md": "disk full", "b.md": "disk empty", "c.md": "hard disk drive"}) as index:
+        assert sorted(paths(index, "disk -full")) == ["b.md", "c.md"]
+        assert paths(index, 'disk -"hard disk" -empty') == ["a.md"]
+
+
+def test_equal_scores_come_by_path_and_position_on_every_page() -> None:
+    """Copied boilerplate scores the same by the hundred; no page may repeat or miss one."""
+    boilerplate = "# Same\n\n## Alternatives\n\nnone considered yet\n\n## More\n\nnone considered yet\n"
+    files = {f"{number:03}.md": boilerplate for number in range(150)}
+    with index_of(files) as index:
+        everything = index.search(parse_query("considered"), 300).sections
+        assert everything == sorted(everything, key=lambda hit: (-hit.score, hit.path, hit.position))
+        assert len({hit.score for hit in everything}) < 5
+        paged = [
+            hit for offset in range(0, 300, 7) for hit in index.search(parse_query("considered"), 7, offset).sections
+        ]
+        assert paged == everything
+
+
+def test_facets_count_all_matches_and_not_only_the_page() -> None:
+    files = {f"decisions/{number:04}-x.md": "quorum" for number in range(7)} | {"notes.md": "quorum"}
+    with index_of(files) as index:
+        found = index.search(parse_query("quorum"), 2)
+        assert found.total == 8
+        assert found.kinds["decision"] == 7
+        assert sum(found.kinds.values()) == 8
+
+
+def test_only_sections_with_a_rarer_word_are_scored_and_all_words_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {f"c{number:02}.md": "common" if number < 10 else "filler" for number in range(30)}
+    files |= {"r1.md": "rare thing", "r2.md": "rare common"}
+    with index_of(files) as index:
+        assert index.match(parse_query("rare common"), every=False, limit=50).total == 12
+        monkeypatch.setattr(matching, "RARE_ROWS", 5)
+        found = index.match(parse_query("rare common"), every=False, limit=50)
+        assert [hit.path for hit in found.sections] == ["r2.md", "r1.md"]
+        assert found.total == 2
+
+
+@settings(max_examples=80)
+@given(st.text(max_size=60))
+def test_nothing_typed_is_an_error(text: str) -> None:
+    with index_of({"a.md": "# Title\n\nsome words\n"}) as index:
+        found = index.search(parse_query(text), 5)
+        assert found.total >= len(found.sections)
+
+
+@pytest.mark.parametrize(
+    "text", ["*", "a*b", "NEAR(a b)", "text:words", "{text}", "a AND", "OR", "some ^words", 'so"me', "-", "words😀"]
+)
+def test_the_language_of_the_engine_is_not_the_language_of_queries(text: str) -> None:
+    with index_of({"a.md": "some words and a near text"}) as index:
+        index.search(parse_query(text), 5)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from satchel.search.query import MAX_QUERY_CHARACTERS, MAX_QUERY_TERMS, STOPWORDS, Query, parse_query
+
+
+def test_words_phrases_filters_and_what_to_avoid_are_told_apart() -> None:
+    text = 'rollback "release train" kind:Decision -kind:journal path:Docs/ project:acme -draft -"not yet"'
+    assert parse_query(text) == Query(
+        text=text,
+        words=("rollback",),
+        phrases=("release train",),
+        without=("draft", "not yet"),
+        kinds=("decision",),
+        without_kinds=("journal",),
+        paths=("docs/",),
+        projects=("acme",),
+    )
+
+
+def test_common_words_are_left_out_where_others_remain() -> None:
+    assert parse_query("who approves a rollback?").words == ("approves", "rollback?")
+    assert parse_query("to be or not to be").words == ("to", "be", "or", "not")
+    assert parse_query('the "to be"').sought == ("to be",)
+
+
+@pytest.mark.parametrize(
+    "word", ["KEP-1287", "snake_case", "pkg.mod.fn", "a/b.md", "C++", "https://x.example/y", "naïve"]
+)
+def test_a_word_with_separators_stays_one_word(word: str) -> None:
+    assert parse_query(word).words == (word,)
+
+
+@pytest.mark.parametrize("text", ["", "   ", '"', '""', "--", "-", "*", "AND", "kind:", 'kind:""', "()", "\0", "…"])
+def test_what_cannot_be_looked_up_is_left_out(text: str) -> None:
+    query = parse_query(text)
+    assert query.sought in ((), ("AND",), ("kind:",))
+    assert not query.filtered
+
+
+def test_an_unclosed_quote_reaches_to_the_end() -> None:
+    assert parse_query('one "two three').phrases == ("two three",)
+
+
+def test_a_filter_may_be_quoted_and_repeated() -> None:
+    query = parse_query('path:"old docs/" path:new/ KIND:spec')
+    assert query.paths == ("old docs/", "new/")
+    assert query.filters() == {"kind": ["spec"], "path": ["old docs/", "new/"]}
+
+
+@pytest.mark.promise("P8")
+def test_a_long_query_is_cut_and_says_so() -> None:
+    many = " ".join(f"w{number}" for number in range(MAX_QUERY_TERMS + 1))
+    assert len(parse_query(many).sought) == MAX_QUERY_TERMS
+    assert parse_query(many).cut
+    assert parse_query("x" * (MAX_QUERY_CHARACTERS + 1)).cut
+    assert len(parse_query("x " * MAX_QUERY_CHARACTERS).text) == MAX_QUERY_CHARACTERS
+    assert not parse_query("x").cut
+    assert parse_query(" ".join(f"kind:k{number}" for number in range(50))).cut
+
+
+def test_a_repeated_word_counts_once() -> None:
+    assert parse_query("disk disk disk").words == ("disk",)
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_a_query(text: str) -> None:
+    query = parse_query(text)
+    query.text.encode()
+    assert len(query.sought) + len(query.without) <= MAX_QUERY_TERMS
+
+
+def test_common_words_are_written_as_they_are_compared() -> None:
+    assert all(word == word.lower() and word.isalpha() for word in STOPWORDS)
