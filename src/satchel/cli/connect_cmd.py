@@ -65,7 +65,9 @@ def _tell(face: Face, agent: Agent, changed: bool, written: bool, undo: bool) ->
 
 def _program() -> str:
     """How the agent starts Satchel: by name where PATH has it, so that the file can be shared with a team."""
-    return "satchel" if shutil.which("satchel") else str(Path(sys.argv[0]).absolute())
+    if shutil.which("satchel"):
+        return "satchel"
+    return str(Path(sys.executable).with_name("satchel"))
 
 
 def _read(path: Path) -> str | None:
