@@ -134,11 +134,8 @@ class _Open:
         remove(self.project.index_path)
 
     def rebuild_if_damaged(self) -> None:
-        """Let go of the index if it is damaged."""
-        try:
-            if self._index is not None:
-                self._index.verify()
-        except IndexCorrupt:
+        """Let go of the index if it turned out damaged."""
+        if self._index is not None and self._index.damaged:
             self.rebuild()
 
     def _replace(self, index: Index) -> Index:
@@ -252,8 +249,8 @@ class LocalReader:
         try:
             return ask()
         except IndexCorrupt:
-            for slug in slugs:
-                self._verify(slug)
+            for opened in self._opened.values():
+                opened.rebuild_if_damaged()
             return ask()
 
     def tasks(
@@ -328,12 +325,6 @@ class LocalReader:
         except ChangedMeanwhile:
             pass
         return ask()
-
-    def _verify(self, slug: str) -> None:
-        """Let go of a project's index if it is damaged."""
-        opened = self._opened.get(slug)
-        if opened is not None:
-            opened.rebuild_if_damaged()
 
 
 def _held_at(part: Part, past: Past, at: int) -> bool:

@@ -51,6 +51,8 @@ class Index:
     def __init__(self, database: apsw.Connection) -> None:
         self._database = database
         self._matcher = Matcher(database)
+        self.damaged = False
+        """Whether it has raised ``IndexCorrupt``: close it, remove the file and build another."""
 
     @classmethod
     def open(cls, path: Path | None, *, key: bytes | None = None) -> Self:
@@ -241,8 +243,13 @@ class Index:
     def _trouble(self) -> Iterator[None]:
         try:
             yield
+        except IndexCorrupt:
+            self.damaged = True
+            raise
         except apsw.Error as error:
-            raise schema.trouble(error) from error
+            told = schema.trouble(error)
+            self.damaged = self.damaged or isinstance(told, IndexCorrupt)
+            raise told from error
 
 
 def remove(path: Path) -> None:
