@@ -276,7 +276,8 @@ def test_losing_the_race_for_the_head_means_to_plan_again(
     put(ann.root, FILES)
     ann.sync()
     bob.sync()
-    real, raced = type(ann.peer).sync, []
+    real = type(ann.peer).sync
+    raced: list[int] = []
 
     def bob_is_faster(peer: object, *rest: object) -> object:
         if not raced:

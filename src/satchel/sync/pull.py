@@ -42,10 +42,7 @@ class Cloud:
     entries: Mapping[str, CloudEntry]
     sizes: Mapping[str, int]
     """Bytes of the paths that changed since the base."""
-
-    @property
-    def tree(self) -> dict[str, Entry]:
-        return {path: Entry(entry.mode, entry.object) for path, entry in self.entries.items()}
+    tree: Mapping[str, Entry]
 
 
 def learn(peer: Peer, project: str, base: Base | None) -> Cloud:
@@ -66,6 +63,9 @@ def learn(peer: Peer, project: str, base: Base | None) -> Cloud:
             raise ServerLied(f"the server names a path that no project can have: {problem}")
         if change.size > MAX_SIZE:
             raise ServerLied(f"the server names a file of {change.size:,} bytes")
+    if base is not None and not found.items and found.head == (base.lineage, base.version, base.digest):
+        tree = {path: Entry(entry.mode, entry.object) for path, entry in base.cloud.items()}
+        return Cloud(found.head, base.cloud, {}, tree)
     if found.since and same_line and base is not None:
         cloud = _cloud(found.head, base.cloud, found.items)
         if cloud is not None:
@@ -86,8 +86,8 @@ def _cloud(head: Head, before: Mapping[str, CloudEntry], changes: Iterable[Chang
         else:
             entries[path] = CloudEntry(*entry, version, author, time_ms)
             sizes[path] = size
-    cloud = Cloud(head, entries, sizes)
-    return cloud if digest(cloud.tree) == head.digest else None
+    tree = {path: Entry(entry.mode, entry.object) for path, entry in entries.items()}
+    return Cloud(head, entries, sizes, tree) if digest(tree) == head.digest else None
 
 
 # Fetching ----------------------------------------------------------------------------------------------------------

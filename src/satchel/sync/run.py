@@ -196,7 +196,7 @@ class _Run:
         known = base
         if base is not None and cloud.head.lineage != base.lineage:
             notices, known = [*notices, DELETIONS_MAY_RETURN], None
-        before = known.tree if known else {}
+        before = _tree(known, cloud)
         unsettled = [path for path, times in self.moved.items() if times >= STEADY_ATTEMPTS]
         local, theirs = present(self.root, scan, before, unsettled), cloud.tree
         made = plan(before, local, theirs)
@@ -322,6 +322,13 @@ class _Run:
         report.notices += [notice for notice in (*notices, *scan.notices) if notice not in report.notices]
         report.conflicts = []
         _tell_waiting(report, steps, local, theirs)
+
+
+def _tree(base: Base | None, cloud: Cloud) -> Tree:
+    """The tree of the base; the cloud's own where nothing happened since, to build it once."""
+    if base is None:
+        return {}
+    return cloud.tree if not base.held and base.cloud is cloud.entries else base.tree
 
 
 def _tell_waiting(report: SyncReport, steps: Steps, local: Tree, theirs: Tree) -> None:
