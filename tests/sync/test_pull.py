@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from satchel.errors import SatchelError, ServerLied
+from satchel.objects.frame import Frame, Slot, make_frames
+from satchel.objects.ids import Digest, ObjectId, object_id
+from satchel.objects.listing import Entry
+from satchel.sync.peer import Change, Changes, Head
+from satchel.worktree.base import load_base
+from satchel.worktree.undo import UndoFull, UndoStore
+from tests.sync.cloud import held, put
+from tests.sync.conftest import Desk
+
+FILES = {"a.md": "A\n", "docs/b.md": "B\n"}
+Frames = Callable[[Sequence[ObjectId]], Iterator[Frame]]
+
+
+@pytest.fixture
+def stocked(ann: Desk, bob: Desk) -> Desk:
+    """Bob, in step at version 1, with version 2 to be fetched."""
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"a.md": "second\n", "c.md": "C\n"})
+    ann.sync()
+    return bob
+
+
+def refused(desk: Desk) -> None:
+    """The sync ends in ``ServerLied`` and the folder is as it was."""
+    before, base = held(desk.root), load_base(desk.root)
+    with pytest.raises(ServerLied):
+        desk.sync()
+    assert (held(desk.root), load_base(desk.root)) == (before, base)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda changes: changes._replace(head=changes.head._replace(digest=Digest("0" * 64))),
+        lambda changes: changes._replace(items=changes.items[1:]),
+        lambda changes: changes._replace(head=changes.head._replace(version=0)),
+        lambda changes: changes._replace(head=changes.head._replace(version=1)),
+        lambda changes: changes._replace(items=[*changes.items, _change("../../escape.md")]),
+        lambda changes: changes._replace(items=[*changes.items, _change(".git/hooks/pre-commit")]),
+        lambda changes: changes._replace(items=[*changes.items, _change(".satchel/config.toml")]),
+        lambda changes: changes._replace(items=[changes.items[0]._replace(size=1 << 40), *changes.items[1:]]),
+    ],
+)
+def test_changes_that_cannot_be_true_are_refused(
+    stocked: Desk, monkeypatch: pytest.MonkeyPatch, lie: Callable[[Changes], Changes]
+) -> None:
+    real = stocked.peer.changes
+    monkeypatch.setattr(stocked.peer, "changes", lambda *asked: lie(real(*asked)))
+    refused(stocked)
+
+
+def _change(path: str) -> Change:
+    return Change(path, Entry("100644", object_id(b"evil")), 4, 2, "Ann", 0)
+
+
+def _wrong_bytes(objects: Sequence[ObjectId]) -> Iterator[Frame]:
+    for name in objects:
+        yield from make_frames([(name, b"not what the name says")])
+
+
+def _nothing(objects: Sequence[ObjectId]) -> Iterator[Frame]:
+    return iter(())
+
+
+def _endless(objects: Sequence[ObjectId]) -> Iterator[Frame]:
+    for number in itertools.count():
+        data = b"%d" % number
+        yield from make_frames([(object_id(data), data)])
+
+
+def _unfinished(objects: Sequence[ObjectId]) -> Iterator[Frame]:
+    piece = bytes(1 << 20)
+    (whole,) = make_frames([(object_id(piece), piece)])
+    yield Frame((Slot(objects[0], 0, len(piece)),), whole.raw_size, whole.data, 0, 2)
+
+
+def _bomb(objects: Sequence[ObjectId]) -> Iterator[Frame]:
+    data = bytes(1 << 20)
+    (whole,) = make_frames([(object_id(data), data)])
+    yield Frame((Slot(objects[0], 0, 7),), 7, whole.data)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("lie", [_wrong_bytes, _nothing, _endless, _unfinished, _bomb])
+def test_content_that_is_not_what_was_announced_is_not_written(
+    stocked: Desk, monkeypatch: pytest.MonkeyPatch, lie: Frames
+) -> None:
+    monkeypatch.setattr(stocked.peer, "read_objects", lambda _, objects: lie(objects))
+    refused(stocked)
+
+
+def test_an_object_of_another_size_than_named_is_refused(stocked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = stocked.peer.changes
+
+    def longer(*asked: object) -> Changes:
+        found = real(*asked)  # type: ignore[arg-type]
+        return found._replace(items=[item._replace(size=item.size + 1) for item in found.items])
+
+    monkeypatch.setattr(stocked.peer, "changes", longer)
+    refused(stocked)
+
+
+def test_a_base_that_does_not_fit_the_cloud_is_replaced_by_the_whole_tree(stocked: Desk) -> None:
+    """Its file is whole but says something untrue: as after a defect, never after a crash."""
+    from satchel.worktree.base import save_base
+
+    base, _ = load_base(stocked.root)
+    assert base is not None
+    cloud = dict(base.cloud)
+    cloud["docs/b.md"] = cloud["docs/b.md"]._replace(object=object_id(b"never was"))
+    save_base(stocked.root, type(base)(base.lineage, base.version, base.digest, cloud, base.held))
+    report = stocked.sync()
+    assert held(stocked.root) == {"a.md": "second\n", "c.md": "C\n", "docs/b.md": "B\n"}
+    assert report.in_step
+
+
+@pytest.mark.promise("P3")
+def test_a_pull_that_does_not_fit_the_undo_store_stops_before_it_overwrites(
+    stocked: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("satchel.sync.pull.UndoStore", lambda root: UndoStore(root, max_bytes=20))
+    before = held(stocked.root)
+    with pytest.raises(UndoFull):
+        stocked.sync()
+    assert held(stocked.root) == before
+
+
+def test_the_digest_after_a_pull_is_the_cloud_s(stocked: Desk) -> None:
+    report = stocked.sync()
+    listing = "satchel-listing 1\n" + "".join(
+        f"100644 {hashlib.sha256(text.encode()).hexdigest()} {path}\n" for path, text in held(stocked.root).items()
+    )
+    assert hashlib.sha256(listing.encode()).hexdigest() == report.digest
+    base, _ = load_base(stocked.root)
+    assert base is not None
+    assert Head(base.lineage, base.version, base.digest) == stocked.peer.head(stocked.project)
+
+
+def test_an_interrupted_fetch_keeps_what_it_wrote_and_goes_on(stocked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from satchel.errors import ServerAway
+
+    real = stocked.peer.read_objects
+
+    def breaks_off(project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:
+        yield from list(real(project, objects[:1]))
+        raise ServerAway("gone")
+
+    monkeypatch.setattr(stocked.peer, "read_objects", breaks_off)
+    with pytest.raises(SatchelError):
+        stocked.sync()
+    monkeypatch.undo()
+    put(stocked.root, {"docs/b.md": "edited meanwhile\n"})
+    report = stocked.sync()
+    assert (report.conflicts, [c.path for c in report.pushed]) == ([], ["docs/b.md"])
