@@ -59,11 +59,12 @@ _MARKDOWN = re.compile(
 _PARAGRAPH = re.compile(r" {0,3}(?!(?:[-+*]|\d{1,9}[.)])(?:\s|$)|[>|#<`~=])\S.*\Z")
 
 
-def markdown(text: str, start: int = 0) -> Marks:
+def markdown(text: str, start: int = 0, *, until_title: bool = False) -> Marks:
     """Marks of markdown from offset ``start`` (a line start) on: ATX and setext headings, ``- [ ]`` checkboxes.
 
     Fences may be indented to any depth, as list items have it. A setext heading is exactly one line. An unclosed fence
     or comment hides the rest of the text; a deeply indented or quoted one without an end is taken for plain text.
+    With ``until_title`` nothing after the first heading that has a title is looked for.
     """
     padded = "\n" + text
     headings: list[Heading] = []
@@ -72,6 +73,8 @@ def markdown(text: str, start: int = 0) -> Marks:
     endless: dict[str, int] = {}
     pos = floor = start
     while len(headings) + len(boxes) < MAX_MARKS and (match := search(padded, pos)):
+        if until_title and headings and headings[-1].title:
+            break
         at, pos = match.span()
         group = match.lastgroup
         if group == "todo":
