@@ -141,7 +141,12 @@ async def test_a_commit_on_an_older_head_is_refused_naming_the_head_and_loses_no
 ) -> None:
     await start(catalog, tenants)
     stale = Head(Lineage("lin_1"), 1, digest_of(1))
-    for parent in (stale, stale._replace(version=2), Head(Lineage("lin_2"), 2, digest_of(2))):
+    for parent in (
+        stale,
+        stale._replace(version=2),
+        stale._replace(digest=digest_of(2)),  # the same content as the head has, some versions ago
+        Head(Lineage("lin_2"), 2, digest_of(2)),
+    ):
         with pytest.raises(HeadMoved) as caught:
             async with catalog.write(tenants.a) as s:
                 await lengthen(s, {"a.md": "three"}, parent=parent)
