@@ -97,6 +97,9 @@ class Materialiser:
         self._touched.clear()
 
     def close(self) -> None:
+        """Let go of the folder, and of the undo store's journal."""
+        if self._undo is not None:
+            self._undo.close()
         self._beneath.close()
         os.close(self._temporary)
 

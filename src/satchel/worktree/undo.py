@@ -83,8 +83,8 @@ class UndoStore:
         }
         record = json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" + (data or b"") + b"\n"
         try:
-            journal = self._journal or self._start()
             self._make_room(len(record))
+            journal = self._journal or self._start()
             journal.write(record)
             journal.flush()
             os.fsync(journal.fileno())
@@ -136,10 +136,11 @@ class UndoStore:
         for made in (folder, self.folder, local_dir(self.root)):
             durable.sync_folder(made)
         self._journal = journal
-        self._room = self.max_bytes - sum(self._size(sync) for sync in self.syncs())
         return journal
 
     def _make_room(self, needed: int) -> None:
+        if self._journal is None:
+            self._room = self.max_bytes - len(_HEADER) - sum(self._size(sync) for sync in self.syncs())
         for sync in self.syncs() if needed > self._room else ():
             if sync != self._sync_id and needed > self._room:
                 self._room += self._size(sync)

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from satchel.errors import DiskFull, PathRefused
+from satchel.objects.ids import object_id
+from satchel.objects.listing import Entry
+from satchel.worktree import durable
+from satchel.worktree.materialise import Materialiser
+from satchel.worktree.undo import Kept, UndoFull, UndoStore
+from satchel.worktree.walk import ChangedMeanwhile, Worktree
+
+
+def entry(data: bytes, mode: str = "100644") -> Entry:
+    return Entry(mode, object_id(data))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    (folder / ".satchel").mkdir(parents=True)
+    (folder / "a.md").write_bytes(b"old")
+    return folder
+
+
+@pytest.fixture
+def undo(root: Path) -> UndoStore:
+    store = UndoStore(root)
+    store.begin("sync-1")
+    return store
+
+
+def tree_of(root: Path) -> dict[str, Entry]:
+    return Worktree.open(root).scan().tree
+
+
+def test_files_are_written_replaced_and_deleted_with_their_modes_and_folders(root: Path, undo: UndoStore) -> None:
+    with Materialiser(root, undo) as into:
+        into.write("a.md", b"new", "100644", entry(b"old"))
+        into.write("deep/er/run.sh", b"#!", "100755", None)
+        into.write("deep/gone.md", b"x", "100644", None)
+        into.delete("deep/gone.md", entry(b"x"))
+    assert tree_of(root) == {"a.md": entry(b"new"), "deep/er/run.sh": entry(b"#!", "100755")}
+    with Materialiser(root, undo) as into:
+        into.delete("deep/er/run.sh", entry(b"#!", "100755"))
+    assert sorted(os.listdir(root)) == [".satchel", "a.md"]
+
+
+@pytest.mark.promise("P3")
+def test_what_is_overwritten_or_deleted_is_in_the_undo_store_first(root: Path, undo: UndoStore) -> None:
+    with Materialiser(root, undo) as into:
+        into.write("a.md", b"new", "100644", entry(b"old"))
+        into.write("b.md", b"b", "100644", None)
+        into.write("a.md", b"newer", "100644", entry(b"new"))
+        into.delete("b.md", entry(b"b"))
+    assert list(undo.kept("sync-1")) == [Kept("a.md", "100644", b"old"), Kept("b.md", None, None)]
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("expect", [None, entry(b"older"), entry(b"old", "100755")])
+def test_a_file_that_is_not_as_expected_is_not_touched(root: Path, undo: UndoStore, expect: Entry | None) -> None:
+    with Materialiser(root, undo) as into:
+        with pytest.raises(ChangedMeanwhile):
+            into.write("a.md", b"new", "100644", expect)
+        with pytest.raises(ChangedMeanwhile):
+            into.write("missing.md", b"new", "100644", entry(b"was"))
+        with pytest.raises(ChangedMeanwhile):
+            into.delete("a.md", entry(b"something"))
+    assert tree_of(root) == {"a.md": entry(b"old")}
+    assert undo.latest() is None
+
+
+@pytest.mark.parametrize("path", ["link.md", "dir/x.md", "dir/new.md", "a.md/below.md", "folder"])
+def test_nothing_is_written_through_a_symlink_or_over_something_else(root: Path, tmp_path: Path, path: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x.md").write_bytes(b"theirs")
+    (root / "link.md").symlink_to(outside / "x.md")
+    (root / "dir").symlink_to(outside)
+    (root / "folder").mkdir()
+    (root / "folder/ignored").write_text("x")
+    with Materialiser(root, None) as into:
+        for expect in (None, entry(b"theirs")):
+            with pytest.raises(ChangedMeanwhile):
+                into.write(path, b"ours", "100644", expect)
+    assert (outside / "x.md").read_bytes() == b"theirs"
+    assert os.listdir(outside) == ["x.md"]
+    assert os.listdir(root / ".satchel/tmp") == []
+
+
+@pytest.mark.parametrize("path", ["../x.md", "/x.md", ".git/config", ".satchel/config.toml", "a/.GIT/x", "con.md", ""])
+def test_a_path_no_tree_may_hold_is_refused(root: Path, path: str) -> None:
+    with Materialiser(root, None) as into, pytest.raises(PathRefused):
+        into.write(path, b"x", "100644", None)
+
+
+def test_a_folder_that_still_holds_ignored_files_stays(root: Path) -> None:
+    (root / "sub").mkdir()
+    (root / "sub/a.md").write_bytes(b"a")
+    (root / "sub/.DS_Store").write_bytes(b"b")
+    with Materialiser(root, None) as into:
+        into.delete("sub/a.md", entry(b"a"))
+    assert os.listdir(root / "sub") == [".DS_Store"]
+
+
+@pytest.mark.promise("P6")
+def test_a_full_disk_leaves_the_file_as_it_was(root: Path, undo: UndoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Materialiser(root, undo) as into:
+
+        def full(fd: int, data: Any) -> None:
+            os.write(fd, bytes(data)[:1])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(durable, "write_all", full)
+        with pytest.raises(DiskFull):
+            into.write("a.md", b"new", "100644", entry(b"old"))
+        monkeypatch.undo()
+    assert tree_of(root) == {"a.md": entry(b"old")}
+    assert os.listdir(root / ".satchel/tmp") == []
+
+
+@pytest.mark.promise("P3")
+def test_a_sync_that_does_not_fit_the_undo_store_stops_before_it_overwrites(root: Path) -> None:
+    store = UndoStore(root, max_bytes=100)
+    store.begin("sync-1")
+    with Materialiser(root, store) as into, pytest.raises(UndoFull):
+        into.write("a.md", b"new", "100644", entry(b"old"))
+    assert (root / "a.md").read_bytes() == b"old"
+    assert store.latest() is None
+
+
+def test_what_a_crash_left_half_written_is_cleared_away(root: Path) -> None:
+    (root / ".satchel/tmp").mkdir()
+    (root / ".satchel/tmp/left").write_bytes(b"half")
+    Materialiser(root, None).close()
+    assert os.listdir(root / ".satchel/tmp") == []
+
+
+def test_another_filesystem_below_the_folder_is_written_in_place(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.rename
+
+    def rename(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if src_dir_fd != dst_dir_fd:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with Materialiser(root, None) as into:
+        into.write("mount/x.md", b"x", "100644", None)
+    assert tree_of(root)["mount/x.md"] == entry(b"x")
+    assert os.listdir(root / "mount") == ["x.md"]
+
+
+def test_the_umask_is_obeyed(root: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with Materialiser(root, None) as into:
+            into.write("x.sh", b"x", "100755", None)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((root / "x.sh").stat().st_mode) == 0o750
+
+
+@pytest.mark.promise("P6")
+def test_bytes_are_on_disk_before_the_name_and_the_undo_record_before_both(
+    root: Path, undo: UndoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def noting_fsync(fd: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{fd}")).name
+        steps.append("sync " + ("new bytes" if name.startswith(".satchel-tmp") else name))
+        fsync(fd)
+
+    def noting_rename(*args: Any, **kwargs: Any) -> None:
+        steps.append("rename")
+        rename(*args, **kwargs)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(os, "rename", noting_rename)
+    with Materialiser(root, undo) as into:
+        steps.clear()
+        into.write("a.md", b"new", "100644", entry(b"old"))
+    assert steps == [
+        "sync sync-1",
+        "sync undo",
+        "sync .satchel",
+        "sync journal",
+        "sync new bytes",
+        "rename",
+        "sync project",
+    ]

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from satchel.errors import InvalidInput
+from satchel.worktree.undo import Kept, UndoFull, UndoStore
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / ".satchel").mkdir()
+    return tmp_path
+
+
+def fill(root: Path, sync_id: str, *kept: Kept, max_bytes: int = 10_000) -> UndoStore:
+    store = UndoStore(root, max_bytes)
+    store.begin(sync_id)
+    for path, mode, data in kept:
+        store.keep(path, data, mode)
+    store.close()
+    return store
+
+
+FILE = Kept("a b.md", "100755", b"bytes\nwith\x00everything\n")
+NOTHING = Kept("new.md", None, None)
+
+
+@pytest.mark.promise("P3")
+def test_what_was_kept_comes_back_in_another_process(root: Path) -> None:
+    fill(root, "s1", FILE, NOTHING, Kept("empty", "100644", b""))
+    again = UndoStore(root)
+    assert again.latest() == "s1"
+    assert list(again.kept("s1")) == [FILE, NOTHING, Kept("empty", "100644", b"")]
+
+
+def test_the_first_state_of_a_path_in_a_sync_counts(root: Path) -> None:
+    fill(root, "s1", FILE, FILE._replace(data=b"later"))
+    assert list(UndoStore(root).kept("s1")) == [FILE]
+
+
+def test_a_sync_that_overwrote_nothing_leaves_nothing(root: Path) -> None:
+    fill(root, "s1")
+    assert UndoStore(root).latest() is None
+    assert not (root / ".satchel/undo").exists()
+
+
+@pytest.mark.promise("P6")
+def test_a_journal_cut_off_anywhere_gives_its_whole_records(root: Path) -> None:
+    fill(root, "s1", FILE, NOTHING)
+    journal = root / ".satchel/undo/s1/journal"
+    whole = journal.read_bytes()
+    for length in range(len(whole)):
+        journal.write_bytes(whole[:length])
+        assert list(UndoStore(root).kept("s1")) in ([], [FILE])
+
+
+def test_a_damaged_record_is_never_given_back(root: Path) -> None:
+    fill(root, "s1", FILE)
+    journal = root / ".satchel/undo/s1/journal"
+    journal.write_bytes(journal.read_bytes().replace(b"everything", b"EVERYTHING"))
+    assert list(UndoStore(root).kept("s1")) == []
+
+
+@pytest.mark.promise("P8")
+def test_the_oldest_syncs_make_room_and_never_the_one_that_runs(root: Path) -> None:
+    big = Kept("big", "100644", b"x" * 700)
+    for sync_id in ("s1", "s2", "s3"):
+        fill(root, sync_id, big, max_bytes=2_000)
+    assert UndoStore(root).syncs() == ["s2", "s3"]
+    store = UndoStore(root, 2_000)
+    store.begin("s4")
+    store.keep("one", b"x" * 1_400, "100644")
+    with pytest.raises(UndoFull):
+        store.keep("two", b"x" * 700, "100644")
+    store.close()
+    assert [kept.path for kept in store.kept("s4")] == ["one"]
+
+
+def test_an_undone_sync_can_be_forgotten(root: Path) -> None:
+    store = fill(root, "s1", FILE)
+    store.forget("s1")
+    store.forget("never was")
+    assert store.syncs() == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "a b"])
+def test_a_name_that_could_leave_the_store_is_refused(root: Path, name: str) -> None:
+    with pytest.raises(InvalidInput):
+        UndoStore(root).begin(name)
