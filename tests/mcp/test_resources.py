@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from satchel.context.answers import MAX_ARTIFACT_BUDGET
+from satchel.context.local import LocalReader
+from satchel.errors import InvalidInput, NoSuchArtifact, NoSuchProject, TooLarge
+from satchel.mcp import resources
+from satchel.mcp.resources import Place, list_page, place_of, read, uri_of
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80))
+def test_every_path_has_an_address_that_leads_back(path: str) -> None:
+    uri = uri_of("acme", path)
+    assert uri.isascii()
+    assert place_of(uri) == Place("acme", path)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "acme/a.md",
+        "file:///a",
+        "satchel://",
+        "satchel://acme",
+        "satchel://acme/",
+        "satchel:///a",
+        "satchel://a/%ff",
+    ],
+)
+def test_what_is_no_address_is_refused(uri: str) -> None:
+    with pytest.raises(InvalidInput):
+        place_of(uri)
+
+
+def test_all_artifacts_are_listed_page_by_page(reader: LocalReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list_page(reader, None)
+    assert "nextCursor" not in whole
+    assert [one["name"] for one in whole["resources"]] == [
+        item["path"] for item in reader.artifacts("lighthouse")["items"]
+    ]
+    monkeypatch.setattr(resources, "PAGE", 4)
+    found, cursor = [], None
+    while True:
+        page = list_page(reader, cursor)
+        found += page["resources"]
+        cursor = page.get("nextCursor")
+        if cursor is None:
+            break
+    assert found == whole["resources"]
+
+
+def test_a_resource_is_the_text_of_its_artifact(reader: LocalReader, sample_project: Path) -> None:
+    (sample_project / "a b+ü.md").write_text("# Hello\n")
+    uri = uri_of("lighthouse", "a b+ü.md")
+    assert read(reader, uri) == {"contents": [{"uri": uri, "mimeType": "text/markdown", "text": "# Hello\n"}]}
+
+
+def test_what_cannot_be_read_as_text_says_why(reader: LocalReader, sample_project: Path) -> None:
+    (sample_project / "data.txt").write_bytes(b"\0")
+    (sample_project / "long.txt").write_text("x\n" * MAX_ARTIFACT_BUDGET)
+    for uri, error in (
+        ("satchel://lighthouse/data.txt", InvalidInput),
+        ("satchel://lighthouse/long.txt", TooLarge),
+        ("satchel://lighthouse/nope.md", NoSuchArtifact),
+        ("satchel://other/nope.md", NoSuchProject),
+    ):
+        with pytest.raises(error):
+            read(reader, uri)
