@@ -302,7 +302,7 @@ async def commit(s: Scope, project: str, new: NewVersion) -> Head:
     """
     number = new.parent.version + 1
     await _move_head(s, project, new, number)
-    standing = await _standing(s, project, new.changes)
+    standing = await _standing(s, project, new.parent, new.changes)
     fresh = [change for change in new.changes if _differs(change, standing)]
     absent = await rely_on(s, project, (c.object for c in new.changes if c.object is not None), new.packs)
     if absent:
@@ -365,13 +365,15 @@ async def _move_head(s: Scope, project: str, new: NewVersion, number: int) -> No
         )
 
 
-async def _standing(s: Scope, project: str, changes: Sequence[ChangeIn]) -> dict[str, tuple[str, ObjectId, int]]:
+async def _standing(
+    s: Scope, project: str, parent: Head, changes: Sequence[ChangeIn]
+) -> dict[str, tuple[str, ObjectId, int]]:
     """Mode, object and size, before the commit, of the paths it changes."""
     paths = [change.path for change in changes]
     if len(set(paths)) != len(paths):
         raise InvalidInput("a path is named twice in one commit")
     standing: dict[str, tuple[str, ObjectId, int]] = {}
-    for chunk in chunks(paths):
+    for chunk in chunks(paths if parent.version else []):  # a first commit finds nothing: do not look 8,000 times
         rows = await s.rows(_STANDING, {"project": project, "paths": list(chunk)})
         standing.update((row.path, (row.mode, row.object, row.size)) for row in rows)
     for change in changes:
