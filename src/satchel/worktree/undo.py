@@ -71,6 +71,9 @@ class UndoStore:
     def keep(self, path: str, data: bytes | None, mode: str | None) -> None:
         """Put a path's state into safety, durably; the first state kept in a sync counts. ``None``: no file there.
 
+        That nothing was there is written with the next bytes or at the end: a crash could at most spare a new file from
+        being undone, and a first pull of thousands of files takes half the time.
+
         Raises ``UndoFull``, ``DiskFull`` or ``FolderUnwritable``: then the path must not be touched.
         """
         if path in self._seen:
@@ -86,8 +89,9 @@ class UndoStore:
             self._make_room(len(record))
             journal = self._journal or self._start()
             journal.write(record)
-            journal.flush()
-            os.fsync(journal.fileno())
+            if data is not None:
+                journal.flush()
+                os.fsync(journal.fileno())
         except OSError as error:
             raise durable.refused(error, str(self.folder)) from error
         self._room -= len(record)
