@@ -38,7 +38,7 @@ PLANTS: list[tuple[str, str, str]] = [
     ("sqlite", "sync/__init__.py", "import apsw"),
     ("sdk", "mcp/stdio.py", "import mcp"),
     ("sdk", "server/__init__.py", "import mcp"),
-    ("web", "sync/__init__.py", "import pydantic"),
+    ("web", "sync/__init__.py", "import starlette"),
     ("web", "mcp/tools.py", "import fastapi"),
     ("client", "sync/__init__.py", "import urllib3"),
     ("pure", "objects/ids.py", "import os"),

@@ -10,7 +10,8 @@ import pytest
 
 from satchel.errors import ConfigInvalid, StoreMissing
 from satchel.store.durable_local import LocalStore
-from satchel.store.objectstore import MemoryStore, ObjectStore, StoredObject, StoreExists, open_store
+from satchel.store.objectstore import MemoryStore, ObjectStore, StoredObject, StoreExists
+from satchel.store.urls import open_store
 
 Use = Callable[[ObjectStore], Awaitable[None]]
 

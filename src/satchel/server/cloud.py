@@ -19,8 +19,9 @@ from satchel.server.indexes import IndexCache
 from satchel.server.readers import Readers
 from satchel.server.tokenkeys import open_token_keys
 from satchel.store.keyring import Keyring, RootKey
-from satchel.store.objectstore import ObjectStore, open_store
+from satchel.store.objectstore import ObjectStore
 from satchel.store.packs import Vault
+from satchel.store.urls import open_store
 from satchel.sync.receive import Limits, Receiver
 
 CHECK_SECONDS = 5.0
@@ -41,11 +42,15 @@ class Admission:
 
     def enter(self, tenant: TenantId, exchange: Exchange) -> None:
         """Take a place until the exchange ends. Raises ``TooManyRequests``."""
-        serving = self._serving.get(tenant, 0)
+        serving = self.serving(tenant)
         if serving >= self._limit:
             raise TooManyRequests(f"{serving} requests of this tenant are being served", retry_after=1)
         self._serving[tenant] = serving + 1
         exchange.at_end.append(lambda: self._leave(tenant))
+
+    def serving(self, tenant: TenantId) -> int:
+        """How many requests of a tenant are being served now."""
+        return self._serving.get(tenant, 0)
 
     def _leave(self, tenant: TenantId) -> None:
         left = self._serving[tenant] - 1

@@ -29,7 +29,7 @@ from satchel.server.app import application
 from satchel.server.cloud import now_ms
 from satchel.server.logs import configure, log
 from satchel.store.keyring import Keyring, RootKey
-from satchel.store.objectstore import open_store
+from satchel.store.urls import open_store
 
 BACKLOG = 2_048
 ROOT_CHECK = "root-check"

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
 
-from satchel.errors import ConfigInvalid, Conflict, StoreMissing
+from satchel.errors import Conflict, StoreMissing
 
 _NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,199}(?:/[a-z0-9_][a-z0-9_.-]{0,199}){0,15}\Z")
 
@@ -107,21 +105,3 @@ class MemoryStore:
 
     async def check(self) -> None:
         pass
-
-
-def open_store(url: str) -> ObjectStore:
-    """The store a URL names: ``file:///directory`` (made if absent) or ``memory://``.
-
-    Raises ``ConfigInvalid`` for any other, ``StoreUnavailable`` or ``DiskFull`` if the directory cannot be used.
-    """
-    from satchel.store.durable_local import LocalStore
-
-    parts = urlsplit(url)
-    if parts.scheme == "memory" and not parts.netloc and parts.path in {"", "/"}:
-        return MemoryStore()
-    if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
-        return LocalStore(Path(unquote(parts.path)))
-    raise ConfigInvalid(
-        f"the object store {parts.scheme or url!r} is not supported here",
-        hint="Use file:///absolute/path, or memory:// for a server that forgets.",
-    )
