@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -167,6 +168,14 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         self._ready.set()
+
+
+def until(so: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until something is so: a server's last steps come after its answer."""
+    deadline = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.002)
 
 
 @contextlib.contextmanager

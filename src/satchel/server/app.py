@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -123,11 +124,22 @@ async def _invalid(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
+        allow = ", ".join(_methods(request.url.path))
         return await _satchel_error(request, MethodNotAllowed("this address does not take this method", allow=allow))
     if error.status_code == 404:
         return await _satchel_error(request, NoSuchThing("there is nothing at this address"))
     return await _satchel_error(request, InvalidInput("the request is not well-formed"))
+
+
+def _methods(path: str) -> list[str]:
+    """The methods of all routes at a path: Starlette names those of the first one alone."""
+    below = path.removeprefix(API)
+    found: set[str] = set()
+    for router in ROUTERS:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.path_regex.match(below):
+                found |= route.methods
+    return sorted(found) or ["GET"]  # the pages
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from satchel.errors import BodyTimeout, InternalError, SatchelError
@@ -139,6 +140,9 @@ class Edge:
             self._record(scope, exchange)
 
     async def _failed(self, scope: Scope, exchange: Exchange, error: Exception) -> None:
+        if isinstance(error, ClientDisconnect):
+            exchange.code = "client.gone"
+            return
         if isinstance(error, SatchelError):
             answer = error
         else:
