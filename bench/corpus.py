@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,11 @@ def make(kind: str, folder: Path, files: int, megabytes: float, seed: int = SEED
 def edit(folder: Path, count: int, seed: int = SEED) -> list[Path]:
     """Change one line in each of ``count`` text files spread over ``folder``; returns them."""
     dice = random.Random(seed)
-    every = sorted(p for p in folder.rglob("*.md") if p.is_file() and not any(x.startswith(".") for x in p.parts))
+    every: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        every += [Path(place, name) for name in names if name.endswith(".md")]
+    every.sort()
     chosen = dice.sample(every, min(count, len(every)))
     for path in chosen:
         lines = path.read_text(errors="replace").splitlines() or [""]
