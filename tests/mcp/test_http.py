@@ -101,7 +101,7 @@ def test_a_search_over_mcp_gives_the_hits_of_rest(world: World, mode: str) -> No
 @pytest.mark.promise("P2")
 def test_every_other_tool_gives_the_answer_of_rest(world: World) -> None:
     path = world.reader.get("/projects/lighthouse/artifacts").ok()["items"][0]["path"]
-    same = {
+    same: dict[str, tuple[str, dict[str, object]]] = {
         "context_get": ("/projects/lighthouse/context", {}),
         "artifacts_list": ("/projects/lighthouse/artifacts", {}),
         "tasks_open": ("/projects/lighthouse/tasks", {}),

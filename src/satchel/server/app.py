@@ -138,7 +138,7 @@ def _methods(path: str) -> list[str]:
     for router in ROUTERS:
         for route in router.routes:
             if isinstance(route, APIRoute) and route.path_regex.match(below):
-                found |= route.methods
+                found |= route.methods or set()
     return sorted(found) or ["GET"]  # the pages
 
 

@@ -47,9 +47,11 @@ T = TypeVar("T")
 class Behind(BaseException):
     """The indexes of these projects have to be brought to their heads first. Control flow, and no error of anybody."""
 
-    def __init__(self, rows: Sequence[ProjectRow]) -> None:
+    def __init__(self, rows: Sequence[ProjectRow], needed: Sequence[Ref]) -> None:
         super().__init__()
         self.rows = rows
+        self.needed = needed
+        """Every index the question needs, those that are not behind too."""
 
 
 class Wait(Protocol):
@@ -191,12 +193,12 @@ class HostedReader:
         with ExitStack() as borrowed:
             part = self._part(borrowed, row)
             if part is None:
-                raise Behind([row])
+                raise Behind([row], [self._ref(row)])
             try:
                 return answer(part)
             except IndexCorrupt:
                 self._shelf.indexes.discard(self._ref(row))
-                raise Behind([row]) from None
+                raise Behind([row], [self._ref(row)]) from None
 
     def _parts(
         self, borrowed: ExitStack, rows: Sequence[ProjectRow], *, named: bool
@@ -218,7 +220,7 @@ class HostedReader:
             else:
                 parts.append(part)
         if behind:
-            raise Behind(behind)
+            raise Behind(behind, [self._ref(row) for row in rows])
         return parts, skipped
 
     def _part(self, borrowed: ExitStack, row: ProjectRow) -> Part | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -93,6 +93,21 @@ class IndexCache:
             with self._lock:
                 slot.borrowed -= 1
                 slot.size = _size(slot.path)
+            self._make_room()
+
+    @contextmanager
+    def pinned(self, refs: Iterable[Ref]) -> Iterator[None]:
+        """Keep these files while the block lasts, over the bound if need be: one question may need them all."""
+        with self._lock:
+            slots = [self._slot(ref) for ref in refs]
+            for slot in slots:
+                slot.borrowed += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                for slot in slots:
+                    slot.borrowed -= 1
             self._make_room()
 
     def discard(self, ref: Ref) -> None:

@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
@@ -68,13 +69,15 @@ class Readers:
 
     async def ask(self, who: Principal, question: Callable[[ContextReader], T], *known: ProjectRow) -> T:
         """Ask ``question`` of a reader that sees what ``who`` may see. ``known`` projects need no look-up."""
-        for tries_left in reversed(range(TRIES)):
-            reader = self.reader(who, known, settle=not tries_left)
-            try:
-                return await self._loop.run_in_executor(self._askers, question, reader)
-            except Behind as behind:
-                await asyncio.gather(*(self.bring(who.tenant, row) for row in behind.rows))
-            known = ()
+        with ExitStack() as pins:
+            for tries_left in reversed(range(TRIES)):
+                reader = self.reader(who, known, settle=not tries_left)
+                try:
+                    return await self._loop.run_in_executor(self._askers, question, reader)
+                except Behind as behind:
+                    pins.enter_context(self._indexes.pinned(behind.needed))
+                    await asyncio.gather(*(self.bring(who.tenant, row) for row in behind.rows))
+                known = ()
         raise StoreUnavailable("the project changes faster than it can be indexed")
 
     def reader(self, who: Principal, known: Sequence[ProjectRow] = (), *, settle: bool = False) -> HostedReader:

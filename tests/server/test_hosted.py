@@ -1,0 +1,154 @@
+"""The hosted reader beside the local one: equal digests, equal answers (P2); and what keeps indexes apart."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from satchel.context.local import LocalProject, LocalReader
+from satchel.worktree.ignore import Rules
+from tests.sample import write_sample_project
+from tests.server.running import Client, Running, serving, until
+
+QUERIES = [
+    "warning",
+    "red warning retraction",
+    '"two channels"',
+    "kind:decision warning",
+    "path:docs -storm",
+    "zzz",
+    "",
+]
+HISTORY = ("version", "author", "modified")
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    return write_sample_project(tmp_path / "lighthouse")
+
+
+@pytest.fixture
+def local(sample: Path, tmp_path: Path) -> Iterator[LocalReader]:
+    project = LocalProject("lighthouse", "prj_x", sample, Rules(), tmp_path / "state.db", tmp_path / "index.db")
+    reader = LocalReader([project])
+    yield reader
+    reader.close()
+
+
+def _upload(owner: Client, local: LocalReader, root: Path) -> None:
+    owner.post("/projects", {"slug": "lighthouse"}).ok()
+    for item in local.artifacts("lighthouse", limit=1000)["items"]:
+        headers = {"satchel-mode": item["mode"]}
+        owner.put("lighthouse", item["path"], (root / item["path"]).read_bytes(), **headers).ok()
+
+
+def _without_history(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {name: _without_history(value) for name, value in node.items() if name not in HISTORY}
+    return [_without_history(value) for value in node] if isinstance(node, list) else node
+
+
+@pytest.mark.promise("P2")
+def test_a_hosted_project_answers_as_the_folder_does(owner: Client, local: LocalReader, sample: Path) -> None:
+    _upload(owner, local, sample)
+    for query in QUERIES:
+        here = local.search(query, limit=50)
+        there = owner.post("/projects/lighthouse/search", {"query": query, "limit": 50}).ok()
+        assert _without_history(there) == _without_history(here), query
+    for address, answer in (
+        ("artifacts", local.artifacts("lighthouse")),
+        ("tasks", local.tasks("lighthouse")),
+        ("tasks?done=true", local.tasks("lighthouse", done=True)),
+    ):
+        assert _without_history(owner.get(f"/projects/lighthouse/{address}").ok()) == _without_history(answer)
+    here_context = _without_history(local.context("lighthouse"))
+    there_context = _without_history(owner.get("/projects/lighthouse/context").ok())
+    for name in ("id", "lineage", "recent"):  # of history, or of the machine
+        here_context.pop(name)
+        there_context.pop(name)
+    assert there_context == here_context
+
+
+@pytest.mark.promise("P2")
+def test_an_index_reached_by_edits_answers_like_a_fresh_one(owner: Client, local: LocalReader, sample: Path) -> None:
+    _upload(owner, local, sample)
+    owner.get("/search", q="warning").ok()
+    for number, item in enumerate(local.artifacts("lighthouse", limit=1000)["items"][:6]):
+        path = sample / item["path"]
+        path.write_bytes(path.read_bytes() + f"\nAnother warning, number {number}.\n".encode())
+        owner.put("lighthouse", item["path"], path.read_bytes(), f'"{item["object"]}"').ok()
+        if number % 2:
+            owner.get("/search", q="warning").ok()
+    for query in QUERIES:
+        there = owner.post("/projects/lighthouse/search", {"query": query, "limit": 50}).ok()
+        assert _without_history(there) == _without_history(local.search(query, limit=50))
+
+
+def test_a_search_sees_a_write_that_was_acknowledged_before_it(owner: Client) -> None:
+    owner.post("/projects", {"slug": "p"}).ok()
+    for number in range(8):
+        owner.put("p", f"{number}.md", f"# N\n\nword{number}\n".encode()).ok()
+        hits = owner.get("/projects/p/search", q=f"word{number}").ok()["hits"]
+        assert [hit["path"] for hit in hits] == [f"{number}.md"]
+        assert hits[0]["version"] == number + 1
+
+
+def test_readers_and_writers_at_once_always_get_a_whole_answer(server: Running, owner: Client) -> None:
+    owner.post("/projects", {"slug": "p"}).ok()
+    owner.put("p", "0.md", b"# N\n\nword\n").ok()
+    failed: list[object] = []
+    done = threading.Event()
+
+    def read() -> None:
+        client = server.client(owner.key)
+        while not done.is_set():
+            answer = client.get("/projects/p/search", q="word", limit=50)
+            found = answer.json if answer.status == 200 else None
+            if found is None or found["total"] != found["projects"][0]["version"]:
+                failed.append(answer)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in range(1, 15):
+            owner.put("p", f"{number}.md", b"# N\n\nword\n").ok()
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert failed == []
+
+
+@pytest.mark.promise("P5")
+def test_index_files_are_encrypted_and_named_by_tenant_and_project(server: Running, owner: Client) -> None:
+    project = owner.post("/projects", {"slug": "p"}).ok()["id"]
+    owner.put("p", "a.md", b"# Canary\n\ncanarycanary\n").ok()
+    owner.get("/projects/p/search", q="canarycanary").ok()
+    tenant = owner.get("/tenant").ok()["id"]
+    files = list((server.settings.data / "cache" / "index" / tenant / project).iterdir())
+    assert files
+    for file in files:
+        data = file.read_bytes()
+        assert b"anary" not in data
+        assert not data.startswith(b"SQLite format 3")
+
+
+@pytest.mark.promise("P8")
+def test_the_cache_of_indexes_stays_within_its_bound(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("bounded") / "data"
+    with serving(folder, index_cache_bytes=1024 * 1024) as bounded:
+        for number in range(12):
+            bounded.admin.post("/projects", {"slug": f"p{number}"}).ok()
+            words = " ".join(f"w{number}x{i}" for i in range(9_000))
+            bounded.admin.put(f"p{number}", "a.md", f"# A\n\n{words}\n".encode()).ok()
+            bounded.admin.get(f"/projects/p{number}/search", q=f"w{number}x7").ok()
+        until(lambda: bounded.cloud.indexes.bytes_used <= 1024 * 1024)
+        # A question that needs more than fits is answered all the same, and the bound holds again afterwards.
+        found = bounded.admin.get("/search", q="w0x7").ok()
+        assert ([hit["project"] for hit in found["hits"]], len(found["projects"])) == (["p0"], 12)
+        until(lambda: bounded.cloud.indexes.bytes_used <= 1024 * 1024)

@@ -1,0 +1,184 @@
+"""Starting, stopping and refusing to start, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import apsw
+import pytest
+
+from satchel.config import ServerSettings, server_settings
+from satchel.errors import SatchelError, StartRefused
+from satchel.server.serve import prepare
+from tests.server.running import Client
+
+_RUN = """
+import sys
+from satchel.config import server_settings
+from satchel.server.serve import prepare, run
+prepared = prepare(server_settings({"data": sys.argv[1], "port": 0, "log_format": "json"}, env={}))
+print(prepared.settings.port, prepared.first.key if prepared.first else "-", flush=True)
+run(prepared)
+"""
+
+
+def _settings(data: Path, **flags: object) -> ServerSettings:
+    return server_settings({"data": data, "port": 0, **flags}, env={})
+
+
+@contextmanager
+def _process(data: Path) -> Iterator[tuple[subprocess.Popen[str], Client]]:
+    """A server in a process of its own; its operator where this is its first start."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _RUN, str(data)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    try:
+        port, key = process.stdout.readline().split()
+        client = Client(f"http://127.0.0.1:{port}", None if key == "-" else key)
+        _wait_for(client)
+        with closing(client):
+            yield process, client
+    finally:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+
+
+def _wait_for(client: Client) -> None:
+    """The port takes connections from the start; the first answer comes when the server is up."""
+    assert client.get("/health/live").status == 200
+
+
+def _stop(process: subprocess.Popen[str]) -> tuple[int, float]:
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    return process.wait(20), time.monotonic() - started
+
+
+@pytest.mark.system
+@pytest.mark.journey(1)
+def test_a_server_starts_on_nothing_stops_cleanly_and_comes_back_with_everything(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with _process(data) as (process, client):
+        client.post("/projects", {"slug": "acme"}).ok()
+        client.put("acme", "a.md", b"# A\n\nword\n").ok()
+        found = client.get("/search", q="word").ok()
+        key = client.key
+        code, seconds = _stop(process)
+        assert (code, seconds < 10) == (0, True)
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+    assert stat.S_IMODE((data / "root.key").stat().st_mode) == 0o600
+    assert not any(b"# A" in path.read_bytes() for path in data.rglob("*") if path.is_file())
+    with _process(data) as (process, restarted):
+        assert restarted.key is None
+        restarted.key = key
+        assert restarted.get("/search", q="word").ok() == found
+        assert restarted.get("/projects/acme/artifacts/a.md").body == b"# A\n\nword\n"
+        assert _stop(process)[0] == 0
+
+
+@pytest.mark.system
+@pytest.mark.promise("P6")
+def test_a_killed_server_comes_back_with_what_it_acknowledged(tmp_path: Path) -> None:
+    with _process(tmp_path / "data") as (process, client):
+        client.post("/projects", {"slug": "acme"}).ok()
+        for number in range(5):
+            client.put("acme", f"{number}.md", b"kept").ok()
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        key = client.key
+    with _process(tmp_path / "data") as (_, restarted):
+        restarted.key = key
+        assert restarted.get("/projects/acme").ok()["version"] == 5
+        assert len(restarted.get("/projects/acme/artifacts").ok()["items"]) == 5
+
+
+@pytest.mark.system
+@pytest.mark.promise("P9")
+def test_a_cache_that_is_deleted_or_damaged_loses_nothing(tmp_path: Path) -> None:
+    with _process(tmp_path / "data") as (process, client):
+        client.post("/projects", {"slug": "acme"}).ok()
+        client.put("acme", "a.md", b"# A\n\nword\n").ok()
+        found = client.get("/search", q="word").ok()
+        key = client.key
+        _stop(process)
+    for index in (tmp_path / "data" / "cache").rglob("*.db"):
+        index.write_bytes(os.urandom(8_192))
+    with _process(tmp_path / "data") as (_, restarted):
+        restarted.key = key
+        assert restarted.get("/search", q="word").ok() == found
+
+
+def _refused(settings: ServerSettings) -> SatchelError:
+    with pytest.raises(StartRefused) as caught:
+        prepare(settings)
+    assert caught.value.message
+    assert caught.value.hint
+    return caught.value
+
+
+def _founded(data: Path) -> ServerSettings:
+    settings = _settings(data)
+    prepare(settings).listener.close()
+    return settings
+
+
+def test_another_root_key_is_refused(tmp_path: Path) -> None:
+    settings = _founded(tmp_path / "data")
+    settings.root_key_path.write_bytes(os.urandom(32))
+    assert "not the one this data was written with" in _refused(settings).message
+
+
+def test_a_missing_root_key_is_never_replaced_by_a_new_one(tmp_path: Path) -> None:
+    settings = _founded(tmp_path / "data")
+    settings.root_key_path.unlink()
+    assert "missing" in _refused(settings).message
+    assert not settings.root_key_path.exists()
+
+
+def test_a_data_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    assert "data directory" in _refused(_settings(tmp_path / "file")).message
+    assert "data directory" in _refused(_settings(tmp_path / "file" / "below")).message
+
+
+def test_a_taken_port_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        refused = _refused(_settings(tmp_path / "data", port=taken.getsockname()[1]))
+    assert "cannot be listened on" in refused.message
+    assert not (tmp_path / "data" / "root.key").exists()
+
+
+def test_a_catalog_of_a_newer_satchel_is_refused(tmp_path: Path) -> None:
+    settings = _founded(tmp_path / "data")
+    with closing(apsw.Connection(str(settings.data / "catalog.db"))) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "newer" in _refused(settings).message
+
+
+def test_a_first_start_cut_short_is_finished_by_the_next(tmp_path: Path) -> None:
+    settings = _founded(tmp_path / "data")
+    (settings.data / "catalog.db").unlink()
+    for beside in ("catalog.db-wal", "catalog.db-shm"):
+        (settings.data / beside).unlink(missing_ok=True)
+    prepared = prepare(settings)
+    prepared.listener.close()
+    assert prepared.first is not None
+
+
+def test_a_key_file_open_to_others_is_warned_of(tmp_path: Path) -> None:
+    settings = _founded(tmp_path / "data")
+    settings.root_key_path.chmod(0o640)
+    prepared = prepare(settings)
+    prepared.listener.close()
+    assert any("chmod 600" in warning for warning in prepared.warnings)

@@ -1,0 +1,84 @@
+"""Where settings come from, what they may be, and that nothing else reads the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from satchel.config import ServerSettings, machine, server_settings, settings_of
+from satchel.errors import ConfigInvalid
+
+
+def test_a_flag_counts_before_the_environment_before_a_file_before_the_default(tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text('port = 1\nhost = "file"\nlog_level = "error"\nallowed_hosts = ["a", "b"]\n')
+    env = {"SATCHEL_CONFIG": str(file), "SATCHEL_PORT": "2", "SATCHEL_HOST": "env", "PATH": "/bin"}
+    found = server_settings({"port": 3, "data": None}, env)
+    assert (found.port, found.host, found.log_level) == (3, "env", "error")
+    assert found.allowed_hosts == ("a", "b")
+    assert found.reader_threads == ServerSettings().reader_threads
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"SATCHEL_PROT": "1"}, "SATCHEL_PROT"),
+        ({"SATCHEL_PORT": "many"}, "whole number"),
+        ({"SATCHEL_PORT": "65536"}, "65535"),
+        ({"SATCHEL_MAX_FILE_BYTES": "1"}, "1024"),
+        ({"SATCHEL_LOG_LEVEL": "loud"}, "debug"),
+        ({"SATCHEL_CONFIG": "/nowhere/at/all.toml"}, "cannot be read"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(env: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigInvalid, match=said):
+        server_settings({}, env)
+
+
+def test_a_file_with_an_unknown_or_broken_setting_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "server.toml"
+    for text, said in (("prot = 1", "prot"), ("port = ", "TOML"), ('port = "x"', "whole number")):
+        file.write_text(text)
+        with pytest.raises(ConfigInvalid, match=said):
+            server_settings({}, {}, file)
+
+
+def test_a_list_is_separated_by_commas_and_an_empty_variable_is_none() -> None:
+    env = {"SATCHEL_ALLOWED_HOSTS": "a.example, b.example,", "SATCHEL_PORT": ""}
+    found = server_settings({}, env)
+    assert found.allowed_hosts == ("a.example", "b.example")
+    assert found.port == ServerSettings().port
+
+
+def test_addresses_follow_from_data_host_and_port(tmp_path: Path) -> None:
+    found = server_settings({"data": tmp_path / "d"}, {})
+    assert found.url == "http://127.0.0.1:8470"
+    assert found.root_key_path == tmp_path / "d" / "root.key"
+    assert found.catalog.startswith("sqlite:///")
+    assert found.store.startswith("file:///")
+    assert server_settings({"public_url": "https://x.example/"}, {}).url == "https://x.example"
+    assert server_settings({"host": "::1"}, {}).url == "http://[::1]:8470"
+
+
+def test_the_machine_follows_the_xdg_folders_and_ignores_relative_ones() -> None:
+    found = machine({"HOME": "/h", "XDG_STATE_HOME": "/s", "XDG_CACHE_HOME": "relative", "NO_COLOR": "1"})
+    assert (found.config_dir, found.state_dir, found.cache_dir) == (
+        Path("/h/.config/satchel"),
+        Path("/s/satchel"),
+        Path("/h/.cache/satchel"),
+    )
+    assert found.no_color
+    assert not found.debug
+
+
+def test_a_secret_is_not_shown() -> None:
+    found = machine({"SATCHEL_KEY": "stl_live_secret"})
+    assert found.key == "stl_live_secret"
+    assert "secret" not in repr(found)
+
+
+def test_every_setting_says_what_it_means_and_every_number_its_bounds() -> None:
+    for setting in settings_of(ServerSettings):
+        assert setting.doc.endswith(".")
+        assert setting.kind != "number" or setting.low is not None
