@@ -6,14 +6,19 @@ from hypothesis import strategies as st
 
 from satchel.documents.sections import Section
 from satchel.errors import IndexCorrupt
-from satchel.search.blocks import Packer, SectionText, open_block
-from satchel.search.schema import BLOCK_CHARACTERS
+from satchel.search.blocks import Packer, SectionText, open_section
 
 
 @given(st.lists(st.tuples(st.lists(st.text(max_size=5), max_size=3), st.text(max_size=50)), max_size=20))
 def test_sections_come_back_as_they_went_in(given_sections: list[tuple[list[str], str]]) -> None:
     sections = [Section(tuple(trail), at, at + 1, text) for at, (trail, text) in enumerate(given_sections, 1)]
-    opened = [section for _, block in Packer().blocks(sections) for section in open_block(block)]
+    blocks = list(Packer().blocks(sections))
+    ends = [start for start, _ in blocks[1:]] + [len(sections)] if blocks else []
+    opened = [
+        open_section(block, at - start)
+        for (start, block), end in zip(blocks, ends, strict=True)
+        for at in range(start, end)
+    ]
     assert opened == [SectionText(s.first_line, s.last_line, s.trail, s.text) for s in sections]
 
 
@@ -22,12 +27,12 @@ def test_blocks_begin_where_they_say_and_stay_small() -> None:
     blocks = list(Packer().blocks(sections))
     assert [start for start, _ in blocks] == [0, 3, 6, 9]
     for start, block in blocks:
-        opened = open_block(block)
-        assert opened[0].first == start + 1
-        assert sum(len(section.text) for section in opened) < BLOCK_CHARACTERS + 4_000
+        assert open_section(block, 0).first == start + 1
+        with pytest.raises(IndexCorrupt):
+            open_section(block, 3)
 
 
 @pytest.mark.parametrize("data", [b"", b"junk"])
 def test_a_block_that_does_not_open_is_damage(data: bytes) -> None:
     with pytest.raises(IndexCorrupt):
-        open_block(data)
+        open_section(data, 0)

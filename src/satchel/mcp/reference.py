@@ -15,7 +15,7 @@ def page() -> str:
         "",
         "The same over stdio (`satchel mcp`) and HTTP (`/mcp`). Made from the declarations in `satchel.mcp.tools`; do",
         "not edit by hand. Answers have the shapes of `satchel.context.answers`, as structured content and as JSON",
-        "text. What goes wrong comes back as a tool error with `code`, `message` and `hint`; the codes have their pages",
+        "text. What goes wrong comes back as a tool error with `code`, `message` and `hint`; the codes have pages",
         "in `docs/errors/`. Artifacts are resources too, as `satchel://{project}/{path}`.",
     ]
     for tool in TOOLS:

@@ -146,7 +146,9 @@ class Index:
                 document = parse(path, data if indexable(path, size) else b"")
                 builder.add(number, path, tree[path], size, document)
             builder.finish()
-        self._database.execute("INSERT OR REPLACE INTO state VALUES(1, ?)", (digest,))
+        self._database.execute(
+            "INSERT OR REPLACE INTO state SELECT 1, ?, coalesce(sum(sections), 0) FROM document", (digest,)
+        )
         return len(set(fresh) | set(gone))
 
     def _tune(self, setting: str, value: int) -> None:

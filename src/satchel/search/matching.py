@@ -24,9 +24,12 @@ ENOUGH = 5
 rank is 0.74 with 1, 0.81 with 5 and 0.82 with 50 (``bench/search.py``)."""
 
 RARE_ROWS = 4_000
-"""Where one word is enough, only sections that hold one of the rarer words are scored: as many of the rarest as stand
-in this many sections together. All words still count for the score. It bounds the time (p95 8 ms instead of 21 on
-the same questions) and changes the mean reciprocal rank by less than 0.01."""
+RARE_SHARE = 10
+"""Where one word is enough, only sections that hold one of the rarer words are scored: as many of the rarest words as
+stand in one section of ``RARE_SHARE`` together, or in ``RARE_ROWS`` of a large index. All words still count for the
+score. It bounds the time (p95 8 ms instead of 21 on the same questions) and changes the mean reciprocal rank by less
+than 0.01."""
+RARE_AT_LEAST = 200
 
 TIES_READ_AHEAD = 32
 """Rows read beyond the wanted ones, in case they score the same as the last of them."""
@@ -119,7 +122,9 @@ class Matcher:
         return cast("list[Token]", found)
 
     def _rare(self, sought: Sequence[str]) -> list[str]:
-        """The rarest of the sought terms: as many as stand in ``RARE_ROWS`` sections together, at least one."""
+        """The rarest of the sought terms, at least one: together in few enough sections to score them all."""
+        (sections,) = rows(self._database, "SELECT sections FROM state")[0]
+        few = min(RARE_ROWS, max(RARE_AT_LEAST, sections // RARE_SHARE))
         counted = sorted(
             (rows(self._database, "SELECT count(*) FROM fts WHERE fts MATCH ?", (quoted(term),))[0][0], term)
             for term in sought
@@ -128,7 +133,7 @@ class Matcher:
         held = 0
         for count, term in counted:
             held += count
-            if kept and held > RARE_ROWS:
+            if kept and held > few:
                 break
             kept.append(term)
         return kept
@@ -181,7 +186,7 @@ class Matcher:
             "SELECT id, data FROM block WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
             (low, low + row.position),
         )[0]
-        section = blocks.open_block(data)[low + row.position - at]
+        section = blocks.open_section(data, low + row.position - at)
         snippet = cut_snippet(section.text, section.trail, terms, self.tokenize)
         return FoundSection(
             score=row.score,

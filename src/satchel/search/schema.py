@@ -37,7 +37,9 @@ BULK_FILES = 200
 TOKENIZER = ("porter", "unicode61", "remove_diacritics", "2")
 
 _TABLES = f"""
-CREATE TABLE state(one INTEGER PRIMARY KEY CHECK(one = 1), digest TEXT NOT NULL) STRICT;
+CREATE TABLE state(
+    one INTEGER PRIMARY KEY CHECK(one = 1), digest TEXT NOT NULL, sections INTEGER NOT NULL
+) STRICT;
 CREATE TABLE document(
     id INTEGER PRIMARY KEY,
     path TEXT NOT NULL UNIQUE,

@@ -22,7 +22,6 @@ Term = tuple[str, ...]
 """A sought word or phrase: one or more words of the index, in order."""
 
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s|[=\-~^\"'`*+#]{3,}\s*\Z|=+\s")
-_BLANKS = re.compile(r"\s+")
 
 
 class Snippet(NamedTuple):
@@ -38,7 +37,7 @@ def terms_of(sought: Sequence[str], tokenize: Tokenize) -> list[Term]:
 
 def cut_snippet(text: str, trail: Sequence[str], terms: Sequence[Term], tokenize: Tokenize) -> Snippet:
     """The stretch of a section that shows the most different terms, then the most of them, then the first."""
-    body = _BLANKS.sub(" ", _without_headings(text, trail)).strip()
+    body = " ".join(_without_headings(text, trail).split())
     matches = _matches(body, terms, tokenize)
     start, end = _window(body, matches)
     before = "… " if start else ""
