@@ -13,22 +13,12 @@ import datetime as dt
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import quote, urlsplit
 
 import urllib3
 
 from satchel import __version__
-from satchel.context.answers import (
-    ArtifactList,
-    ArtifactText,
-    ContextAnswer,
-    Health,
-    ProjectInfo,
-    SearchAnswer,
-    TaskList,
-    VersionList,
-)
 from satchel.errors import (
     ConfigInvalid,
     CredentialExpired,
@@ -51,6 +41,18 @@ from satchel.objects.listing import MODES, Entry
 from satchel.objects.pack import PackReader
 from satchel.sync.peer import Change, Changes, Committed, Head
 from satchel.sync.wire import MAX_SIZE, MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from satchel.context.answers import (
+        ArtifactList,
+        ArtifactText,
+        ContextAnswer,
+        Health,
+        ProjectInfo,
+        SearchAnswer,
+        TaskList,
+        VersionList,
+    )
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
@@ -211,13 +213,13 @@ class Remote:
             query["cursor"] = page["next"]
 
     def context(self, project: str) -> ContextAnswer:
-        return cast(ContextAnswer, self.call("GET", f"/projects/{_part(project)}/context"))
+        return cast("ContextAnswer", self.call("GET", f"/projects/{_part(project)}/context"))
 
     def artifacts(
         self, project: str, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
     ) -> ArtifactList:
         query = {"kind": kind, "prefix": prefix or None, "cursor": cursor, "limit": limit}
-        return cast(ArtifactList, self.call("GET", f"/projects/{_part(project)}/artifacts", query=query))
+        return cast("ArtifactList", self.call("GET", f"/projects/{_part(project)}/artifacts", query=query))
 
     def artifact(
         self,
@@ -230,7 +232,7 @@ class Remote:
         at: int | None = None,
     ) -> ArtifactText:
         query = {"first": first, "last": last, "budget": budget, "at": at}
-        return cast(ArtifactText, self.call("GET", self._artifact(project, path), query=query))
+        return cast("ArtifactText", self.call("GET", self._artifact(project, path), query=query))
 
     def artifact_bytes(self, project: str, path: str, *, at: int | None = None) -> bytes:
         """The content itself, at most 64 MiB. Raises ``NoSuchArtifact``, ``NoSuchVersion``."""
@@ -257,17 +259,17 @@ class Remote:
             again=True,
         )
         with _trouble_as_away(self.url), _closing(answer):
-            return cast(SearchAnswer, _json(answer))
+            return cast("SearchAnswer", _json(answer))
 
     def tasks(
         self, project: str, *, done: bool = False, prefix: str = "", cursor: str | None = None, limit: int = 100
     ) -> TaskList:
         query = {"done": "true" if done else None, "prefix": prefix or None, "cursor": cursor, "limit": limit}
-        return cast(TaskList, self.call("GET", f"/projects/{_part(project)}/tasks", query=query))
+        return cast("TaskList", self.call("GET", f"/projects/{_part(project)}/tasks", query=query))
 
     def history(self, project: str, *, cursor: str | None = None, limit: int = 50) -> VersionList:
         query = {"cursor": cursor, "limit": limit}
-        return cast(VersionList, self.call("GET", f"/projects/{_part(project)}/versions", query=query))
+        return cast("VersionList", self.call("GET", f"/projects/{_part(project)}/versions", query=query))
 
     def health(self) -> Health:
         report = self.call("GET", "/health")
