@@ -118,6 +118,13 @@ def test_exclude_is_stronger_than_everything() -> None:
     assert admitted(rules, "x.md", "a.md", "drafts/b.md", satchelignore="!x.md\n!drafts/") == ["a.md"]
 
 
+def test_a_pattern_is_about_the_entry_and_not_about_what_is_in_it() -> None:
+    """Nothing below a folder is asked about once it is left out, so only a pattern that takes back could go wrong."""
+    patterns = Patterns(["*.md", "!docs/a", "/b/*"])
+    paths = ("docs/a/x.md", "docs/a.md", "docs/a", "docs/a/", "b/", "b/c", "b/c/d")
+    assert [patterns.verdict(path) for path in paths] == [True, True, False, False, None, True, None]
+
+
 def test_the_private_excludes_of_git_are_read() -> None:
     assert admitted(Rules(), "mine.md", "a.md", info="mine.md") == ["a.md"]
     assert admitted(Rules(), "mine.md", info="mine.md", gitignore="!mine.md") == ["mine.md"]
