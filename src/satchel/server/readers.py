@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, NamedTuple, TypeVar
@@ -58,7 +58,7 @@ class Readers:
         self._builders = ThreadPoolExecutor(BUILDERS, "builder")
         # A lock lives as long as somebody builds under it or waits for it.
         self._building: WeakValueDictionary[Ref, asyncio.Lock] = WeakValueDictionary()
-        self._trees: OrderedDict[tuple[Ref, str, int], list[EntryRow]] = OrderedDict()
+        self._trees: OrderedDict[tuple[Ref, str, int], dict[str, EntryRow]] = OrderedDict()
         self._tree_rows = 0
         self._held: dict[Ref, ProjectRow] = {}
 
@@ -80,9 +80,15 @@ class Readers:
                 known = ()
         raise StoreUnavailable("the project changes faster than it can be indexed")
 
+    def known_tree(self, ref: Ref, lineage: str, version: int) -> dict[str, EntryRow] | None:
+        """The tree of a version if it is in memory. For any thread: it only looks."""
+        return self._trees.get((ref, lineage, version))
+
     def reader(self, who: Principal, known: Sequence[ProjectRow] = (), *, settle: bool = False) -> HostedReader:
         """A reader for one question in one thread. With ``settle`` an index that is a little behind will do."""
-        shelf = Shelf(self._catalog, self._indexes, self._wait, self.tree, self.bytes_of, self._key, self._held)
+        shelf = Shelf(
+            self._catalog, self._indexes, self._wait, self.known_tree, self.tree, self.bytes_of, self._key, self._held
+        )
         return HostedReader(shelf, who, known, settle=settle)
 
     # Content -----------------------------------------------------------------------------------------------------
@@ -107,17 +113,17 @@ class Readers:
         entry = await self.entry(tenant, row, path)
         return Content(entry, await self.bytes_of(tenant, row, entry))
 
-    async def tree(self, ref: Ref, lineage: str, version: int) -> list[EntryRow]:
-        """The tree of a version, from memory where it was read lately."""
+    async def tree(self, ref: Ref, lineage: str, version: int) -> dict[str, EntryRow]:
+        """The tree of a version by path, in order, from memory where it was read lately."""
         key = (ref, lineage, version)
         rows = self._trees.get(key)
         if rows is not None:
             self._trees.move_to_end(key)
             return rows
         if version == 0:
-            return []
+            return {}
         async with self._catalog.read(ref.tenant) as s:
-            rows = await versions.tree(s, ref.project, version)
+            rows = {row.path: row for row in await versions.tree(s, ref.project, version)}
         if key not in self._trees:
             self._trees[key] = rows
             self._tree_rows += len(rows)
@@ -137,13 +143,13 @@ class Readers:
             await self._loop.run_in_executor(self._builders, self._build, ref, row, tree)
             self._held[ref] = row
 
-    def _build(self, ref: Ref, row: ProjectRow, rows: list[EntryRow]) -> None:
+    def _build(self, ref: Ref, row: ProjectRow, rows: Mapping[str, EntryRow]) -> None:
         with self._indexes.build(ref, lambda file_id: self._key(ref, file_id)) as index:
             if index.digest == row.digest:
                 return
-            tree = {entry.path: Entry(entry.mode, entry.object) for entry in rows}
-            sizes = {entry.path: entry.size for entry in rows}
-            ahead = _Ahead(_unread(index, rows), lambda ids: self._wait(self._objects(ref, ids)))
+            tree = {path: Entry(entry.mode, entry.object) for path, entry in rows.items()}
+            sizes = {path: entry.size for path, entry in rows.items()}
+            ahead = _Ahead(_unread(index, rows.values()), lambda ids: self._wait(self._objects(ref, ids)))
             index.bring(Digest(row.digest), tree, ahead.read, sizes)
 
     async def _objects(self, ref: Ref, ids: Sequence[ObjectId]) -> dict[ObjectId, bytes]:
@@ -160,7 +166,7 @@ class Readers:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-def _unread(index: Index, rows: Sequence[EntryRow]) -> list[EntryRow]:
+def _unread(index: Index, rows: Iterable[EntryRow]) -> list[EntryRow]:
     """The documents that the index has to read to become these rows, in the order in which it will."""
     held = {item.path: (item.mode, item.object) for item in index.inventory()}
     fresh = (row for row in rows if held.get(row.path) != (row.mode, row.object) and indexable(row.path, row.size))
