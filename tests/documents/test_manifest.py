@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it ships none
+from jsonschema import Draft202012Validator
 
 from satchel.documents.manifest import (
     MAX_MANIFEST_BYTES,

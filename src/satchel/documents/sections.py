@@ -14,8 +14,8 @@ from typing import NamedTuple
 from satchel.documents.marks import Checkbox, Heading, Marks
 
 MAX_SECTION_CHARS = 4_000
-"""Longer sections are cut. Of 1,600, 2,500, 4,000 and 8,000 characters the first three answer equally well (MRR@10 0.815,
-0.809, 0.812, then 0.799; ``bench/search.py`` on 42 questions about 30 MB), and fewer pieces are faster."""
+"""Longer sections are cut. Of 1,600, 2,500, 4,000 and 8,000 characters the first three answer equally well (MRR@10
+0.815, 0.809, 0.812, then 0.799; ``bench/search.py`` on 42 questions about 30 MB), and fewer pieces are faster."""
 
 
 class Section(NamedTuple):
