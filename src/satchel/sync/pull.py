@@ -8,8 +8,9 @@ than were announced. Content replaced or deleted here is in the undo store befor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from satchel.errors import FrameRefused, PathRefused, ServerLied
@@ -30,6 +31,8 @@ from satchel.worktree.walk import ChangedMeanwhile
 BATCH_OBJECTS = 2_000
 BATCH_BYTES = 32 << 20
 """Most content asked for at once: an interrupted pull loses little work."""
+GROUP_OBJECTS, GROUP_BYTES = 256, 8 << 20
+"""Files written and synced side by side: enough that the disk's wait is shared, few enough to hold."""
 AFTER = "after"
 """Beside an undo journal: what the sync wrote over each path it kept, so that undo can tell a later edit."""
 
@@ -178,12 +181,14 @@ def write(
     try:
         with Materialiser(root, undo) as folder:
             for path, entry in steps.items():
-                if entry is None:
-                    _apply(folder, pulled, path, None, b"", local.get(path))
-            for name, data in fetch(peer, project, {name: cloud.sizes.get(paths[0]) for name, paths in places.items()}):
-                pulled.bytes += len(data)
-                for path in places[name]:
-                    _apply(folder, pulled, path, steps[path], data, local.get(path))
+                expect = local.get(path)
+                if entry is None and expect is not None:
+                    _one(pulled, path, None, partial(folder.delete, path, expect))
+            sizes = {name: cloud.sizes.get(paths[0]) for name, paths in places.items()}
+            for group in _groups(fetch(peer, project, sizes)):
+                pulled.bytes += sum(len(data) for _, data in group)
+                waiting = [(path, data, steps[path]) for name, data in group for path in places[name]]
+                _write_all(folder, pulled, waiting, local)
                 if progress is not None:
                     progress("pull", len(pulled.done) + len(pulled.refused), len(steps), pulled.bytes)
     finally:
@@ -191,19 +196,37 @@ def write(
     return pulled
 
 
-def _apply(
-    folder: Materialiser, pulled: Pulled, path: str, entry: Entry | None, data: bytes, expect: Entry | None
+def _write_all(
+    folder: Materialiser, pulled: Pulled, waiting: list[tuple[str, bytes, Entry | None]], local: Mapping[str, Entry]
 ) -> None:
+    contents = [(path, data, entry) for path, data, entry in waiting if entry is not None]
+    staged = folder.stage([(data, entry.mode) for _, data, entry in contents])
+    for (path, _, entry), content in zip(contents, staged, strict=True):
+        _one(pulled, path, entry, partial(folder.place, path, content, local.get(path)))
+
+
+def _one(pulled: Pulled, path: str, entry: Entry | None, write: Callable[[], None]) -> None:
     try:
-        if entry is not None:
-            folder.write(path, data, entry.mode, expect)
-        elif expect is not None:
-            folder.delete(path, expect)
+        write()
     except (ChangedMeanwhile, PathRefused) as error:
         pulled.refused[path] = error.message
         return
     pulled.done[path] = entry
     reach("pull.after_path")
+
+
+def _groups(fetched: Iterator[tuple[ObjectId, bytes]]) -> Iterator[list[tuple[ObjectId, bytes]]]:
+    """Objects in groups that are put on disk together."""
+    group: list[tuple[ObjectId, bytes]] = []
+    held = 0
+    for name, data in fetched:
+        group.append((name, data))
+        held += len(data)
+        if len(group) == GROUP_OBJECTS or held >= GROUP_BYTES:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
 
 
 # What undo needs to know -------------------------------------------------------------------------------------------
