@@ -8,7 +8,7 @@ from satchel.search import matching
 from satchel.search.index import Index
 from satchel.search.matching import ENOUGH
 from satchel.search.query import parse_query
-from tests.search.trees import index_of
+from tests.search.trees import bring, index_of
 
 
 def paths(index: Index, text: str, limit: int = 20, offset: int = 0) -> list[str]:
@@ -117,6 +117,20 @@ def test_equal_scores_come_by_path_and_position_on_every_page() -> None:
             hit for offset in range(0, 300, 7) for hit in index.search(parse_query("considered"), 7, offset).sections
         ]
         assert paged == everything
+
+
+@pytest.mark.promise("P2")
+def test_ties_come_by_path_even_where_files_were_added_in_another_order() -> None:
+    """A hundred and fifty equal scores, more than are read at first, in an index that grew backwards."""
+    boilerplate = "# Same\n\nnone considered yet\n"
+    files = {f"{number:03}.md": boilerplate for number in range(150)}
+    with index_of(files) as fresh, Index.open(None) as grown:
+        for start in range(140, -1, -10):
+            bring(grown, {path: text for path, text in files.items() if int(path[:3]) >= start})
+        for offset in (0, 5, 100):
+            query = parse_query("considered")
+            assert grown.search(query, 7, offset) == fresh.search(query, 7, offset)
+            assert [hit.path for hit in grown.search(query, 2, offset).sections] == sorted(files)[offset : offset + 2]
 
 
 def test_facets_count_all_matches_and_not_only_the_page() -> None:
