@@ -1,8 +1,8 @@
 """Bytes from elsewhere put into the folder: durably, never through a symlink, never over a file that changed meanwhile.
 
 Order of one write: the new bytes go to ``.satchel/tmp`` and are synced; the file's present bytes are checked against
-the expectation and kept in the undo store; a rename puts the new ones in place. A crash leaves the old file or the new one.
-Folders are synced by ``finish``, which the caller runs before it records that the folder is in step.
+the expectation and kept in the undo store; a rename puts the new ones in place. A crash leaves the old file or the new
+one. Folders are synced by ``finish``, which the caller runs before it records that the folder is in step.
 """
 
 from __future__ import annotations
