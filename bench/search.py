@@ -22,7 +22,7 @@ from typing import NamedTuple
 import apsw
 from measure import machine, median, percentile, report, run, save
 
-from satchel.documents import parse
+from satchel.documents.document import parse
 from satchel.objects.listing import digest
 from satchel.search.index import Index, remove
 from satchel.search.query import parse_query

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satchel.documents import parse
+from satchel.documents.document import parse
 from satchel.errors import IndexCorrupt, StoreUnavailable
 from satchel.objects.listing import Entry, digest
 from satchel.search import building, schema

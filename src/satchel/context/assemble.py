@@ -29,8 +29,6 @@ from satchel.context.answers import (
     Task,
     TaskList,
 )
-from satchel.documents.document import is_text
-from satchel.documents.manifest import ManifestInvalid, manifest_problems, parse_manifest
 from satchel.errors import InvalidInput, NoSuchProject
 from satchel.objects.ids import Digest, ObjectId
 from satchel.search.index import Index, Item
@@ -251,6 +249,8 @@ def artifact_answer(
         "totalLines": None,
         "truncated": False,
     }
+    from satchel.documents.document import is_text
+
     if not is_text(data):
         return answer
     lines = [line + "\n" for line in data.decode().split("\n")]
@@ -346,6 +346,8 @@ def context_answer(part: Part, project_id: str, lineage: str | None, manifest: b
 
 def described(manifest: bytes | None) -> tuple[str, list[Relation]]:
     """Description and relations, as the list of projects shows them; empty where the manifest does not serve."""
+    from satchel.documents.manifest import ManifestInvalid, parse_manifest
+
     try:
         found = parse_manifest(manifest) if manifest is not None else None
     except ManifestInvalid:
@@ -358,6 +360,8 @@ def described(manifest: bytes | None) -> tuple[str, list[Relation]]:
 def _manifest(data: bytes | None) -> tuple[dict[str, object] | None, list[str]]:
     if data is None:
         return None, []
+    from satchel.documents.manifest import ManifestInvalid, manifest_problems, parse_manifest
+
     try:
         return dict(parse_manifest(data).raw), manifest_problems(data)
     except ManifestInvalid as error:

@@ -24,7 +24,7 @@ from satchel.context.answers import (
     VersionList,
 )
 from satchel.context.assemble import Part, Past
-from satchel.documents.kinds import MANIFEST_PATH
+from satchel.documents import MANIFEST_PATH
 from satchel.errors import (
     Busy,
     DiskFull,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from satchel.documents import MANIFEST_PATH, MAX_DATA_BYTES
+
 KINDS = (
     "spec",
     "plan",
@@ -27,11 +29,6 @@ KINDS = (
     "context",
     "other",
 )
-MANIFEST_PATH = "context.json"
-"""The one file of a project that describes it; see ``documents.manifest``."""
-MAX_DATA_BYTES = 256 * 1024
-"""A ``.yaml``, ``.toml`` or ``.json`` file over this is data rather than a document: it syncs and is not indexed."""
-
 PROSE = {
     ".md": "markdown",
     ".markdown": "markdown",

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from satchel.documents.sections import Section
 from satchel.errors import IndexCorrupt
 from satchel.search.schema import BLOCK_CHARACTERS
+
+if TYPE_CHECKING:
+    from satchel.documents.sections import Section
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Self
 
 import apsw
 
-from satchel.documents.document import Document
 from satchel.objects.listing import Entry
 from satchel.search.blocks import Packer
 from satchel.search.schema import SECTION_BITS
@@ -21,6 +20,8 @@ from satchel.search.words import spaced
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
+
+    from satchel.documents.document import Document
 
 BATCH_CHARACTERS = 8 * 2**20
 """Text handed over at once; at most two batches are in memory."""

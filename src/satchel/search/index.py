@@ -11,20 +11,19 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import apsw
 
-from satchel.documents.document import parse
-from satchel.documents.kinds import indexable
-from satchel.documents.sections import TaskLine
 from satchel.errors import IndexCorrupt
 from satchel.objects.ids import Digest, ObjectId
 from satchel.objects.listing import Entry, Tree
 from satchel.search import schema
-from satchel.search.building import Builder
 from satchel.search.matching import ENOUGH, Found, Matcher
 from satchel.search.query import Query
+
+if TYPE_CHECKING:
+    from satchel.documents.sections import TaskLine
 
 
 class Item(NamedTuple):
@@ -125,6 +124,10 @@ class Index:
         return Brought(changed)
 
     def _change(self, digest: Digest, tree: Tree, read: Callable[[str], bytes], sizes: Mapping[str, int]) -> int:
+        from satchel.documents.document import parse
+        from satchel.documents.kinds import indexable
+        from satchel.search.building import Builder
+
         held = {
             path: (number, sections, Entry(mode, content))
             for number, path, mode, content, sections in schema.rows(
@@ -212,6 +215,8 @@ class Index:
         self, *, done: bool = False, prefix: str = "", after: tuple[str, int] = ("", 0), limit: int | None = None
     ) -> list[tuple[str, TaskLine]]:
         """Open (or finished) tasks by path and line."""
+        from satchel.documents.sections import TaskLine
+
         with self._trouble():
             found = schema.rows(
                 self._database,

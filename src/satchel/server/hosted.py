@@ -32,7 +32,7 @@ from satchel.context.answers import (
     VersionList,
 )
 from satchel.context.assemble import Part, Past, rfc3339
-from satchel.documents.kinds import MANIFEST_PATH
+from satchel.documents import MANIFEST_PATH
 from satchel.errors import IndexCorrupt, InvalidInput, NoSuchArtifact, NoSuchProject, SatchelError
 from satchel.objects.ids import Digest, TenantId
 from satchel.search.index import Item

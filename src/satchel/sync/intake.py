@@ -12,7 +12,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from satchel.documents import DESCRIBE_BYTES, MANIFEST_PATH, describe
+from satchel.documents import MANIFEST_PATH
+from satchel.documents.document import DESCRIBE_BYTES, describe
 from satchel.errors import InvalidInput
 from satchel.objects.frame import Assembler, Frame
 from satchel.objects.ids import ObjectId

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from satchel.documents import MAX_DATA_BYTES, indexable, is_text
+from satchel.documents import MAX_DATA_BYTES
 from satchel.errors import Conflict, NoSuchArtifact, NotAFolder
 from satchel.objects.ids import ObjectId
 from satchel.objects.listing import Entry
@@ -417,6 +417,9 @@ def _printable(path: str) -> str:
 
 def _unindexed(path: str, data: bytes) -> str:
     """Why the file is not searchable; empty when it is."""
+    from satchel.documents.document import is_text
+    from satchel.documents.kinds import indexable
+
     if indexable(path, len(data)):
         if is_text(data):
             return ""

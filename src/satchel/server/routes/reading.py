@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from satchel.context.answers import ContextAnswer, SearchAnswer, TaskList, VersionList
-from satchel.documents.kinds import MANIFEST_PATH
+from satchel.documents import MANIFEST_PATH
 from satchel.documents.manifest import ManifestInvalid, manifest_problems
 from satchel.errors import InvalidInput, NoSuchArtifact
 from satchel.server.access import OnProject, Reader, SignedIn, Writer
