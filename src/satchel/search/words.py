@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from functools import cache
 
-# Kana, the ideographs (also of the supplementary planes), Thai, Lao, Khmer and Myanmar.
-_UNSPACED = (
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
+# Thai, Lao, Myanmar, Khmer, kana and the ideographs, also of the supplementary planes.
+_UNSPACED = "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])"
 
 
 @cache
 def _unspaced() -> re.Pattern[str]:
-    return re.compile(f"({_UNSPACED})")  # 3 ms to compile, and most texts never need it
+    """Compiled when it is needed: that takes a tenth of a query's time, and most text is ASCII."""
+    return re.compile(_UNSPACED)
 
 
 def spaced(text: str) -> str:
