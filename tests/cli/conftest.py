@@ -14,6 +14,7 @@ import pytest
 
 from satchel.cli.main import run
 
+RECOMPILING = "PYTHONDONTWRITEBYTECODE"
 SATCHEL = (sys.executable, "-m", "satchel.cli.main")
 
 
@@ -58,7 +59,7 @@ def process(*words: str, cwd: Path, env: dict[str, str] | None = None, **how: An
     return subprocess.run(
         [*SATCHEL, *words],
         cwd=cwd,
-        env={**os.environ, **(env or {})},
+        env={**{name: value for name, value in os.environ.items() if name != RECOMPILING}, **(env or {})},
         capture_output=True,
         text=True,
         timeout=60,

@@ -14,6 +14,7 @@ from satchel.cli.verb import verb
         ("satchel completion bash >> ~/.bashrc", "Complete in every new bash."),
         ("satchel completion fish > ~/.config/fish/completions/satchel.fish", "The same for fish."),
     ],
+    gives="`shell`, `script`.",
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(face: Face, shell: str) -> None:

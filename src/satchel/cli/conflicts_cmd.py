@@ -16,6 +16,7 @@ from satchel.worktree.walk import Worktree
         ("satchel conflicts", "The files that wait for you."),
         ("satchel conflicts --json", "The same with the objects of both sides."),
     ],
+    gives="`items`, each with `path`, `reason`, `local`, `cloud`.",
     statuses=(0, 1, 2, 3),
 )
 def command(face: Face) -> int:

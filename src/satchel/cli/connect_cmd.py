@@ -23,6 +23,7 @@ from satchel.worktree.find import find_root
         ("satchel connect claude-code", "Show the change to .mcp.json and ask before writing it."),
         ("satchel connect cursor --undo --yes", "Take the entry out of .cursor/mcp.json again, without asking."),
     ],
+    gives="`agent`, `file`, `changed`, `written`, `diff`.",
 )
 @click.argument("agent", type=click.Choice(list(AGENTS)))
 @click.option("--undo", is_flag=True, help="Take the entry out again.")

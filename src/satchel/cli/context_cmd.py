@@ -18,6 +18,10 @@ from satchel.context.answers import ContextAnswer
         ("satchel context", "What this project holds, its manifest and its relations."),
         ("satchel context --project billing --json", "The same of another project, for a program."),
     ],
+    gives=(
+        "The context, as REST and MCP give it: `project`, `id`, `digest`, `version`, `lineage`, `manifest`, "
+        "`problems`, `kinds`, `artifacts`, `bytes`, `openTasks`, `recent`."
+    ),
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.option("-p", "--project", help="Another project.")

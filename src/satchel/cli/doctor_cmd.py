@@ -10,7 +10,7 @@ from satchel.cli.face import Face, plural, size
 from satchel.cli.folders import project_here, project_named, registry
 from satchel.cli.verb import verb
 from satchel.context.local import LocalReader
-from satchel.documents.kinds import MANIFEST_PATH
+from satchel.documents import MANIFEST_PATH
 from satchel.documents.manifest import manifest_problems
 from satchel.worktree.find import local_dir
 from satchel.worktree.walk import REASONS, UNINDEXED, LeftOut, Worktree
@@ -25,6 +25,10 @@ SHOWN_PER_REASON = 20
         ("satchel doctor", "Look the project of this folder over."),
         ("satchel doctor --all --project billing", "Another project, naming every file that is left out."),
     ],
+    gives=(
+        "`project`, `id`, `folder`, `initialised`, `listed`, `digest`, `artifacts`, `bytes`, `indexed`, "
+        "`notIndexed`, `leftOut` (each with `path`, `reason`, `detail`), `problems`, `notices`."
+    ),
 )
 @click.option("-a", "--all", "every", is_flag=True, help="Name every file left out, not only the first of each reason.")
 @click.option("-p", "--project", help="Another project.")

@@ -24,6 +24,10 @@ PAGE_CHARACTERS = 1_000_000
         ("satchel get docs/runbooks/rollback.md", "The whole artifact."),
         ("satchel get docs/runbooks/rollback.md:41-58", "The lines that a hit named."),
     ],
+    gives=(
+        "An artifact, as REST and MCP give it: `path`, `kind`, `title`, `object`, `size`, `mode`, `version`, "
+        "`author`, `modified`, `project`, `digest`, `text`, `lines`, `totalLines`, `truncated`."
+    ),
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.argument("artifact")

@@ -17,7 +17,7 @@ from satchel.cli.inventory import counted_kinds, reasons
 from satchel.cli.verb import verb
 from satchel.context.answers import ContextAnswer
 from satchel.context.local import LocalReader
-from satchel.documents.kinds import MANIFEST_PATH
+from satchel.documents import MANIFEST_PATH
 from satchel.errors import InvalidInput, NotAFolder
 from satchel.objects.ids import new_id
 from satchel.worktree import durable
@@ -49,6 +49,10 @@ class _Made(NamedTuple):
         ("satchel init", "Make this folder a project and index it."),
         ("satchel init ~/notes --name notes --template", "Another folder, under a chosen name, with a context.json."),
     ],
+    gives=(
+        "The project: `id`, `project`, `folder`, `created`, `include`, `exclude`, `digest`, `artifacts`, "
+        "`documents`, `bytes`, `kinds`, `leftOut`, `seconds`."
+    ),
 )
 @click.argument("folder", required=False)
 @click.option("--name", metavar="SLUG", help="The project's name: lowercase letters, digits and hyphens.")

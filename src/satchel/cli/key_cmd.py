@@ -24,6 +24,10 @@ command = VerbGroup("key", help="Create, list and revoke API keys.", short_help=
         ("satchel key create release-bot --project acme:read", "A key that may read acme, for an agent."),
         ("satchel key create ci --role write --expires 90d", "May write every project, for 90 days."),
     ],
+    gives=(
+        "The key as REST gives it: `id`, `name`, `tenantRole`, `role`, `projects`, `createdAt`, `expiresAt`, "
+        "`revoked`, and `key`, this once."
+    ),
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.argument("name")
@@ -70,6 +74,7 @@ def create(
         ("satchel key list", "Every key of the tenant."),
         ("satchel key list --json", "The same for a program."),
     ],
+    gives="`items`, keys as REST gives them.",
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.option("--url", help="The server.")
@@ -97,6 +102,7 @@ def list_(face: Face, url: str | None) -> None:
         ("satchel key revoke key_01h8...", "The key stops counting at once."),
         ("satchel key revoke key_01h8... --yes", "The same without being asked."),
     ],
+    gives="`id`, `revoked`.",
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.argument("key_id", metavar="ID")

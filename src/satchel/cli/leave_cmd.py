@@ -20,6 +20,7 @@ from satchel.worktree.lock import folder_lock
         ("satchel leave", "Forget the remote and the last sync; every file stays."),
         ("satchel leave --yes", "The same without being asked."),
     ],
+    gives="`left`: the address, or null; `project`.",
     statuses=(0, 1, 2, 6),
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")

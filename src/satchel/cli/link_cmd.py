@@ -7,7 +7,7 @@ import click
 from satchel.cli.face import Face
 from satchel.cli.folders import registered_named
 from satchel.cli.verb import verb
-from satchel.documents.kinds import MANIFEST_PATH
+from satchel.documents import MANIFEST_PATH
 from satchel.documents.manifest import RELATION_TYPES, with_relation
 from satchel.errors import InvalidInput, NoSuchProject
 from satchel.worktree import durable
@@ -19,6 +19,7 @@ from satchel.worktree import durable
         ("satchel link payments acme-platform --type part-of", "payments is a part of acme-platform."),
         ("satchel link payments ledger --type depends-on", "payments depends on ledger."),
     ],
+    gives="`project`, `type`, `other`, `changed`, `known`.",
 )
 @click.argument("project")
 @click.argument("other")

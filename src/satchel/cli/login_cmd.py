@@ -25,6 +25,7 @@ MAX_KEY_CHARACTERS = 4_096
         ("satchel login https://context.example.org --email sam@example.org", "Signs a person in by password."),
         ("satchel login http://127.0.0.1:8470 --key-file ./key", "Takes the key from a file; `-` is stdin."),
     ],
+    gives="`url`, and what `whoami` gives.",
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.argument("url")

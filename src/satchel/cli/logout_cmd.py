@@ -17,6 +17,7 @@ from satchel.remote import FixedToken, Remote
         ("satchel logout", "Forget the credential for the server of this project."),
         ("satchel logout --url https://context.example.org", "The same for another server."),
     ],
+    gives="`url`, `forgotten`, `revoked`.",
 )
 @click.option("--url", help="The server; that of this project, or the only one signed in to, by default.")
 def command(face: Face, url: str | None) -> None:

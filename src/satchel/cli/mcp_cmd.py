@@ -19,6 +19,7 @@ from satchel.context.local import LocalReader
         ("satchel mcp", "Serve the project of this folder; agents run this, see `satchel connect`."),
         ("satchel mcp --all", "Serve every project of this machine."),
     ],
+    gives="None of its own: stdout is the protocol.",
 )
 @click.option("-p", "--project", multiple=True, help="Serve this project; may be repeated.")
 @click.option("-a", "--all", "everywhere", is_flag=True, help="Serve every project of this machine.")

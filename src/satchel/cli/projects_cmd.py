@@ -19,6 +19,10 @@ from satchel.worktree.find import find_root, read_project_config
         ("satchel projects", "The projects of this machine; * marks the one meant here."),
         ("satchel projects --forget ../old-notes", "Take a folder off the list. The folder is not touched."),
     ],
+    gives=(
+        "`items` with `id`, `project`, `folder`, `current`, `remote`; `gone` with `id`, `project`, `folder`. "
+        "With --remote, `items` as REST gives them."
+    ),
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.option("--forget", metavar="FOLDER", help="Take this folder off the list; nothing in it is changed.")

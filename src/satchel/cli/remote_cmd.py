@@ -9,10 +9,10 @@ import click
 
 from satchel.cli.face import Face
 from satchel.cli.folders import project_root, registry
-from satchel.cli.hosted import open_remote
+from satchel.cli.hosted import open_remote, server_url
 from satchel.cli.verb import VerbGroup, verb
 from satchel.errors import ConfigInvalid, NoSuchProject
-from satchel.remote import Remote, checked_url
+from satchel.remote import Remote
 from satchel.worktree.base import load_base
 from satchel.worktree.find import ProjectConfig, read_project_config, write_project_config
 
@@ -27,19 +27,21 @@ _STATUSES = (0, 1, 2, 4, 5, 6)
         ("satchel remote add https://context.example.org", "Make the hosted twin, or find it, and remember it."),
         ("satchel remote add https://context.example.org --project acme", "Join a project that is there already."),
     ],
+    gives="`url`, `project`, `id`, `created`, `version`, `role`.",
     statuses=_STATUSES,
 )
-@click.argument("url")
+@click.argument("url", required=False)
 @click.option("--project", metavar="PROJECT", help="The hosted project, by slug or id (default: the one of this name).")
-def add(face: Face, url: str, project: str | None) -> None:
+def add(face: Face, url: str | None, project: str | None) -> None:
     """Choose the hosted twin of this project.
 
-    Where the server has none, an empty one is made. No file travels yet: `satchel sync` does that, and
+    URL may be left out where you are signed in to one server. Where the server has no such project, an empty one is
+    made. No file travels yet: `satchel sync` does that, and
     `satchel sync --dry-run` shows what it would do.
     """
     root = project_root(face)
     config = read_project_config(root)
-    address = checked_url(url, insecure=True)
+    address = server_url(face, url)
     if config.remote_url not in (None, address):
         raise ConfigInvalid(
             f"project {config.name} already has the remote {config.remote_url}",
@@ -71,6 +73,7 @@ def add(face: Face, url: str, project: str | None) -> None:
         ("satchel remote show", "The server, the project and the version last in step."),
         ("satchel remote show --json", "The same for a program."),
     ],
+    gives="`url`, `project`, `lineage`, `version`, `digest`, `held`.",
 )
 def show(face: Face) -> None:
     """Show the hosted twin of this project.
@@ -107,6 +110,7 @@ def show(face: Face) -> None:
         ("satchel remote remove", "Forget the address; no file changes, here or there."),
         ("satchel leave", "Forget the address and the last sync as well."),
     ],
+    gives="`removed`: the address, or null.",
 )
 def remove(face: Face) -> None:
     """Forget the hosted twin.

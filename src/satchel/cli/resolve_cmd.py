@@ -20,6 +20,7 @@ from satchel.worktree.walk import Worktree
         ("satchel resolve plans/q3.md --take local", "Your file counts; the next sync sends it."),
         ("satchel resolve --all --take cloud", "The server's files count; yours can be brought back with undo."),
     ],
+    gives="`settled`, `take`.",
     statuses=(0, 1, 2, 6),
 )
 @click.argument("paths", nargs=-1)

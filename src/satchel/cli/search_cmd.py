@@ -20,6 +20,7 @@ from satchel.context.answers import MAX_SEARCH_LIMIT
         ("satchel search --kind decision --limit 3 rollout", "Only decisions, and only the best three."),
         ('satchel search --all "retention -legal"', "Every project of this machine; sections that say legal are out."),
     ],
+    gives="A search answer, as REST and MCP give it: `query`, `hits`, `total`, `facets`, `projects`, `skipped`.",
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.argument("query", nargs=-1, required=True)

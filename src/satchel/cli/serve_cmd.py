@@ -25,6 +25,10 @@ if TYPE_CHECKING:
         ("satchel serve --data /var/lib/satchel --port 8470", "The same for a service manager."),
         ("satchel serve --check", "Say whether it would start, and start nothing."),
     ],
+    gives=(
+        "Before it serves: `version`, `url`, `data`, `firstStart`, `tenant`, `adminKey` (on the first start), "
+        "`rootKey`."
+    ),
     statuses=(0, 1, 2, 5, 6),
 )
 @click.option("--data", metavar="FOLDER", help="Where the server keeps everything (./satchel-data).")

@@ -20,6 +20,7 @@ from satchel.worktree.walk import Worktree
         ("satchel status", "What changed here since the last sync; nobody is asked."),
         ("satchel status --remote", "The same, and what changed on the server."),
     ],
+    gives="`project`, `url`, and what `sync` gives but for `seconds`.",
     statuses=(0, 1, 2, 3, 4, 5, 6),
 )
 @click.option("--remote", is_flag=True, help="Ask the server too.")

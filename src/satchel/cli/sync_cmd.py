@@ -25,6 +25,12 @@ from satchel.worktree.walk import Worktree
         ("satchel sync --to-cloud --dry-run", "What would be sent; nothing is."),
         ("satchel sync --from-cloud", "Fetch only; your own changes wait here."),
     ],
+    gives=(
+        "`direction`, `dryRun`, `inStep`, `lineage`, `version`, `digest`, `pushed`, `pulled` (each with "
+        "`path`, `how`), `conflicts` (`path`, `reason`, `local`, `cloud`), `untrusted`, `unsettled`, "
+        "`waitingPush`, `waitingPull`, `leftOut`, `notices`, `rawBytes`, `sentBytes`, `pulledBytes`, "
+        "`seconds`."
+    ),
     statuses=(0, 1, 2, 3, 4, 5, 6),
 )
 @click.option("--to-cloud", is_flag=True, help="Send only.")

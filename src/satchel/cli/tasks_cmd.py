@@ -16,6 +16,7 @@ from satchel.context.answers import MAX_LIST_LIMIT, Task
         ("satchel tasks", "Every open task of this project, by file."),
         ("satchel tasks --path plans/ --done", "What was finished in the plans."),
     ],
+    gives="A list of tasks, as REST and MCP give it: `project`, `digest`, `version`, `items`, `total`, `next`.",
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.option("--done", is_flag=True, help="List finished tasks instead.")

@@ -17,6 +17,7 @@ _STATUSES = (0, 1, 2, 4, 5, 6)
 @verb(
     "show",
     examples=[("satchel tenant show", "The tenant you act in."), ("satchel tenant show --json", "For a program.")],
+    gives="The tenant as REST gives it: `id`, `slug`, `name`, `state`, `createdAt`.",
     statuses=_STATUSES,
 )
 @click.option("--url", help="The server.")
@@ -35,6 +36,7 @@ def show(face: Face, url: str | None) -> None:
         ("satchel tenant usage", "What is used of each quota."),
         ("satchel tenant usage --json", "The same in bytes, for a program."),
     ],
+    gives="`quotas`, each with `name`, `used`, `limit`.",
     statuses=_STATUSES,
 )
 @click.option("--url", help="The server.")
@@ -60,6 +62,7 @@ def usage(face: Face, url: str | None) -> None:
         ('satchel tenant create acme "Acme Ltd"', "A new tenant; its first admin key is printed once."),
         ('satchel tenant create acme "Acme Ltd" --json', "The same for a program."),
     ],
+    gives="`tenant`, and `adminKey`, this once.",
     statuses=_STATUSES,
 )
 @click.argument("slug")
@@ -87,6 +90,7 @@ def create(face: Face, slug: str, name: str, url: str | None) -> None:
         ("satchel tenant list", "Every tenant of the server."),
         ("satchel tenant list --json", "The same for a program."),
     ],
+    gives="`items`, tenants as REST gives them.",
     statuses=_STATUSES,
 )
 @click.option("--url", help="The server.")
@@ -107,6 +111,7 @@ def list_(face: Face, url: str | None) -> None:
         ("satchel tenant suspend acme", "Nobody of acme gets in any more; nothing is deleted."),
         ("satchel tenant suspend acme --yes", "The same without being asked."),
     ],
+    gives="The tenant as REST gives it.",
     statuses=_STATUSES,
 )
 @click.argument("tenant")
@@ -129,6 +134,7 @@ def suspend(face: Face, tenant: str, yes: bool, url: str | None) -> None:
         ("satchel tenant resume acme", "Let a suspended tenant in again."),
         ("satchel tenant resume acme --json", "The same for a program."),
     ],
+    gives="The tenant as REST gives it.",
     statuses=_STATUSES,
 )
 @click.argument("tenant")

@@ -15,6 +15,7 @@ from satchel.worktree.walk import Worktree
         ("satchel undo", "Every file is as it was before the last sync wrote here."),
         ("satchel undo --json", "The same, naming the files for a program."),
     ],
+    gives="`restored`; `skipped`, by path with the reason.",
     statuses=(0, 1, 2, 6),
 )
 def command(face: Face) -> None:

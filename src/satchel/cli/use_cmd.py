@@ -15,6 +15,7 @@ from satchel.cli.verb import verb
         ("satchel use acme-platform", "From now on, commands outside of any project mean acme-platform."),
         ("satchel use --none", "Choose none; such commands mean the folder again."),
     ],
+    gives="`project`, `id`, `folder` of the chosen project; `project` is null for none.",
 )
 @click.argument("project", required=False)
 @click.option("--none", "clear", is_flag=True, help="Choose no project.")

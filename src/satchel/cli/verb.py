@@ -60,10 +60,13 @@ def help_options() -> list[click.Parameter]:
 class VerbCommand(click.Command):
     """A verb, or one word of a verb such as ``key create``."""
 
-    def __init__(self, *args: Any, examples: Sequence[tuple[str, str]], statuses: Sequence[int], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, examples: Sequence[tuple[str, str]], gives: str, statuses: Sequence[int], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.add_help_option = False  # ours are `-h` and `--help`, of two depths
         self.examples = tuple(examples)
+        self.gives = gives
         self.statuses = tuple(statuses)
         self.params.extend(help_options())
 
@@ -130,9 +133,12 @@ def common_options() -> list[click.Parameter]:
 
 
 def verb(
-    name: str, *, examples: Sequence[tuple[str, str]], statuses: Sequence[int] = (0, 1, 2)
+    name: str, *, examples: Sequence[tuple[str, str]], gives: str, statuses: Sequence[int] = (0, 1, 2)
 ) -> Callable[[Callable[..., int | None]], VerbCommand]:
-    """Make a function a verb. Options and arguments are given with click's decorators, below this one."""
+    """Make a function a verb. Options and arguments are given with click's decorators, below this one.
+
+    ``gives`` says what ``--json`` prints, for the reference.
+    """
 
     def decorate(function: Callable[..., int | None]) -> VerbCommand:
         def run(*, json: bool, quiet: bool, color: str, start_in: str | None, **parameters: Any) -> int:
@@ -152,6 +158,7 @@ def verb(
             help=inspect.cleandoc(function.__doc__ or ""),
             short_help=(function.__doc__ or "").partition("\n")[0],
             examples=examples,
+            gives=gives,
             statuses=statuses,
         )
 

@@ -18,6 +18,7 @@ from satchel.cli.verb import verb
         ("satchel whoami", "Who you are to the server of this project."),
         ("satchel whoami --url https://context.example.org --json", "The same of another server, for a program."),
     ],
+    gives="`url`, `principal`, `tenant`, `role`, `operator`, `allProjects`, `scope`, `grants`.",
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.option("--url", help="The server; that of this project, or the only one signed in to, by default.")

@@ -1,0 +1,200 @@
+"""Journey 3: sync local context to the cloud, and back, and both ways."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.journeys.conftest import KILLED, Person, Server
+
+pytestmark = [pytest.mark.system, pytest.mark.journey(3)]
+# Every point is walked in tests/faults, in one process; here the ones that differ most, by real processes.
+CLIENT_POINTS = ("push.before_send", "push.before_base")
+PULL_POINTS = ("pull.after_path", "pull.before_base")
+SERVER_POINTS = ("receive.after_packs", "receive.after_commit")
+
+
+def both(server: Server, sam: Person, kim: Person) -> None:
+    """Sam's folder is in the cloud and Kim's folder is a copy of it."""
+    sam.joins(server)
+    sam.run("sync", "--to-cloud")
+    kim.login(server)
+    kim.run("init", "--name", "demo")
+    kim.run("remote", "add", server.url, "--project", "demo")
+    kim.run("sync", "--from-cloud")
+
+
+def test_a_second_folder_has_the_same_bytes_and_the_same_digest(server: Server, sam: Person, kim: Person) -> None:
+    both(server, sam, kim)
+    assert kim.digest() == sam.digest()
+    for path, data in kim.files().items():
+        assert sam.files()[path] == data
+    assert kim.json("remote", "show")["version"] == 1
+
+
+def test_only_what_changed_travels_and_nothing_when_nothing_did(server: Server, sam: Person) -> None:
+    sam.joins(server)
+    first = sam.json("sync", "--to-cloud")
+    assert first["version"] == 1
+    nothing = sam.json("sync")
+    assert (nothing["version"], nothing["pushed"], nothing["rawBytes"]) == (1, [], 0)
+    (sam.folder / "notes/new.md").write_text("# New\n\nOne small file.\n")
+    edit = sam.json("sync")
+    assert [change["path"] for change in edit["pushed"]] == ["notes/new.md"]
+    assert edit["rawBytes"] < 100
+
+
+def test_a_dry_run_changes_nothing_on_either_side(server: Server, sam: Person) -> None:
+    sam.joins(server)
+    before = sam.files()
+    plan = sam.json("sync", "--dry-run")
+    assert plan["pushed"]
+    assert sam.files() == before
+    assert server.http("GET", "/projects/demo", server.admin).body["version"] == 0
+
+
+def test_edits_and_deletions_go_both_ways(server: Server, sam: Person, kim: Person) -> None:
+    both(server, sam, kim)
+    (sam.folder / "tasks.md").unlink()
+    (kim.folder / "AGENTS.md").write_text("# Rules\n\nNew rules.\n")
+    sam.run("sync")
+    kim.run("sync")
+    sam.run("sync")
+    assert sam.digest() == kim.digest()
+    assert not (kim.folder / "tasks.md").exists()
+    assert (sam.folder / "AGENTS.md").read_text() == "# Rules\n\nNew rules.\n"
+    kim.run("undo")
+    assert (kim.folder / "tasks.md").exists()
+
+
+@pytest.mark.promise("P3")
+def test_a_file_changed_on_both_sides_waits_and_neither_version_is_lost(
+    server: Server, sam: Person, kim: Person
+) -> None:
+    both(server, sam, kim)
+    (sam.folder / "README.md").write_text("of sam\n")
+    (kim.folder / "README.md").write_text("of kim\n")
+    (kim.folder / "notes/kim.md").write_text("from kim\n")
+    sam.run("sync")
+    report = kim.json("sync", status=3)
+    assert [item["path"] for item in report["conflicts"]] == ["README.md"]
+    assert (kim.folder / "README.md").read_text() == "of kim\n"
+    assert kim.run("get", "--remote", "README.md").stdout == "of sam\n"
+    assert [change["path"] for change in report["pushed"]] == ["notes/kim.md"]
+    assert kim.json("status", status=3)["conflicts"] == kim.json("conflicts", status=3)["items"] == report["conflicts"]
+    kim.run("resolve", "README.md", "--take", "cloud")
+    kim.run("sync")
+    assert (kim.folder / "README.md").read_text() == "of sam\n"
+    kim.run("undo")
+    assert (kim.folder / "README.md").read_text() == "of kim\n"
+    kim.run("resolve", "--all", "--take", "local")
+    kim.run("sync")
+    sam.run("sync")
+    assert (sam.folder / "README.md").read_text() == "of kim\n"
+    assert sam.digest() == kim.digest()
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("point", CLIENT_POINTS)
+def test_a_client_killed_while_it_sends_finishes_the_next_time(server: Server, sam: Person, point: str) -> None:
+    sam.joins(server)
+    before = sam.files()
+    assert sam.run("sync", "--to-cloud", status=None, die_at=point).returncode == KILLED
+    assert sam.files() == before
+    report = sam.json("sync")
+    assert report["inStep"]
+    assert report["version"] == 1
+    assert server.http("GET", "/projects/demo", server.admin).body["digest"] == sam.digest()
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("point", PULL_POINTS)
+def test_a_client_killed_while_it_fetches_finishes_the_next_time(
+    server: Server, sam: Person, kim: Person, point: str
+) -> None:
+    both(server, sam, kim)
+    for number in range(5):
+        (sam.folder / f"notes/more-{number}.md").write_text(f"# More {number}\n")
+    (sam.folder / "tasks.md").unlink()
+    sam.run("sync")
+    assert kim.run("sync", status=None, die_at=point).returncode == KILLED
+    report = kim.json("sync")
+    assert report["inStep"]
+    assert report["conflicts"] == []
+    assert kim.digest() == sam.digest()
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("point", SERVER_POINTS)
+def test_a_server_killed_while_it_receives_has_all_or_nothing_and_goes_on(
+    new_server: Server, sam: Person, kim: Person, point: str
+) -> None:
+    new_server.start()
+    sam.joins(new_server)
+    new_server.stop()
+    new_server.start(die_at=point)
+    _moved(sam, new_server)
+    assert sam.run("sync", "--to-cloud", status=6).stderr.count("[remote.away]") == 1
+    assert new_server.wait_for_death() == KILLED
+    new_server.start()
+    _moved(sam, new_server)
+    version = new_server.http("GET", "/projects/demo", new_server.admin).body["version"]
+    assert version in (0, 1)
+    report = sam.json("sync")
+    assert report["inStep"]
+    assert (report["version"], report["digest"]) == (1, sam.digest())
+    kim.login(new_server)
+    kim.run("init", "--name", "demo")
+    kim.run("remote", "add", new_server.url, "--project", "demo")
+    kim.run("sync", "--from-cloud")
+    assert kim.digest() == sam.digest()
+
+
+def _moved(person: Person, server: Server) -> None:
+    """The server came back on another port: the person's settings follow it."""
+    config = person.folder / ".satchel/config.toml"
+    text = config.read_text()
+    old = text.split('url = "')[1].split('"')[0]
+    config.write_text(text.replace(old, server.url))
+    person.login(server)
+
+
+def test_leaving_forgets_the_cloud_and_loses_nothing(server: Server, sam: Person) -> None:
+    sam.joins(server)
+    sam.run("sync", "--to-cloud")
+    before, answer = sam.files(), sam.json("search", "warning")["hits"]
+    sam.run("leave", "--yes")
+    assert sam.files() == before
+    assert sam.json("remote", "show")["url"] is None
+    after = sam.json("search", "warning")["hits"]
+    history = {"version": None, "author": None, "modified": None}
+    assert after == [{**hit, **history} for hit in answer]
+    assert "local-only" in sam.run("status").stdout
+
+
+def test_files_that_tools_execute_arrive_only_with_trust(server: Server, sam: Person, kim: Person) -> None:
+    sam.run("connect", "claude-code", "--yes")
+    sam.joins(server)
+    sam.run("sync", "--to-cloud")
+    kim.login(server)
+    kim.run("init", "--name", "demo")
+    kim.run("remote", "add", server.url, "--project", "demo")
+    report = kim.json("sync")
+    assert report["untrusted"] == [".mcp.json"]
+    assert not (kim.folder / ".mcp.json").exists()
+    kim.run("sync", "--trust")
+    assert (kim.folder / ".mcp.json").read_bytes() == (sam.folder / ".mcp.json").read_bytes()
+
+
+def test_a_read_key_fetches_and_may_not_send(server: Server, sam: Person, kim: Person) -> None:
+    sam.joins(server)
+    sam.run("sync", "--to-cloud")
+    key = sam.json("key", "create", "kim", "--project", "demo:read")["key"]
+    kim.login(server, key)
+    kim.run("init", "--name", "demo")
+    kim.run("remote", "add", server.url, "--project", "demo")
+    kim.run("sync")
+    (kim.folder / "notes/kim.md").write_text("mine\n")
+    error = kim.json("sync", status=5)["error"]
+    assert error["code"] == "auth.insufficient_scope"
+    assert (kim.folder / "notes/kim.md").read_text() == "mine\n"
+    assert server.http("GET", "/projects/demo", server.admin).body["version"] == 1
