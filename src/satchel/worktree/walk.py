@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, KeysView
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,6 +96,9 @@ class Scan:
     def _left(self) -> frozenset[str]:
         """Paths and folders left out; the empty path, which is the whole folder, where the walk stopped early."""
         return frozenset("" if item.reason == "too-many-files" else item.path for item in self.left_out)
+
+
+_BY_NAME = attrgetter("name")
 
 
 @dataclass(slots=True)
@@ -210,7 +214,7 @@ class Worktree:
             folder, rules = stack.pop()
             try:
                 with os.scandir(f"{root}/{folder}") as found:
-                    entries = sorted(found, key=lambda entry: entry.name)
+                    entries = sorted(found, key=_BY_NAME)
             except OSError as error:
                 if not folder:
                     raise NotAFolder(f"{self.root} cannot be read: {error.strerror}") from error
