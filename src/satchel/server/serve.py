@@ -8,6 +8,7 @@ line's.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -83,6 +84,10 @@ async def _serve(prepared: Prepared) -> None:
     settings = prepared.settings
     async with application(settings) as (app, _):
         log.info("serving", url=settings.url, data=str(settings.data))
+        # A sync makes 100,000 objects that all live until it ends. The collector's own thresholds look through them, and
+        # through every module, dozens of times: a fifth of the time of a first sync of 8,000 files.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         await _Server(uvicorn_config(app, settings)).serve(sockets=[prepared.listener])
     log.info("stopped")
 

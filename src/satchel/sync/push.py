@@ -10,16 +10,18 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from satchel.objects.frame import MAX_FRAME_OBJECTS, MAX_FRAME_RAW, Frame, compress_bound, make_frames, similarity_key
 from satchel.objects.ids import Digest, ObjectId, object_id
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
 from satchel.sync.wire import Parent, Sent, encode_preamble
 from satchel.worktree.beneath import Beneath, read_all
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Progress = Callable[[str, int, int, int], None]
 """Told ``(phase, done, total, bytes)`` as work goes on: files of the phase, and bytes sent or received so far."""
@@ -118,6 +120,8 @@ def _compressed(batches: Iterator[Batch]) -> Iterator[list[Frame]]:
     if second is None:  # a thread would cost more than it saves
         yield list(make_frames(first))
         return
+    from concurrent.futures import ThreadPoolExecutor  # a sync that sends little is spared the import
+
     with ThreadPoolExecutor(THREADS, thread_name_prefix="satchel-frames") as pool:
         waiting: deque[Future[list[Frame]]] = deque(pool.submit(_framed, batch) for batch in (first, second))
         try:
