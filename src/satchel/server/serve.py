@@ -84,7 +84,7 @@ async def _serve(prepared: Prepared) -> None:
     settings = prepared.settings
     async with application(settings) as (app, _):
         log.info("serving", url=settings.url, data=str(settings.data))
-        # A sync makes 100,000 objects that all live until it ends. The collector's own thresholds look through them, and
+        # A sync makes 100,000 objects that live until it ends. The default thresholds look through all of them, and
         # through every module, dozens of times: a fifth of the time of a first sync of 8,000 files.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
