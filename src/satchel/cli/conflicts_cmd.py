@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from satchel.cli.face import Face
-from satchel.cli.folders import local_project, project_root
+from satchel.cli.folders import local_project, project_root, worktree_of
 from satchel.cli.sync_report import conflict_line, report_data
 from satchel.cli.verb import verb
 from satchel.sync.run import status
-from satchel.worktree.walk import Worktree
 
 
 @verb(
@@ -26,11 +25,8 @@ def command(face: Face) -> int:
     server. The exit status is 3 while there are any.
     """
     here = local_project(project_root(face))
-    worktree = Worktree.open(here.root, rules=here.rules, state_path=here.state_path)
-    try:
+    with worktree_of(here) as worktree:
         report = status(worktree)
-    finally:
-        worktree.close()
 
     def show() -> None:
         for conflict in report.conflicts:

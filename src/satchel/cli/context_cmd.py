@@ -32,9 +32,9 @@ def command(face: Face, project: str | None, remote: bool) -> None:
     The manifest is the project's context.json, where there is one. A manifest that does not parse is reported and
     never changed.
     """
-    reading = open_reading(face, (project,) if project else (), remote=remote)
-    answer = reading.reader.context(reading.one)
-    reading.tell(face)
+    with open_reading(face, (project,) if project else (), remote=remote) as reading:
+        answer = reading.reader.context(reading.one)
+        reading.tell(face)
     face.answer(answer, lambda: _show(face, answer))
 
 

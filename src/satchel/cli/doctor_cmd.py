@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 
 import click
 
 from satchel.cli.face import Face, plural, size
-from satchel.cli.folders import project_here, project_named, registry
+from satchel.cli.folders import project_here, project_named, registry, worktree_of
 from satchel.cli.verb import verb
 from satchel.context.local import LocalReader
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.manifest import manifest_problems
 from satchel.worktree.find import local_dir
-from satchel.worktree.walk import REASONS, UNINDEXED, LeftOut, Worktree
+from satchel.worktree.walk import REASONS, UNINDEXED, LeftOut
 
 SHOWN_PER_REASON = 20
 """Files named for each reason on a terminal; ``--all`` and ``--json`` name every one."""
@@ -39,16 +40,13 @@ def command(face: Face, every: bool, project: str | None) -> int:
     status is 1 where something needs you.
     """
     here = project_named(face, project) if project else project_here(face)
-    worktree = Worktree.open(here.root, rules=here.rules, state_path=here.state_path)
-    try:
+    with worktree_of(here) as worktree:
         scan = worktree.scan()
         manifest = worktree.read(MANIFEST_PATH) if MANIFEST_PATH in scan.tree else None
-    finally:
-        worktree.close()
     problems = [] if manifest is None else manifest_problems(manifest)
-    reader = LocalReader([here])
-    answer = reader.context(here.slug)
-    notices = [*scan.notices, *reader.notices]
+    with closing(LocalReader([here])) as reader:
+        answer = reader.context(here.slug)
+        notices = [*scan.notices, *reader.notices]
     initialised = local_dir(here.root).is_dir()
     listed = any(entry.root == here.root for entry in registry(face).registered())
     data = {

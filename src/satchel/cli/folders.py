@@ -4,6 +4,7 @@ the folder."""
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from pathlib import Path
 
 from satchel.cli.face import Face
@@ -13,6 +14,7 @@ from satchel.objects.ids import new_id
 from satchel.worktree.find import find_root, local_dir, make_slug, read_project_config
 from satchel.worktree.ignore import Rules
 from satchel.worktree.registry import Registered, Registry, scratch_dirs
+from satchel.worktree.walk import Worktree
 
 
 def registry(face: Face) -> Registry:
@@ -79,6 +81,11 @@ def local_project(root: Path) -> LocalProject:
     rules = Rules(config.include, config.exclude, config.max_file_bytes)
     own = local_dir(root)
     return LocalProject(config.name, config.id, root, rules, own / "state.db", own / "index.db")
+
+
+def worktree_of(project: LocalProject) -> closing[Worktree]:
+    """The folder of a project, for the length of a ``with``."""
+    return closing(Worktree.open(project.root, rules=project.rules, state_path=project.state_path))
 
 
 def _folder(face: Face, root: Path) -> LocalProject:

@@ -40,13 +40,13 @@ def command(face: Face, artifact: str, version: int | None, project: str | None,
     ARTIFACT is a path, relative to where you are or to the project, with `:FIRST-LAST` for some lines, as search prints
     it.
     """
-    reading = open_reading(face, (project,) if project else (), remote=remote)
     named = _WITH_LINES.match(artifact)
     first = int(named["first"]) if named else 1
     last = int(named["last"] or named["first"]) if named else None
-    path = _in_project(reading, face, named["path"] if named else artifact)
-    answer = _whole(reading, path, first, last, version)
-    reading.tell(face)
+    with open_reading(face, (project,) if project else (), remote=remote) as reading:
+        path = _in_project(reading, face, named["path"] if named else artifact)
+        answer = _whole(reading, path, first, last, version)
+        reading.tell(face)
     text = answer["text"]
     if text is None and not face.json:
         raise InvalidInput(

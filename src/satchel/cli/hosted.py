@@ -67,12 +67,11 @@ def project_remote(face: Face) -> tuple[ProjectConfig, Remote, str]:
 
 def reading(face: Face, projects: Sequence[str], everywhere: bool) -> Reading:
     """What a reading verb asks with ``--remote``."""
-    if everywhere:
-        return Reading(open_remote(face), None, {}, face.cwd)
-    if projects:
-        return Reading(open_remote(face), list(projects), {}, face.cwd)
+    if everywhere or projects:
+        remote = open_remote(face)
+        return Reading(remote, None if everywhere else list(projects), {}, face.cwd, remote.close)
     _, remote, project = project_remote(face)
-    return Reading(remote, [project], {}, face.cwd)
+    return Reading(remote, [project], {}, face.cwd, remote.close)
 
 
 def list_projects(face: Face) -> None:

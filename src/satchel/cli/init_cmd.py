@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import click
 
 from satchel.cli.face import Face, plural, shown_path, size
-from satchel.cli.folders import local_project, registry
+from satchel.cli.folders import local_project, registry, worktree_of
 from satchel.cli.inventory import counted_kinds, reasons
 from satchel.cli.verb import verb
 from satchel.context.answers import ContextAnswer
@@ -84,9 +85,11 @@ def command(
         _write_template(root, made.config)
     registry(face).register(root, made.config.id, made.config.name)
     began = time.perf_counter()
-    scan = _scan(root, made.config)
-    reader = LocalReader([local_project(root)])
-    answer = reader.context(made.config.name)
+    project = local_project(root)
+    with worktree_of(project) as worktree:
+        scan = worktree.scan()
+    with closing(LocalReader([project])) as reader:
+        answer = reader.context(made.config.name)
     seconds = time.perf_counter() - began
     data = {
         "id": made.config.id,
@@ -147,15 +150,6 @@ def _make(root: Path, name: str | None, include: tuple[str, ...], exclude: tuple
     if new and not ignore.exists():
         durable.replace(ignore, b"*\n")  # nothing of ours turns up in the repository the folder may be in
     return _Made(root, config, new, source_files)
-
-
-def _scan(root: Path, config: ProjectConfig) -> Scan:
-    rules = Rules(config.include, config.exclude, config.max_file_bytes)
-    worktree = Worktree.open(root, rules=rules, state_path=local_dir(root) / "state.db")
-    try:
-        return worktree.scan()
-    finally:
-        worktree.close()
 
 
 def _write_template(root: Path, config: ProjectConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 
 import click
 
@@ -35,4 +36,5 @@ def command(face: Face, project: tuple[str, ...], everywhere: bool) -> None:
         found = [project_named(face, name) for name in project]
     else:
         found = projects_everywhere(face) if everywhere else [project_here(face)]
-    stdio.serve(LocalReader(found), sys.stdin.buffer, sys.stdout.buffer)
+    with closing(LocalReader(found)) as reader:
+        stdio.serve(reader, sys.stdin.buffer, sys.stdout.buffer)

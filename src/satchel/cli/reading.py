@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -14,12 +14,21 @@ from satchel.context.local import LocalReader
 
 
 class Reading(NamedTuple):
+    """Something to ask, for the length of a ``with``."""
+
     reader: ContextReader
     wanted: list[str] | None
     """The projects asked, by slug or id; ``None`` for all that the reader has."""
     roots: Mapping[str, Path]
     """Slug to folder, for local projects."""
     cwd: Path
+    close: Callable[[], None]
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def one(self) -> str:
@@ -60,4 +69,4 @@ def open_reading(face: Face, projects: Sequence[str], *, everywhere: bool = Fals
         found = [project_here(face)]
     reader = LocalReader(found)
     roots = {project.slug: project.root for project in found}
-    return Reading(reader, list(roots), roots, face.cwd)
+    return Reading(reader, list(roots), roots, face.cwd, reader.close)

@@ -7,11 +7,10 @@ import os
 import click
 
 from satchel.cli.face import Face, plural
-from satchel.cli.folders import local_project, project_root
+from satchel.cli.folders import local_project, project_root, worktree_of
 from satchel.cli.verb import verb
 from satchel.sync.run import status
 from satchel.sync.settle import Take, resolve
-from satchel.worktree.walk import Worktree
 
 
 @verb(
@@ -33,8 +32,7 @@ def command(face: Face, paths: tuple[str, ...], take: str, every: bool) -> None:
     server stays in its history, and what a sync replaces here comes back with `satchel undo`.
     """
     here = local_project(project_root(face))
-    worktree = Worktree.open(here.root, rules=here.rules, state_path=here.state_path)
-    try:
+    with worktree_of(here) as worktree:
         if every:
             named = [conflict.path for conflict in status(worktree).conflicts]
         elif paths:
@@ -42,8 +40,6 @@ def command(face: Face, paths: tuple[str, ...], take: str, every: bool) -> None:
         else:
             raise click.UsageError("name a file, or --all", ctx=click.get_current_context())
         settled = resolve(worktree, named, Take(take)) if named else []
-    finally:
-        worktree.close()
 
     def show() -> None:
         for path in settled:

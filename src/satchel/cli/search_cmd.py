@@ -49,10 +49,10 @@ def command(
     Outside a project the folder itself is searched (or the project chosen with `satchel use`). Only files that changed
     since the last search are read again.
     """
-    reading = open_reading(face, project, everywhere=everywhere, remote=remote)
     text = " ".join([*query, *(f"kind:{name}" for name in kind)])
-    began = time.perf_counter()
-    answer = reading.reader.search(text, projects=reading.wanted, limit=limit, offset=offset)
-    milliseconds = (time.perf_counter() - began) * 1_000
-    reading.tell(face)
+    with open_reading(face, project, everywhere=everywhere, remote=remote) as reading:
+        began = time.perf_counter()
+        answer = reading.reader.search(text, projects=reading.wanted, limit=limit, offset=offset)
+        milliseconds = (time.perf_counter() - began) * 1_000
+        reading.tell(face)
     face.answer(answer, lambda: show_hits(face, answer, reading.place, milliseconds, offset))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from satchel.cli.face import Face, plural
-from satchel.cli.folders import local_project, project_root
+from satchel.cli.folders import local_project, project_root, worktree_of
 from satchel.cli.hosted import project_remote
 from satchel.cli.sync_report import conflict_line, print_changes, report_data
 from satchel.cli.verb import verb
 from satchel.sync.run import SyncReport, run, status
 from satchel.worktree.find import read_project_config
-from satchel.worktree.walk import Worktree
 
 
 @verb(
@@ -31,15 +32,13 @@ def command(face: Face, remote: bool) -> int:
     """
     here = local_project(project_root(face))
     config = read_project_config(here.root)
-    worktree = Worktree.open(here.root, rules=here.rules, state_path=here.state_path)
-    try:
+    with worktree_of(here) as worktree:
         if remote:
             _, peer, project = project_remote(face)
-            report = run(worktree, peer, project, dry_run=True)
+            with closing(peer):
+                report = run(worktree, peer, project, dry_run=True)
         else:
             report = status(worktree)
-    finally:
-        worktree.close()
     for notice in report.notices:
         face.warn(notice)
     data = {"project": here.slug, "url": config.remote_url, **report_data(report)}

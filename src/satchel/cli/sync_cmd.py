@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 
 import click
 
 from satchel.cli.face import Face, plural, size
-from satchel.cli.folders import local_project, project_root
+from satchel.cli.folders import local_project, project_root, worktree_of
 from satchel.cli.hosted import project_remote
 from satchel.cli.progress import Progress
 from satchel.cli.sync_report import conflict_line, print_changes, report_data
@@ -15,7 +16,6 @@ from satchel.cli.verb import verb
 from satchel.errors import InvalidInput
 from satchel.sync.run import SyncReport, run
 from satchel.sync.session import Direction, Strategy
-from satchel.worktree.walk import Worktree
 
 
 @verb(
@@ -56,9 +56,8 @@ def command(face: Face, to_cloud: bool, from_cloud: bool, strategy: str, dry_run
     here = local_project(project_root(face))
     _, remote, project = project_remote(face)
     progress = Progress(face)
-    worktree = Worktree.open(here.root, rules=here.rules, state_path=here.state_path)
     began = time.perf_counter()
-    try:
+    with closing(progress), closing(remote), worktree_of(here) as worktree:
         report = run(
             worktree,
             remote,
@@ -69,10 +68,6 @@ def command(face: Face, to_cloud: bool, from_cloud: bool, strategy: str, dry_run
             trust=trust,
             progress=progress,
         )
-    finally:
-        progress.close()
-        worktree.close()
-        remote.close()
     seconds = time.perf_counter() - began
     for notice in report.notices:
         face.warn(notice)

@@ -33,9 +33,9 @@ def command(
     A task is a checkbox in a text document: `- [ ] write the runbook @sam`. Ticked boxes are done; an @name is the
     owner.
     """
-    reading = open_reading(face, (project,) if project else (), remote=remote)
-    answer = reading.reader.tasks(reading.one, done=done, prefix=prefix, cursor=cursor, limit=limit)
-    reading.tell(face)
+    with open_reading(face, (project,) if project else (), remote=remote) as reading:
+        answer = reading.reader.tasks(reading.one, done=done, prefix=prefix, cursor=cursor, limit=limit)
+        reading.tell(face)
 
     def show() -> None:
         before = ""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from satchel.cli.face import Face, plural
-from satchel.cli.folders import local_project, project_root
+from satchel.cli.folders import local_project, project_root, worktree_of
 from satchel.cli.verb import verb
 from satchel.sync.settle import undo
-from satchel.worktree.walk import Worktree
 
 
 @verb(
@@ -25,11 +24,8 @@ def command(face: Face) -> None:
     sent or fetched for them before. An undo can be undone by another one.
     """
     here = local_project(project_root(face))
-    worktree = Worktree.open(here.root, rules=here.rules, state_path=here.state_path)
-    try:
+    with worktree_of(here) as worktree:
         result = undo(worktree)
-    finally:
-        worktree.close()
 
     def show() -> None:
         for path in result.restored:
