@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from satchel.cli.face import Face, ago, clean, plural, shown_path, size
-from satchel.config import Machine
+from satchel.config.machine import Machine
 from satchel.errors import InvalidInput
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import urllib3
 import uvicorn
 
-from satchel.config import ServerSettings, server_settings
+from satchel.config.server import ServerSettings, server_settings
 from satchel.server.app import application
 from satchel.server.cloud import Cloud
 from satchel.server.serve import Prepared, prepare, uvicorn_config

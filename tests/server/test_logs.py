@@ -9,7 +9,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from satchel.config import server_settings
+from satchel.config.server import server_settings
 from satchel.server.logs import configure, where
 from tests.server.running import Client, Running, until
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import apsw
 import pytest
 
-from satchel.config import ServerSettings, server_settings
+from satchel.config.server import ServerSettings, server_settings
 from satchel.errors import SatchelError, StartRefused
 from satchel.server.serve import prepare
 from tests.server.running import Client
 
 _RUN = """
 import sys
-from satchel.config import server_settings
+from satchel.config.server import server_settings
 from satchel.server.serve import prepare, run
 prepared = prepare(server_settings({"data": sys.argv[1], "port": 0, "log_format": "json"}, env={}))
 print(prepared.settings.port, prepared.first.key if prepared.first else "-", flush=True)

@@ -16,7 +16,7 @@ from typing import IO
 
 import click
 
-from satchel.config import Machine
+from satchel.config.machine import Machine
 
 DEFAULT_COLUMNS = 80
 """Assumed width where no terminal tells: the width that help and documentation are written for."""

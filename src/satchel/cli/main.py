@@ -144,10 +144,10 @@ def _unexpected(error: Exception, words: Sequence[str]) -> int:
 
 def _trace(words: Sequence[str]) -> None:
     # The environment is read here only to see whether a person wants a traceback: settings may be what is broken.
-    from satchel import config
+    from satchel.config.machine import machine
 
     try:
-        wanted = "--debug" in words or config.machine().debug
+        wanted = "--debug" in words or machine().debug
     except SatchelError:
         wanted = False
     if wanted:

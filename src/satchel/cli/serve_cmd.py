@@ -11,7 +11,7 @@ import click
 from satchel import __version__
 from satchel.cli.face import Face, shown_path
 from satchel.cli.verb import verb
-from satchel.config import ServerSettings, server_settings
+from satchel.config.server import ServerSettings, server_settings
 from satchel.errors import StartRefused
 
 if TYPE_CHECKING:

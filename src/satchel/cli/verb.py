@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from satchel.cli.face import Face
-from satchel.config import machine
+from satchel.config.machine import machine
 from satchel.errors import NotAFolder
 
 STATUSES: dict[int, str] = {

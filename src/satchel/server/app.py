@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from satchel import __version__
-from satchel.config import ServerSettings
+from satchel.config.server import ServerSettings
 from satchel.errors import InternalError, InvalidInput, NoSuchThing, SatchelError
 from satchel.mcp.http import McpEndpoint
 from satchel.server import pages

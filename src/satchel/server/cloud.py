@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from satchel.catalog.scope import Catalog
-from satchel.config import ServerSettings
+from satchel.config.server import ServerSettings
 from satchel.errors import SatchelError, TooManyRequests
 from satchel.objects.ids import TenantId
 from satchel.server.credentials import Authenticator

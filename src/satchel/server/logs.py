@@ -13,7 +13,7 @@ import traceback
 
 import structlog
 
-from satchel.config import ServerSettings
+from satchel.config.server import ServerSettings
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("satchel")
 

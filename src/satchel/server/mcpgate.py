@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from satchel.config import ServerSettings
+from satchel.config.server import ServerSettings
 from satchel.mcp.http import ASK, Ask
 from satchel.server.cloud import Cloud
 from satchel.server.edge import Exchange

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import satchel
-from satchel import __version__, config
+from satchel import __version__
+from satchel.config import reference as settings
 from satchel.errors import all_leaves
 from satchel.server.app import build
 from satchel.server.openapi import document
@@ -25,7 +26,7 @@ def pages() -> dict[str, str]:
     load_every_code()
     described = document(build(), __version__)
     made = {
-        "reference/settings.md": config.reference(),
+        "reference/settings.md": settings.reference(),
         "reference/openapi.json": json.dumps(described, indent=1, ensure_ascii=False) + "\n",
         "reference/rest.md": _rest(described),
         "errors/README.md": error_index_markdown(),

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp
 from satchel.catalog import bootstrap, tenants
 from satchel.catalog.quotas import Limits
 from satchel.catalog.scope import Catalog
-from satchel.config import ServerSettings
+from satchel.config.server import ServerSettings
 from satchel.errors import StartRefused, StoreMissing, WrongKey
 from satchel.server.app import application
 from satchel.server.cloud import now_ms

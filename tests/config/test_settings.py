@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from satchel.config import ServerSettings, machine, server_settings, settings_of
+from satchel.config.declared import settings_of
+from satchel.config.machine import machine
+from satchel.config.server import ServerSettings, server_settings
 from satchel.errors import ConfigInvalid
 
 

@@ -1,0 +1,47 @@
+"""The settings of the machine a person works on: all that a local verb needs, so nothing else is loaded for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from satchel.config.declared import from_env, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the command line takes from the environment of the person running it."""
+
+    debug: bool = setting(False, "Show a traceback when a command fails, as --debug does.", kind="switch")
+    key: str = setting("", "API key for a remote, used instead of the one `satchel login` stored.", secret=True)
+    url: str = setting("", "Address of the server that SATCHEL_KEY belongs to.")
+
+    config_dir: Path = Path()
+    """``XDG_CONFIG_HOME/satchel``: credentials."""
+    state_dir: Path = Path()
+    """``XDG_STATE_HOME/satchel``: the registry of projects on this machine."""
+    cache_dir: Path = Path()
+    """``XDG_CACHE_HOME/satchel``: indexes of folders without ``satchel init``."""
+    no_color: bool = False
+    """``NO_COLOR`` is set to anything."""
+
+
+def machine(env: Mapping[str, str] | None = None) -> Machine:
+    """The machine settings from ``env`` (default: the process environment). Raises ``ConfigInvalid``."""
+    env = os.environ if env is None else env
+    home = Path(env.get("HOME") or "~").expanduser()
+
+    def xdg(name: str, default: str) -> Path:
+        value = env.get(name, "")
+        # The XDG specification says to ignore a relative path.
+        return (Path(value) if value.startswith("/") else home / default) / "satchel"
+
+    return Machine(
+        **from_env(Machine, env),
+        config_dir=xdg("XDG_CONFIG_HOME", ".config"),
+        state_dir=xdg("XDG_STATE_HOME", ".local/state"),
+        cache_dir=xdg("XDG_CACHE_HOME", ".cache"),
+        no_color=bool(env.get("NO_COLOR")),
+    )

@@ -1,0 +1,152 @@
+"""The settings of a server.
+
+A server refuses an unknown ``SATCHEL_…`` variable: a misspelt limit must not be a silent default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from satchel.config.declared import PREFIX, checked, from_env, setting, settings_of
+from satchel.config.machine import Machine
+from satchel.errors import ConfigInvalid
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Everything ``satchel serve`` can be told."""
+
+    data: Path = setting(  # noqa: RUF009 (a field specifier: its default is immutable)
+        Path("satchel-data"), "Where the server keeps everything. Made with mode 0700 if absent.", kind="path"
+    )
+    host: str = setting(
+        "127.0.0.1", "Address to listen on. Other than loopback needs a TLS-terminating proxy in front."
+    )
+    port: int = setting(
+        8470, "TCP port to listen on; 0 takes any free one.", kind="number", unit="port", low=0, high=65_535
+    )
+    public_url: str = setting("", "The address clients use, such as https://context.example.org. Default: host, port.")
+    root_key: str = setting("", "File holding the root key. Default: `root.key` in the data directory.")
+    catalog_url: str = setting("", "Where the catalog is. Default: `catalog.db` in the data directory (SQLite).")
+    store_url: str = setting("", "Where sealed objects rest. Default: `store` in the data directory.")
+    allowed_hosts: tuple[str, ...] = setting(
+        (), "More Host names answered at /mcp, beside loopback, `host` and that of `public_url`.", kind="list"
+    )
+    allowed_origins: tuple[str, ...] = setting(
+        (), "Origins of web pages that may call /mcp, beside the server's own.", kind="list"
+    )
+    log_format: str = setting(
+        "auto", "Form of the log on stderr; auto: console on a terminal.", choices=("auto", "json", "console")
+    )
+    log_level: str = setting("info", "Least severity logged.", choices=("debug", "info", "warning", "error"))
+    token_seconds: int = setting(600, "Life of an access token.", kind="number", unit="seconds", low=30, high=600)
+    refresh_seconds: int = setting(
+        30 * 86_400, "Life of an unused refresh token.", kind="number", unit="seconds", low=600, high=365 * 86_400
+    )
+    credential_cache_seconds: int = setting(
+        30,
+        "How long a checked credential is trusted without another look. A change made through this server counts at "
+        "once, and every write looks again.",
+        kind="number",
+        unit="seconds",
+        low=0,
+        high=300,
+    )
+    max_file_bytes: int = setting(
+        8 * MIB, "Largest artifact accepted.", kind="number", unit="bytes", low=1_024, high=64 * MIB
+    )
+    max_json_bytes: int = setting(
+        4 * MIB, "Largest JSON request body.", kind="number", unit="bytes", low=1_024, high=64 * MIB
+    )
+    max_sync_bytes: int = setting(
+        4 * GIB, "Most bytes one sync may declare.", kind="number", unit="bytes", low=MIB, high=64 * GIB
+    )
+    body_idle_seconds: int = setting(
+        20, "Longest pause inside a request body.", kind="number", unit="seconds", low=1, high=600
+    )
+    body_total_seconds: int = setting(
+        60, "Longest time a request body may take.", kind="number", unit="seconds", low=1, high=86_400
+    )
+    sync_total_seconds: int = setting(
+        3_600, "The same for the body of a sync.", kind="number", unit="seconds", low=1, high=86_400
+    )
+    tenant_concurrency: int = setting(
+        64, "Requests of one tenant served at once; more are told to come back.", kind="number", low=1, high=10_000
+    )
+    reader_threads: int = setting(
+        4, "Threads that search and read documents.", kind="number", unit="threads", low=1, high=64
+    )
+    index_cache_bytes: int = setting(
+        4 * GIB, "Disk the search indexes may take; the least used go first.", kind="number", unit="bytes", low=MIB
+    )
+    quota_storage_bytes: int = setting(50 * 10**9, "Storage of a new tenant.", kind="number", unit="bytes", low=0)
+    quota_projects: int = setting(1_000, "Projects of a new tenant.", kind="number", unit="projects", low=0)
+    shutdown_seconds: int = setting(
+        8, "How long running requests may finish after SIGTERM.", kind="number", unit="seconds", low=0, high=600
+    )
+
+    @property
+    def root_key_path(self) -> Path:
+        return Path(self.root_key) if self.root_key else self.data / "root.key"
+
+    @property
+    def catalog(self) -> str:
+        return self.catalog_url or f"sqlite:///{(self.data / 'catalog.db').absolute()}"
+
+    @property
+    def store(self) -> str:
+        return self.store_url or (self.data / "store").absolute().as_uri()
+
+    @property
+    def url(self) -> str:
+        """The address clients use, without a slash at the end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
+
+
+def server_settings(
+    flags: Mapping[str, object] | None = None, env: Mapping[str, str] | None = None, file: Path | None = None
+) -> ServerSettings:
+    """The server's settings: ``flags`` (``None`` values are absent), then ``env``, then ``file``, then defaults.
+
+    ``file`` is TOML with the names of ``ServerSettings``; ``SATCHEL_CONFIG`` names it where no flag does.
+    Raises ``ConfigInvalid`` naming the setting, where it came from and what it may be.
+    """
+    env = os.environ if env is None else env
+    known = {s.env for s in (*settings_of(ServerSettings), *settings_of(Machine))} | {PREFIX + "CONFIG"}
+    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise ConfigInvalid(
+            f"{unknown[0]} is not a setting of Satchel", hint="See docs/reference/settings.md for every setting."
+        )
+    if file is None and env.get(PREFIX + "CONFIG"):
+        file = Path(env[PREFIX + "CONFIG"])
+    values = _from_file(ServerSettings, file) if file else {}
+    values |= from_env(ServerSettings, env)
+    by_name = {s.name: s for s in settings_of(ServerSettings)}
+    for name, value in (flags or {}).items():
+        if value is not None:
+            values[name] = checked(by_name[name], value, f"--{name.replace('_', '-')}")
+    return ServerSettings(**values)
+
+
+def _from_file(group: type[ServerSettings], file: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigInvalid(f"the settings file {file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"the settings file {file} is not TOML: {error}") from error
+    by_name = {s.name: s for s in settings_of(group)}
+    for name in table:
+        if name not in by_name:
+            raise ConfigInvalid(f"{name!r} in {file} is not a setting of the server")
+    return {name: checked(by_name[name], value, f"{name!r} in {file}") for name, value in table.items()}
