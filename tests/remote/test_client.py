@@ -252,7 +252,7 @@ def test_an_answer_that_is_none_is_a_lie(scripted: Scripted, ask: Remote, answer
 def test_an_endless_answer_is_not_read_to_its_end(
     scripted: Scripted, ask: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("satchel.remote.MAX_JSON_BYTES", 1_000_000)
+    monkeypatch.setattr("satchel.remote.connection.MAX_JSON_BYTES", 1_000_000)
 
     def endless(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(200)
@@ -311,7 +311,7 @@ def test_a_write_without_a_key_is_not_repeated(scripted: Scripted, ask: Remote) 
 def test_nobody_listening_and_a_server_too_slow_are_away(
     scripted: Scripted, ask: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("satchel.remote.READ_SECONDS", 0.2)
+    monkeypatch.setattr("satchel.remote.connection.READ_SECONDS", 0.2)
     release = threading.Event()
     scripted.handlers = [lambda request: (release.wait(10), None)[1]]
     slow = Remote(scripted.url, FixedToken(None))

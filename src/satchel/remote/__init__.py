@@ -1,0 +1,8 @@
+"""Another Satchel over HTTP, on urllib3 alone: what ``sync`` talks to and a reader of hosted projects."""
+
+from __future__ import annotations
+
+from satchel.remote.client import Remote
+from satchel.remote.connection import FixedToken, InsecureRemote, TokenSource, checked_url, problem_error
+
+__all__ = ["FixedToken", "InsecureRemote", "Remote", "TokenSource", "checked_url", "problem_error"]

@@ -1,0 +1,217 @@
+"""Another Satchel over HTTP: the ``Peer`` of a sync and a ``ContextReader``.
+
+Nothing an answer says is believed for its size or its form; see ``connection`` and ``values``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+from urllib.parse import quote
+
+from satchel.errors import FrameRefused, NoSuchVersion, ServerLied
+from satchel.objects.frame import Frame
+from satchel.objects.ids import ObjectId
+from satchel.objects.pack import PackReader
+from satchel.remote.connection import Connection, Json, TokenSource, encode
+from satchel.remote.values import change_of, committed, head_of, items_of, project_info_of, text
+from satchel.sync.peer import Change, Changes, Committed, Head
+from satchel.sync.wire import MAX_SIZE, MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from satchel.context.answers import (
+        ArtifactList,
+        ArtifactText,
+        ContextAnswer,
+        Health,
+        ProjectInfo,
+        SearchAnswer,
+        TaskList,
+        VersionList,
+    )
+
+MAX_CHANGES = 1_000_000
+"""Rows of all pages of changes together: more than ten full projects deleted one after another."""
+
+
+class Remote:
+    """One server. For several threads at once."""
+
+    def __init__(self, url: str, tokens: TokenSource, *, insecure: bool = False) -> None:
+        """Raises ``ConfigInvalid`` for something that is no address, ``InsecureRemote`` for http:// elsewhere."""
+        self._server = Connection(url, tokens, insecure=insecure)
+        self.url = self._server.url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._server.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
+        """One JSON call below ``/api/v1``; an empty answer is ``{}``. Raises the error that the answer names."""
+        sent = dict(headers or {})
+        if json is not None:
+            sent["content-type"] = "application/json"
+        # A write that carries an idempotency key may be repeated as well as any read.
+        again = method in ("GET", "HEAD", "PUT", "DELETE") or "idempotency-key" in {name.lower() for name in sent}
+        body = None if json is None else encode(json)
+        return self._server.json(method, path + _query(query), body, sent, again=again)
+
+    # Peer ---------------------------------------------------------------------------------------------------------
+
+    def create_project(self, slug: str, *, id: str | None = None, description: str = "") -> Json:  # noqa: A002 - its name in the API
+        """Make the hosted twin of a project. Raises ``AlreadyExists``, ``InsufficientScope``, ``QuotaReached``."""
+        fields = {"slug": slug, "description": description} | ({"id": id} if id else {})
+        return self.call("POST", "/projects", json=fields)
+
+    def project(self, project: str) -> Json:
+        """Id, slug, head, role and so on. Raises ``NoSuchProject``."""
+        return self.call("GET", f"/projects/{_part(project)}")
+
+    def head(self, project: str) -> Head:
+        return head_of(self.project(project))
+
+    def changes(self, project: str, since: int, lineage: str | None) -> Changes:
+        try:
+            found = self._changes(project, since if lineage else 0)
+        except NoSuchVersion:
+            return self._changes(project, 0)
+        if found.since and found.head.lineage != lineage:
+            return self._changes(project, 0)
+        return found
+
+    def _changes(self, project: str, since: int) -> Changes:
+        items: list[Change] = []
+        query: dict[str, object] = {"since": since}
+        head: Head | None = None
+        while True:
+            page = self.call("GET", f"/projects/{_part(project)}/changes", query=query)
+            if head is not None and head_of(page) != head:
+                raise ServerLied("the pages of one list of changes are of different versions")
+            head = head_of(page)
+            items += [change_of(item) for item in items_of(page)]
+            cursor = page.get("next")
+            if cursor is None:
+                return Changes(head, since, items)
+            if not isinstance(cursor, str) or not page["items"] or len(items) > MAX_CHANGES:
+                raise ServerLied("the list of changes does not end")
+            query["cursor"] = cursor
+
+    def sync(self, project: str, stream: Iterable[bytes], declared: int, key: str) -> Committed:
+        headers = {
+            "content-type": MEDIA_TYPE,
+            "satchel-declared-bytes": str(declared),
+            "idempotency-key": key,
+        }
+        path = f"/projects/{_part(project)}/sync"
+        return committed(self._server.json("POST", path, stream, headers, again=isinstance(stream, (list, tuple))))
+
+    def read_objects(self, project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:
+        headers = {"accept": "application/x-satchel-pack", "content-type": "application/json"}
+        path = f"/projects/{_part(project)}/objects/read"
+        reader = PackReader()
+        try:
+            for chunk in self._server.chunks("POST", path, encode({"objects": list(objects)}), headers, again=True):
+                yield from reader.feed(chunk)
+            reader.finish()
+        except FrameRefused as error:
+            raise ServerLied(f"the server sent a bad pack: {error.message}") from error
+
+    # ContextReader ------------------------------------------------------------------------------------------------
+
+    def projects(self) -> list[ProjectInfo]:
+        found: list[ProjectInfo] = []
+        query: dict[str, object] = {"limit": 1000}
+        while True:
+            page = self.call("GET", "/projects", query=query)
+            found += [project_info_of(item) for item in items_of(page)]
+            if page.get("next") is None or not page["items"]:
+                return found
+            query["cursor"] = page["next"]
+
+    def context(self, project: str) -> ContextAnswer:
+        return cast("ContextAnswer", self.call("GET", f"/projects/{_part(project)}/context"))
+
+    def artifacts(
+        self, project: str, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
+    ) -> ArtifactList:
+        query = {"kind": kind, "prefix": prefix or None, "cursor": cursor, "limit": limit}
+        return cast("ArtifactList", self.call("GET", f"/projects/{_part(project)}/artifacts", query=query))
+
+    def artifact(
+        self,
+        project: str,
+        path: str,
+        *,
+        first: int = 1,
+        last: int | None = None,
+        budget: int = 40_000,
+        at: int | None = None,
+    ) -> ArtifactText:
+        query = {"first": first, "last": last, "budget": budget, "at": at}
+        return cast("ArtifactText", self.call("GET", self._artifact(project, path), query=query))
+
+    def artifact_bytes(self, project: str, path: str, *, at: int | None = None) -> bytes:
+        """The content itself, at most 64 MiB. Raises ``NoSuchArtifact``, ``NoSuchVersion``."""
+        headers = {"accept": "application/octet-stream, */*;q=0.5"}
+        data = bytearray()
+        for chunk in self._server.chunks(
+            "GET", self._artifact(project, path) + _query({"at": at}), None, headers, again=True
+        ):
+            data += chunk
+            if len(data) > MAX_SIZE:
+                raise ServerLied(f"the server's answer is over {MAX_SIZE:,} bytes")
+        return bytes(data)
+
+    def search(
+        self, query: str, *, projects: list[str] | None = None, limit: int = 10, offset: int = 0
+    ) -> SearchAnswer:
+        asked: dict[str, object] = {"query": query, "limit": limit, "offset": offset}
+        path = "/search"
+        if projects is not None and len(projects) == 1:
+            path = f"/projects/{_part(projects[0])}/search"
+        elif projects is not None:
+            asked["projects"] = projects
+        # A search is a POST that changes nothing: it may be asked again.
+        headers = {"content-type": "application/json"}
+        return cast("SearchAnswer", self._server.json("POST", path, encode(asked), headers, again=True))
+
+    def tasks(
+        self, project: str, *, done: bool = False, prefix: str = "", cursor: str | None = None, limit: int = 100
+    ) -> TaskList:
+        query = {"done": "true" if done else None, "prefix": prefix or None, "cursor": cursor, "limit": limit}
+        return cast("TaskList", self.call("GET", f"/projects/{_part(project)}/tasks", query=query))
+
+    def history(self, project: str, *, cursor: str | None = None, limit: int = 50) -> VersionList:
+        query = {"cursor": cursor, "limit": limit}
+        return cast("VersionList", self.call("GET", f"/projects/{_part(project)}/versions", query=query))
+
+    def health(self) -> Health:
+        report = self.call("GET", "/health")
+        projects = len(self.projects())
+        return {
+            "status": text(report.get("status")),
+            "version": text(report.get("version")),
+            "mode": "cloud",
+            "projects": projects,
+        }
+
+    def _artifact(self, project: str, path: str) -> str:
+        return f"/projects/{_part(project)}/artifacts/{quote(path, safe='/')}"
+
+
+def _query(values: Mapping[str, object] | None) -> str:
+    pairs = [f"{name}={quote(str(value), safe='')}" for name, value in (values or {}).items() if value is not None]
+    return "?" + "&".join(pairs) if pairs else ""
+
+
+def _part(text: str) -> str:
+    """One segment of an address; a project is named by slug or id, neither of which needs quoting."""
+    return quote(text, safe="") or "%20"

@@ -1,0 +1,302 @@
+"""One server over HTTP: requests with a credential, bounded answers, and errors that have a name.
+
+Redirects are never followed, so a credential goes to the address it was given for and to no other; ``http://`` is for
+this machine only, unless ``insecure`` says otherwise. A request is repeated by itself in two cases: once when a
+kept-alive connection turns out to be closed, where it may be repeated, and once after an expired token was renewed.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import urllib3
+
+from satchel import __version__
+from satchel.errors import (
+    ConfigInvalid,
+    CredentialExpired,
+    CredentialInvalid,
+    InsufficientScope,
+    NoSuchThing,
+    Refused,
+    SatchelError,
+    ServerAway,
+    ServerFailed,
+    ServerLied,
+    TooManyRequests,
+    all_leaves,
+)
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 60.0
+"""The longest silence of a server that is waited out."""
+MAX_JSON_BYTES = 64 << 20
+"""A page of 10,000 changes with paths of 1,024 bytes, JSON escapes included, is below 40 MiB."""
+CHUNK_BYTES = 1 << 18
+
+Json = dict[str, Any]
+Body = bytes | Iterable[bytes] | None
+
+
+class InsecureRemote(Refused):
+    code = "remote.insecure"
+    default_hint = "Use https://. On a network that you trust with the key, pass --insecure."
+
+
+class TokenSource(Protocol):
+    """Where the bearer token of a call comes from."""
+
+    def token(self) -> str | None:
+        """The token to send now."""
+        ...
+
+    def renew(self, refused: str | None, exchange: Callable[[str], Json]) -> str | None:
+        """Another token after ``refused`` had expired; ``None`` when there is none.
+
+        ``exchange`` trades a refresh token for the server's answer (``accessToken``, ``refreshToken``).
+        """
+        ...
+
+
+class FixedToken:
+    """An API key, or no credential at all: nothing to renew."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def token(self) -> str | None:
+        return self._token
+
+    def renew(self, refused: str | None, exchange: Callable[[str], Json]) -> str | None:
+        return None
+
+
+class Connection:
+    """Requests to one server, below ``/api/v1``. For several threads at once."""
+
+    def __init__(self, url: str, tokens: TokenSource, *, insecure: bool = False) -> None:
+        """Raises ``ConfigInvalid`` for something that is no address, ``InsecureRemote`` for http:// elsewhere."""
+        self.url = checked_url(url, insecure=insecure)
+        self._tokens = tokens
+        self._renewing = threading.Lock()
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        self._pool = urllib3.connection_from_url(
+            self.url, timeout=timeout, retries=False, maxsize=4, headers={"user-agent": f"satchel/{__version__}"}
+        )
+        self._prefix = (urlsplit(self.url).path or "").rstrip("/") + "/api/v1"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+    def json(self, method: str, path: str, body: Body, headers: Mapping[str, str], *, again: bool) -> Json:
+        """The JSON object of an answer; ``{}`` of an empty one. ``again``: whether it may be sent twice."""
+        answer = self._ask(method, path, body, {"accept": "application/json", **headers}, again=again)
+        with _trouble_as_away(self.url), _closing(answer):
+            return _json(answer)
+
+    def chunks(self, method: str, path: str, body: Body, headers: Mapping[str, str], *, again: bool) -> Iterator[bytes]:
+        """The body of an answer as it comes."""
+        answer = self._ask(method, path, body, headers, again=again)
+        with _trouble_as_away(self.url), _closing(answer):
+            yield from answer.stream(CHUNK_BYTES)
+
+    def _ask(
+        self, method: str, path: str, body: Body, headers: Mapping[str, str], *, again: bool
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request; the answer is a success whose body is still to be read."""
+        token = self._tokens.token()
+        answer = self._send(method, path, body, headers, token, again=again)
+        if answer.status < 300:
+            return answer
+        error = self._error(answer)
+        # A stream is spent once sent; an expired token is refused before the server reads it, but it is gone here.
+        if isinstance(error, CredentialExpired) and (body is None or isinstance(body, (bytes, list, tuple))):
+            fresh = self._renewed(token)
+            if fresh is not None:
+                answer = self._send(method, path, body, headers, fresh, again=again)
+                if answer.status < 300:
+                    return answer
+                error = self._error(answer)
+        raise error
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Body,
+        headers: Mapping[str, str],
+        token: str | None,
+        *,
+        again: bool,
+    ) -> urllib3.BaseHTTPResponse:
+        sent = {**self._pool.headers, **headers}
+        if token is not None:
+            sent["authorization"] = f"Bearer {token}"
+        with _trouble_as_away(self.url):
+            for last in (not again, True):
+                try:
+                    return self._pool.urlopen(
+                        method,
+                        self._prefix + path,
+                        body=body,
+                        headers=sent,
+                        redirect=False,
+                        preload_content=False,
+                        chunked=body is not None and not isinstance(body, bytes),
+                        assert_same_host=False,
+                    )
+                except urllib3.exceptions.ProtocolError:
+                    if last:
+                        raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _renewed(self, refused: str | None) -> str | None:
+        with self._renewing:
+            current = self._tokens.token()
+            if current != refused:
+                return current  # another thread was faster
+            return self._tokens.renew(refused, self._exchange)
+
+    def _exchange(self, refresh_token: str) -> Json:
+        body = encode({"refreshToken": refresh_token})
+        headers = {"accept": "application/json", "content-type": "application/json"}
+        answer = self._send("POST", "/auth/refresh", body, headers, None, again=False)
+        if answer.status >= 300:
+            raise self._error(answer)
+        with _trouble_as_away(self.url), _closing(answer):
+            return _json(answer)
+
+    def _error(self, answer: urllib3.BaseHTTPResponse) -> SatchelError:
+        with _trouble_as_away(self.url), _closing(answer):
+            if 300 <= answer.status < 400:
+                return ConfigInvalid(
+                    f"{self.url} answers with a redirect to {answer.headers.get('location', 'nowhere')[:200]}",
+                    hint="Redirects are not followed: set the remote to the address that answers itself.",
+                )
+            try:
+                problem = _json(answer)
+            except ServerLied:
+                problem = {}
+            return problem_error(answer.status, problem, answer.headers.get("retry-after"))
+
+
+def checked_url(url: str, *, insecure: bool = False) -> str:
+    """``url`` without a slash at its end. Raises ``ConfigInvalid`` or ``InsecureRemote``."""
+    try:
+        parts = urlsplit(url)
+        port_is_number = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise ConfigInvalid(f"{url!r} is not the address of a server") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_number:
+        raise ConfigInvalid(f"{url!r} is not the address of a server", hint="Give it as https://host[:port].")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigInvalid("the address of a server holds no credential, query or fragment")
+    local = parts.hostname in ("localhost", "::1") or parts.hostname.startswith("127.")
+    if parts.scheme == "http" and not local and not insecure:
+        raise InsecureRemote(f"{url} would send the credential and the content in clear")
+    return url.rstrip("/")
+
+
+def problem_error(status: int, problem: Mapping[str, object], retry_after: str | None = None) -> SatchelError:
+    """The error that a problem document stands for; from the status alone where its code is not known here."""
+    code, said = problem.get("code"), problem.get("detail")
+    kind = next((leaf for leaf in all_leaves() if leaf.code == code), None) or _kind_of(status)
+    message = said if isinstance(said, str) and said else f"the server answered {status}"
+    hint = problem.get("hint")
+    shown = {"type", "title", "status", "code", "detail", "hint"}
+    facts = {_snake(name): value for name, value in problem.items() if name not in shown}
+    if retry_after is not None:
+        facts["retry_after"] = retry_after
+    for name in ("message", "hint"):
+        facts.pop(name, None)
+    return kind(message, hint=hint if isinstance(hint, str) else None, **facts)
+
+
+def _kind_of(status: int) -> type[SatchelError]:
+    kinds: dict[int, type[SatchelError]] = {
+        401: CredentialInvalid,
+        403: InsufficientScope,
+        404: NoSuchThing,
+        429: TooManyRequests,
+    }
+    return kinds.get(status, ServerFailed)
+
+
+def encode(value: object) -> bytes:
+    """A JSON body."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _json(answer: urllib3.BaseHTTPResponse) -> Json:
+    data = _bounded(answer, MAX_JSON_BYTES)
+    if not data and answer.status == 204:
+        return {}
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ServerLied(
+            "the server's answer is not JSON", hint="Is there a Satchel server at this address?"
+        ) from error
+    if not isinstance(value, dict):
+        raise ServerLied("the server's answer is not a JSON object")
+    return value
+
+
+def _bounded(answer: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+    parts, length = [], 0
+    for chunk in answer.stream(CHUNK_BYTES, decode_content=True):
+        length += len(chunk)
+        if length > limit:
+            raise ServerLied(f"the server's answer is over {limit:,} bytes")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
+class _closing:  # noqa: N801 - reads as the word it is
+    """Give the connection back if the answer was read to its end, else close it."""
+
+    def __init__(self, answer: urllib3.BaseHTTPResponse) -> None:
+        self._answer = answer
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self._answer.drain_conn()
+        else:
+            self._answer.close()
+        self._answer.release_conn()
+
+
+class _trouble_as_away:  # noqa: N801 - reads as the phrase it is
+    """Tell a server that is away, or broke off, from one that answered."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        match error:
+            case urllib3.exceptions.SSLError():
+                raise ServerAway(
+                    f"no trusted connection to {self._url}: {error}",
+                    hint="Its certificate does not count here: check the address, the date and the certificate.",
+                ) from error
+            case urllib3.exceptions.TimeoutError():
+                raise ServerAway(f"{self._url} did not answer in time") from error
+            case urllib3.exceptions.NewConnectionError():
+                raise ServerAway(f"{self._url} cannot be reached") from error
+            case urllib3.exceptions.HTTPError() | ConnectionError():
+                raise ServerAway(f"the connection to {self._url} broke off") from error

@@ -1,0 +1,88 @@
+"""What a server answers, taken apart: every value is checked for its form, and what is malformed is ``ServerLied``."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from satchel.errors import ServerLied
+from satchel.objects.ids import Digest, Lineage, ObjectId, is_hex_id
+from satchel.objects.listing import MODES, Entry
+from satchel.remote.connection import Json
+from satchel.sync.peer import Change, Committed, Head
+
+if TYPE_CHECKING:
+    from satchel.context.answers import ProjectInfo
+
+_EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
+
+
+def committed(answer: Json) -> Committed:
+    """The answer to a write. Raises ``ServerLied``."""
+    counts = [number(answer.get(name)) for name in ("added", "changed", "deleted")]
+    head = head_of(answer)
+    return Committed(*head, time(answer.get("time")), text(answer.get("author")), *counts)
+
+
+def head_of(answer: Json) -> Head:
+    """The head of a project. Raises ``ServerLied``."""
+    lineage, digest = text(answer.get("lineage")), text(answer.get("digest"))
+    if not is_hex_id(digest) or not 1 <= len(lineage) <= 64:
+        raise ServerLied("the head named by the server is malformed")
+    return Head(Lineage(lineage), number(answer.get("version")), Digest(digest))
+
+
+def change_of(item: Json) -> Change:
+    """One row of a list of changes. Raises ``ServerLied``."""
+    entry, size = None, 0
+    if not item.get("deleted"):
+        mode, name = text(item.get("mode")), text(item.get("object"))
+        if mode not in MODES or not is_hex_id(name):
+            raise ServerLied("an entry of the changes is malformed")
+        entry, size = Entry(mode, ObjectId(name)), number(item.get("size"))
+    path, version = text(item.get("path")), number(item.get("version"))
+    return Change(path, entry, size, version, text(item.get("author")), time(item.get("time")))
+
+
+def project_info_of(item: Json) -> ProjectInfo:
+    """A project as readers know it."""
+    return {
+        "id": text(item.get("id")),
+        "project": text(item.get("slug")),
+        "description": text(item.get("description")),
+        "relations": item.get("relations") or [],
+        "version": number(item.get("version")),
+        "digest": text(item.get("digest")),
+    }
+
+
+def items_of(page: Json) -> list[Json]:
+    """The rows of a page. Raises ``ServerLied``."""
+    items = page.get("items")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ServerLied("a list of the server has no items")
+    return items
+
+
+def text(value: object) -> str:
+    """``value``, if it is text. Raises ``ServerLied``."""
+    if not isinstance(value, str):
+        raise ServerLied("the server's answer lacks a text it must have")
+    return value
+
+
+def number(value: object) -> int:
+    """``value``, if it is a number as JSON can hold it exactly, from 0. Raises ``ServerLied``."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 53:
+        raise ServerLied("the server's answer lacks a number it must have")
+    return value
+
+
+def time(value: object) -> int:
+    """Milliseconds UTC of an RFC 3339 time. Raises ``ServerLied``."""
+    try:
+        # Never a float of seconds: it would lose the millisecond now and then.
+        since = dt.datetime.fromisoformat(text(value)) - _EPOCH
+    except (ValueError, TypeError) as error:
+        raise ServerLied("a time in the server's answer is malformed") from error
+    return since // dt.timedelta(milliseconds=1)
