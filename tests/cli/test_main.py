@@ -85,7 +85,7 @@ def test_short_help_is_shorter_and_long_help_has_examples(cli: Cli) -> None:
 def test_a_misspelt_command_line_is_told_with_the_likely_word(cli: Cli, words: list[str], said: str) -> None:
     ran = cli(*words, status=2)
     assert said in ran.err
-    assert "[usage]" in ran.err
+    assert "[request.invalid]" in ran.err
     assert ran.out == ""
 
 
@@ -102,7 +102,7 @@ def test_an_error_with_json_is_one_json_value(cli: Cli, here: Path) -> None:
     error = ran.json["error"]
     assert (error["code"], error["exitStatus"]) == ("artifact.not_found", 1)
     assert error["hint"]
-    assert cli("serach", "--json", status=2).json["error"]["code"] == "usage"
+    assert cli("serach", "--json", status=2).json["error"]["code"] == "request.invalid"
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])
@@ -120,6 +120,13 @@ def test_a_defect_is_reported_as_one(cli: Cli, here: Path, monkeypatch: pytest.M
     ran = cli("tasks", status=1)
     assert "[internal.error]" in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_a_file_that_cannot_be_read_is_told_without_calling_it_a_defect(cli: Cli, here: Path) -> None:
+    (here / ".mcp.json").mkdir()
+    ran = cli("connect", "claude-code", "--yes", status=6)
+    assert ".mcp.json" in ran.err
+    assert "defect" not in ran.err
 
 
 def test_acting_in_a_folder_that_is_none_is_told(cli: Cli, here: Path) -> None:

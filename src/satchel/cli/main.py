@@ -19,7 +19,7 @@ from click.exceptions import NoArgsIsHelpError
 from satchel import __version__
 from satchel.cli.verb import STATUSES, VerbGroup, unknown_word
 from satchel.cli.verbs import SECTIONS, VERBS
-from satchel.errors import SatchelError
+from satchel.errors import InternalError, InvalidInput, SatchelError
 
 INTERRUPTED = 130
 
@@ -84,7 +84,7 @@ def run(argv: Sequence[str]) -> int:
     except SatchelError as error:
         return _failed(error, words)
     except click.Abort:
-        return _say("stopped", "Nothing is half done: run the same command again.", "interrupted", INTERRUPTED, words)
+        return _say("stopped", "Nothing is half done: run the same command again.", "", INTERRUPTED, words)
     except NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
         return 0
@@ -125,19 +125,22 @@ def _misused(error: click.ClickException, words: Sequence[str]) -> int:
     hint = ""
     if isinstance(error, click.UsageError) and error.ctx is not None:
         hint = f"See `{error.ctx.command_path} -h`."
-    return _say(message, hint, "usage", 2, words)
+    return _say(message, hint, InvalidInput.code, InvalidInput.exit_status, words)
 
 
 def _unexpected(error: Exception, words: Sequence[str]) -> int:
     _trace(words)
     if isinstance(error, OSError) and error.strerror:
+        from satchel.worktree import durable
+
+        refused = durable.refused(error, "")
         what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-        return _say(what, "Nothing was half done: mend it and run the same command again.", "system", 1, words)
+        return _say(what, refused.hint, refused.code, refused.exit_status, words)
     return _say(
         f"unexpected {type(error).__name__}: {error}",
         "This is a defect. Run it again with --debug and report what it shows.",
-        "internal.error",
-        1,
+        InternalError.code,
+        InternalError.exit_status,
         words,
     )
 
@@ -167,7 +170,7 @@ def _say(
 
             print(json.dumps(error_data(code, message, hint, status, facts or {}), indent=2, default=str))
         else:
-            click.echo(f"satchel: {clean(message)}   [{code}]", err=True)
+            click.echo(f"satchel: {clean(message)}" + (f"   [{code}]" if code else ""), err=True)
             for line in filter(None, hint.splitlines()):
                 click.echo(f"  {clean(line)}", err=True)
         sys.stdout.flush()

@@ -1,0 +1,88 @@
+"""What the verbs that need a server say where there is none, or none was named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from satchel.cli.credentials import Credential, Credentials
+from tests.cli.conftest import Cli
+
+AWAY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def stored(private_home: Path) -> Credentials:
+    return Credentials(private_home / ".config/satchel/credentials.json")
+
+
+@pytest.mark.parametrize("words", [["whoami"], ["key", "list"], ["tenant", "show"], ["projects", "--remote"]])
+def test_a_server_that_nobody_named_is_asked_for(cli: Cli, here: Path, words: list[str]) -> None:
+    ran = cli(*words, status=2)
+    assert "which server" in ran.err
+    assert "satchel login URL" in ran.err
+
+
+def test_the_only_server_signed_in_to_is_meant(cli: Cli, here: Path, stored: Credentials) -> None:
+    stored.put(AWAY, Credential(key="k"))
+    assert AWAY in cli("whoami", status=6).err
+    stored.put("http://127.0.0.1:10", Credential(key="k"))
+    assert "which server" in cli("whoami", status=2).err
+    assert AWAY in cli("whoami", "--url", AWAY, status=6).err
+
+
+@pytest.mark.parametrize("words", [["sync"], ["search", "--remote", "x"], ["status", "--remote"]])
+def test_a_project_without_a_remote_is_told_how_to_get_one(cli: Cli, here: Path, words: list[str]) -> None:
+    cli("init")
+    ran = cli(*words, status=2)
+    assert "has no remote" in ran.err
+    assert "satchel remote add" in ran.err
+
+
+@pytest.mark.parametrize("verb", ["sync", "status", "conflicts", "undo", "leave"])
+def test_a_folder_that_is_no_project_is_told_to_become_one(cli: Cli, here: Path, verb: str) -> None:
+    assert "[folder.not_a_project]" in cli(verb, status=2).err
+
+
+def test_status_of_a_local_project_asks_nobody_and_needs_no_account(cli: Cli, here: Path) -> None:
+    cli("init")
+    found = cli("status", "--json").json
+    assert (found["url"], found["version"], found["conflicts"]) == (None, 0, [])
+    assert "local-only" in cli("status").out
+    assert cli("conflicts", "--json").json["items"] == []
+    assert "[undo.nothing]" in cli("undo", status=1).err
+
+
+def test_leaving_what_was_never_joined_changes_nothing(cli: Cli, here: Path) -> None:
+    cli("init")
+    assert "already" in cli("leave").err
+
+
+def test_directions_exclude_each_other(cli: Cli, here: Path) -> None:
+    assert "exclude each other" in cli("sync", "--to-cloud", "--from-cloud", status=2).err
+
+
+def test_resolving_what_is_not_in_conflict_is_refused(cli: Cli, here: Path) -> None:
+    cli("init")
+    assert "not in conflict" in cli("resolve", "README.md", "--take", "local", status=2).err
+    assert "--all" in cli("resolve", "--take", "local", status=2).err
+    assert cli("resolve", "--all", "--take", "local", "--json").json["settled"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["key", "create", "x", "--project", "acme"], "PROJECT:ROLE"),
+        (["key", "create", "x", "--project", "acme:owner"], "PROJECT:ROLE"),
+        (["key", "create", "x", "--expires", "soon"], "90d"),
+        (["login", "ftp://example.org"], "not the address of a server"),
+        (["login", "https://user:pw@example.org"], "no credential"),
+    ],
+)
+def test_a_value_that_is_none_is_refused_before_anything_is_sent(
+    cli: Cli, here: Path, stored: Credentials, words: list[str], said: str
+) -> None:
+    stored.put(AWAY, Credential(key="k"))
+    ran = cli(*words, status=2)
+    assert said in ran.err
