@@ -27,7 +27,8 @@ by tabs.
 ```
 
 with small facts of the error beside these. Keys are camelCase, sizes bytes, times RFC 3339 UTC. Answers may grow keys;
-they never change or lose one. Every code has a page in [errors](../errors/README.md); a command stopped with Ctrl-C has none.
+they never change or lose one. Every code has a page in [errors](../errors/README.md); a command stopped with Ctrl-C has
+none.
 """
 
 
