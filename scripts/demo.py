@@ -95,7 +95,9 @@ class Stage:
         self.folder = place / "laptop" / "demo"
         self.second = place / "colleague" / "demo"
         self.data = place / "server"
-        self.env = {name: value for name, value in os.environ.items() if not name.startswith("SATCHEL_")}
+        # Compiled modules are kept whatever the machine's settings say: a hundred processes start here.
+        kept = (name for name in os.environ if not name.startswith("SATCHEL_") and name != "PYTHONDONTWRITEBYTECODE")
+        self.env = {name: os.environ[name] for name in kept}
         for name, folder in (
             ("HOME", "home"),
             ("XDG_CONFIG_HOME", "config"),

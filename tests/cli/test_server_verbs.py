@@ -26,7 +26,7 @@ def test_a_server_that_nobody_named_is_asked_for(cli: Cli, here: Path, words: li
 
 def test_the_only_server_signed_in_to_is_meant(cli: Cli, here: Path, stored: Credentials) -> None:
     stored.put(AWAY, Credential(key="k"))
-    assert AWAY in cli("whoami", status=6).err
+    assert f"{AWAY} cannot be reached" in cli("whoami", status=6).err
     stored.put("http://127.0.0.1:10", Credential(key="k"))
     assert "which server" in cli("whoami", status=2).err
     assert AWAY in cli("whoami", "--url", AWAY, status=6).err

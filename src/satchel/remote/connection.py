@@ -294,9 +294,9 @@ class _trouble_as_away:  # noqa: N801 - reads as the phrase it is
                     f"no trusted connection to {self._url}: {error}",
                     hint="Its certificate does not count here: check the address, the date and the certificate.",
                 ) from error
+            case urllib3.exceptions.NewConnectionError():  # which urllib3 counts among the timeouts
+                raise ServerAway(f"{self._url} cannot be reached") from error
             case urllib3.exceptions.TimeoutError():
                 raise ServerAway(f"{self._url} did not answer in time") from error
-            case urllib3.exceptions.NewConnectionError():
-                raise ServerAway(f"{self._url} cannot be reached") from error
             case urllib3.exceptions.HTTPError() | ConnectionError():
                 raise ServerAway(f"the connection to {self._url} broke off") from error
