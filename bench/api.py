@@ -105,7 +105,7 @@ def main() -> None:
         shutil.copytree(options.folder, folder, ignore=shutil.ignore_patterns(".git", ".satchel"))
         with satchel_served(Path(name, "home")) as (url, env, _):
             run([*satchel_command(), "init"], cwd=folder, env=env)
-            run([*satchel_command(), "remote", "add", url, "--project", "bench"], cwd=folder, env=env)
+            run([*satchel_command(), "remote", "add", url], cwd=folder, env=env)
             run([*satchel_command(), "sync", "--to-cloud", "--quiet"], cwd=folder, env=env)
             key = stored_key(Path(name, "home"))
             token = sign_in(url, key)
