@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from satchel.cli.face import Face
 from satchel.context.local import LocalProject
@@ -13,12 +14,16 @@ from satchel.errors import InvalidInput, NoSuchProject, NotAProject
 from satchel.objects.ids import new_id
 from satchel.worktree.find import find_root, local_dir, make_slug, read_project_config
 from satchel.worktree.ignore import Rules
-from satchel.worktree.registry import Registered, Registry, scratch_dirs
 from satchel.worktree.walk import Worktree
+
+if TYPE_CHECKING:
+    from satchel.worktree.registry import Registered, Registry
 
 
 def registry(face: Face) -> Registry:
     """The machine's list of projects."""
+    from satchel.worktree.registry import Registry  # not loaded by the search of the project one stands in
+
     return Registry(face.machine.state_dir / "projects.json")
 
 
@@ -48,6 +53,8 @@ def project_named(face: Face, name: str) -> LocalProject:
 
 def registered_named(face: Face, name: str) -> Registered:
     """The same as an entry of the registry. Raises ``InvalidInput`` where a slug is that of several folders."""
+    from satchel.worktree.registry import Registered
+
     folder = (face.cwd / name).resolve()
     found = [entry for entry in registry(face).registered() if name in (entry.slug, entry.id) or entry.root == folder]
     if not found and (root := find_root(face.cwd)) is not None:
@@ -90,6 +97,8 @@ def worktree_of(project: LocalProject) -> closing[Worktree]:
 
 def _folder(face: Face, root: Path) -> LocalProject:
     """A folder without ``satchel init``: nothing is written into it, what is derived lives in the cache."""
+    from satchel.worktree.registry import scratch_dirs
+
     scratch = scratch_dirs(root, face.machine.cache_dir)
     name = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).digest()[:16]
     return LocalProject(make_slug(root.name), new_id("prj", name), root, Rules(), *scratch)

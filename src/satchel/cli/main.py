@@ -6,7 +6,6 @@ Whatever goes wrong is said in three parts (what, the next step, the code) and n
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import sys
@@ -98,11 +97,9 @@ def run(argv: Sequence[str]) -> int:
 def main() -> NoReturn:
     """The console script. Never returns: what was written is flushed, and the process ends at once.
 
-    A command lives for a tenth of a second. Collecting garbage meanwhile and taking the interpreter apart afterwards
-    took 30 to 40 ms of it (``bench/startup.py``), so the collector runs rarely and the end is immediate; what has to be
-    closed is closed by its verb.
+    Taking the interpreter apart at the end took 20 to 30 ms of a command that lives for a tenth of a second
+    (``bench/startup.py``); what has to be closed is closed by its verb.
     """
-    gc.set_threshold(100_000, 50, 50)
     try:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:  # outside of click: while modules load
