@@ -2,6 +2,6 @@
 
 import gc
 
-# A command loads modules, answers and ends: what the collector would find meanwhile is not worth the looking, which took
-# a twentieth of `satchel search` (bench/startup.py). A long conversation with an agent is still collected.
+# A command loads modules, answers and ends: what the collector would find meanwhile is not worth the looking, which
+# took a twentieth of `satchel search` (bench/startup.py). A long conversation with an agent is still collected.
 gc.set_threshold(100_000, 50, 50)
