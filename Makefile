@@ -73,8 +73,8 @@ bench: $(STAMP)  ## measure, on generated text or on BENCH_DIR=path; figures als
 	    $(BIN)/python bench/$$script.py "$(or $(BENCH_DIR),build/bench/fresh)" --json build/bench/$$script.json || exit 1; \
 	done
 
-prove: $(STAMP)  ## show that the tests notice: plant a forbidden import for every import contract
-	$(PYTEST) -n $(WORKERS) --inline-snapshot=disable tests/repository
+prove: $(STAMP)  ## show that the guards bite: what was planted, and how much of it was caught
+	WORKERS=$(WORKERS) $(BIN)/python scripts/prove.py
 
 lock: $(STAMP)  ## renew requirements/*.txt from pyproject.toml
 	$(LOCK) --upgrade --extra server --extra semantic --group dev -o requirements/dev.txt

@@ -1,0 +1,59 @@
+"""Show that what guards Satchel still bites: each line is how many planted defects were caught, of how many.
+
+    python scripts/prove.py
+
+Runs the tests that plant something (a forbidden import, a flipped bit, an unscoped statement, a crash, a foreign
+credential) and prints one line for each kind: ``name: got / of``. Ends 1 if any line falls short.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# What is planted, and the tests that plant it.
+PROOFS = {
+    "forbidden imports seen by their contracts": ["tests/repository/test_import_contracts.py"],
+    "statements that leave their tenant, refused": [
+        "tests/catalog/test_guard.py",
+        "tests/isolation/test_catalog_wall.py",
+    ],
+    "operations closed to foreign and weak credentials": ["tests/isolation/test_http_matrix.py"],
+    "altered, cut and misplaced frames, packs and seals, refused": [
+        "tests/objects/test_frame.py",
+        "tests/objects/test_pack.py",
+        "tests/objects/test_seal.py",
+    ],
+    "forged, stale and foreign tokens and keys, refused": ["tests/auth/test_tokens.py", "tests/auth/test_keys.py"],
+    "crashes of a sync after which the next run finished": ["tests/faults"],
+    "crashes of a store that left a whole object or none": ["tests/store/test_durable_local.py"],
+}
+
+
+def prove(tests: list[str]) -> tuple[int, int]:
+    """How many of the tests passed, of how many that ran or should have."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", os.environ.get("WORKERS", "2"), *tests]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    closing = done.stdout.strip().rpartition("\n")[2]
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", closing)}
+    if not counts:
+        sys.exit(f"{' '.join(command)} told nothing:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return counts.get("passed", 0), sum(counts.values())
+
+
+def main() -> None:
+    short = False
+    for name, tests in PROOFS.items():
+        got, of = prove(tests)
+        short |= got < of
+        print(f"{name}: {got} / {of}", flush=True)
+    sys.exit(1 if short else 0)
+
+
+if __name__ == "__main__":
+    main()
