@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -126,3 +127,23 @@ def test_marks_are_in_order_and_at_line_starts(text: str) -> None:
 
 def test_plain_text_has_tasks_alone() -> None:
     assert marks.boxes_only("# no heading\n- [ ] task\n") == ([], [Checkbox(13, False, "task")])
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (marks.markdown, "".join(f"\n> {'`' * n}" for n in range(2_000, 3, -1))),
+        (marks.asciidoc, "".join(f"\n{'-' * n}" for n in range(2_000, 4, -1))),
+        (marks.org, "".join(f"\n#+begin_{n}" for n in range(60_000))),
+    ],
+    ids=["fences", "blocks", "org"],
+)
+def test_thousands_of_blocks_without_an_end_take_no_time_squared(read: Callable[[str], marks.Marks], text: str) -> None:
+    began = time.perf_counter()
+    read(text)
+    assert time.perf_counter() - began < 2
+
+
+def test_a_fence_is_closed_by_the_first_line_that_is_long_enough() -> None:
+    assert headings("````\n# a\n```\n# b\n`````\n# c\n```\n# d\n````\n# e\n") == [(1, "c"), (1, "e")]

@@ -19,6 +19,16 @@ Value = Scalar | list[Scalar]
 MAX_LIST = 100
 """Items kept of a list; values nested deeper than a list of scalars are left out, so an alias bomb stays small."""
 
+MAX_DEPTH = 32
+"""Nesting of YAML that is looked into, with two levels for stream and document."""
+MAX_NUMBER_BITS = 64
+"""A longer whole number is left out: nothing means one, and writing one out takes time squared."""
+
+MAX_DOTS = 500
+"""Dots in a line of TOML: a key of n parts takes the parser time squared, 9 s at 64 KiB."""
+# What PyYAML lets through from the conversion of scalars such as `2026-02-30`, `!!bool x` and `!!int ''`.
+_NOT_VALUES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
 
 class FrontMatter(NamedTuple):
     values: dict[str, Value]
@@ -51,17 +61,33 @@ def read(head: str) -> FrontMatter:
 def _load_yaml(block: str) -> dict[Any, Any]:
     import yaml
 
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one where it was built
     try:
-        loaded = yaml.load(block, Loader=loader)  # noqa: S506  # a safe loader, the C one where it was built
-    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: an impossible date such as 2026-02-30
+        if not _is_harmless(yaml.parse(block, Loader=loader)):
+            return dict(_PLAIN_LINE.findall(block))
+        loaded = yaml.load(block, Loader=loader)  # noqa: S506  # a safe loader
+    except (yaml.YAMLError, *_NOT_VALUES):
         return dict(_PLAIN_LINE.findall(block))
     return loaded if isinstance(loaded, dict) else {}
+
+
+def _is_harmless(events: Iterable[Any]) -> bool:
+    """Whether the loader may see this: it follows nesting on the C stack, which ends the process where that ends,
+    and multiplies out merge keys of merge keys. The events come without either."""
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        if depth > MAX_DEPTH or (kind == "ScalarEvent" and event.value == "<<"):
+            return False
+    return True
 
 
 def _load_toml(block: str) -> dict[Any, Any]:
     import tomllib
 
+    if any(line.count(".") > MAX_DOTS for line in block.split("\n")):
+        return {}
     try:
         return tomllib.loads(block)
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -83,6 +109,8 @@ def _flatten(loaded: dict[Any, Any]) -> dict[str, Value]:
 
 def _scalars(values: Iterable[object]) -> Iterable[Scalar]:
     for value in values:
+        if isinstance(value, int) and value.bit_length() > MAX_NUMBER_BITS:
+            continue
         if value is None or isinstance(value, (str, int, float, bool)):
             yield value
         elif isinstance(value, (datetime, date, time)):

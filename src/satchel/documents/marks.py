@@ -8,8 +8,8 @@ a task. Offsets are characters of the text given.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from itertools import islice
+from bisect import bisect_left
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 MAX_HEADING_CHARS = 200
@@ -70,7 +70,7 @@ def markdown(text: str, start: int = 0, *, until_title: bool = False) -> Marks:
     headings: list[Heading] = []
     boxes: list[Checkbox] = []
     search = _MARKDOWN.search
-    endless: dict[str, int] = {}
+    closing = _Closing(padded)
     pos = floor = start
     while len(headings) + len(boxes) < MAX_MARKS and (match := search(padded, pos)):
         if until_title and headings and headings[-1].title:
@@ -93,7 +93,8 @@ def markdown(text: str, start: int = 0, *, until_title: bool = False) -> Marks:
                 end = padded.find("-->", pos)
                 pos = floor = end + 3 if end >= 0 else len(padded)
         elif not ("`" in match["info"] and match["fence"][0] == "`"):
-            pos = floor = _end_of_fence(padded, pos, match["fence"], plain, endless)
+            closed = closing.after(pos, match["fence"])
+            pos = floor = closed if closed is not None else len(padded) if plain else pos
     return Marks(headings, boxes)
 
 
@@ -111,18 +112,45 @@ def _setext(padded: str, rule: re.Match[str], floor: int) -> Heading | None:
     return Heading(begin - 1, rule.end() - 1, 1 if rule["rule"][0] == "=" else 2, clean_title(line))
 
 
-def _end_of_fence(padded: str, pos: int, fence: str, plain: bool, endless: dict[str, int]) -> int:
-    """Where reading goes on after a fence that was opened: behind its closing line.
+_CLOSING = re.compile(r"\n[ \t>]*(?P<fence>`{3,}|~{3,})[ \t]*(?=\n|\Z)")
 
-    ``endless`` keeps, by sign, the length from which on no closing line follows, so that it is looked for only once.
-    """
-    sign, length = fence[0], len(fence)
-    if length < endless.get(sign, length + 1):
-        close = re.compile(rf"\n[ \t>]*{re.escape(sign)}{{{length},}}[ \t]*(?=\n|\Z)").search(padded, pos)
-        if close:
-            return close.end()
-        endless[sign] = length
-    return len(padded) if plain else pos
+
+class _Closing:
+    """The lines that can close a fence, looked for once: thousands of fences without an end would each search all."""
+
+    def __init__(self, padded: str) -> None:
+        self._padded = padded
+        self._lines: dict[str, _Lines] | None = None
+
+    def after(self, pos: int, fence: str) -> int | None:
+        """The end of the first line from ``pos`` on that closes ``fence``: the same sign, at least as often."""
+        if self._lines is None:
+            self._lines = {sign: _Lines([], [], [], []) for sign in "`~"}
+            for match in _CLOSING.finditer(self._padded):
+                self._lines[match["fence"][0]].add(match)
+            for lines in self._lines.values():
+                lines.longest.extend(reversed([*accumulate(reversed(lines.lengths), max)]))
+        starts, ends, lengths, longest = self._lines[fence[0]]
+        at = bisect_left(starts, pos)
+        if at == len(starts) or longest[at] < len(fence):
+            return None
+        while lengths[at] < len(fence):
+            at += 1
+        return ends[at]
+
+
+class _Lines(NamedTuple):
+    """Lines that can close fences of one sign. ``longest`` is the longest from each on."""
+
+    starts: list[int]
+    ends: list[int]
+    lengths: list[int]
+    longest: list[int]
+
+    def add(self, match: re.Match[str]) -> None:
+        self.starts.append(match.start())
+        self.ends.append(match.end())
+        self.lengths.append(len(match["fence"]))
 
 
 # reStructuredText ------------------------------------------------------------------------------------------------
@@ -170,23 +198,26 @@ _ORG = re.compile(
     r"|[ \t]*\#\+(?P<block>(?i:begin)_\w+)[^\n]*"
     r"|[ \t]*(?:[-+]|\d{1,9}[.)])[ \t]+\[(?P<box>[ xX-])\][ \t]+(?P<todo>[^\n]+))"
 )
+# A block's last line; ``block`` is what it has in common with the first, less the ``begin`` of Org.
+_ASCIIDOC_END = re.compile(r"\n(?P<block>-{4,}|\.{4,}|/{4,}|\+{4,}|```)[ \t]*(?=\n|\Z)")
+_ORG_END = re.compile(r"\n[ \t]*\#\+(?i:end)(?P<block>_\w+)[ \t]*(?=\n|\Z)")
 
 
 def asciidoc(text: str, start: int = 0) -> Marks:
     """Marks of AsciiDoc: ``=`` titles and ``* [ ]`` checkboxes, outside delimited blocks."""
-    return _signed(_ASCIIDOC, text, start, lambda block: rf"\n{re.escape(block)}[ \t]*(?=\n|\Z)")
+    return _signed(_ASCIIDOC, text, start, _ASCIIDOC_END)
 
 
 def org(text: str, start: int = 0) -> Marks:
     """Marks of Org: starred headings (``TODO`` and ``DONE`` ones are tasks too) and ``- [ ]`` checkboxes."""
-    return _signed(_ORG, text, start, lambda block: rf"\n[ \t]*#\+(?i:end){re.escape(block[5:])}[ \t]*(?=\n|\Z)")
+    return _signed(_ORG, text, start, _ORG_END)
 
 
-def _signed(pattern: re.Pattern[str], text: str, start: int, end_of: Callable[[str], str]) -> Marks:
+def _signed(pattern: re.Pattern[str], text: str, start: int, end: re.Pattern[str]) -> Marks:
     padded = "\n" + text
     headings: list[Heading] = []
     boxes: list[Checkbox] = []
-    endless: set[str] = set()  # blocks known to have no closing line in the rest of the text
+    ends: dict[str, list[tuple[int, int]]] | None = None
     pos = start
     while len(headings) + len(boxes) < MAX_MARKS and (match := pattern.search(padded, pos)):
         at, pos = match.start(), match.end()
@@ -194,15 +225,25 @@ def _signed(pattern: re.Pattern[str], text: str, start: int, end_of: Callable[[s
         if found["box"]:
             boxes.append(Checkbox(at, found["box"] in "xX*", _task_text(found["todo"])))
         elif found["block"]:
-            if found["block"] not in endless:
-                close = re.compile(end_of(found["block"])).search(padded, pos)
-                pos = close.end() if close else pos
-                endless.update(() if close else (found["block"],))
+            if ends is None:
+                ends = _ends(end, padded)
+            block: str = found["block"]
+            lines = ends.get(block[5:] if block[:5].lower() == "begin" else block, [])
+            closing = bisect_left(lines, (pos,))
+            pos = lines[closing][1] if closing < len(lines) else pos
         else:
             headings.append(Heading(at, pos - 1, len(found["signs"]), clean_title(found["title"])))
             if found.get("state"):
                 boxes.append(Checkbox(at, found["state"] == "DONE", _task_text(found["title"])))
     return Marks(headings, boxes)
+
+
+def _ends(end: re.Pattern[str], padded: str) -> dict[str, list[tuple[int, int]]]:
+    """Start and end of every line that can close a block, by block, in the order of the text."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for match in end.finditer(padded):
+        found.setdefault(match["block"], []).append(match.span())
+    return found
 
 
 def boxes_only(text: str, start: int = 0) -> Marks:

@@ -1,0 +1,50 @@
+"""Front matter comes from whoever can push: none of it may end the process, exhaust it or hold it up."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from satchel.documents.front_matter import read
+
+DEEP = "title: kept\nx: " + "[" * 60_000
+MERGES = "title: kept\na0: &a0 {k: 1}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12)
+)
+ALIASES = "title: kept\na0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
+
+
+def yaml(block: str) -> dict[str, object]:
+    return dict(read(f"---\n{block}\n---\n# text\n").values)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("block", [DEEP, MERGES, ALIASES], ids=["deep", "merges", "aliases"])
+def test_yaml_that_grows_when_it_is_loaded_is_not_and_gives_its_plain_lines(block: str) -> None:
+    began = time.perf_counter()
+    assert yaml(block)["title"] == "kept"
+    assert time.perf_counter() - began < 2
+
+
+@pytest.mark.parametrize("value", ["!!bool x", "!!int ''", "1" + ":1" * 300 + ".5", "2026-02-30"])
+def test_a_scalar_that_cannot_be_converted_leaves_the_plain_lines(value: str) -> None:
+    assert yaml(f"title: kept\nother: {value}")["title"] == "kept"
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 20_000, "1" + ":1" * 5_000])
+def test_a_number_too_long_to_be_written_out_is_left_out(number: str) -> None:
+    assert yaml(f"title: {number}\nowner: sam") == {"owner": "sam"}
+
+
+@pytest.mark.promise("P8")
+def test_a_toml_key_of_thousands_of_parts_is_not_parsed() -> None:
+    began = time.perf_counter()
+    assert read("+++\n" + ".".join(["a"] * 20_000) + " = 1\n+++\n").values == {}
+    assert time.perf_counter() - began < 2
+
+
+def test_nested_values_and_lists_of_usual_depth_are_read() -> None:
+    assert yaml("title: Plan\ntags: [a, b]\nmeta: {a: {b: [c]}}") == {"title": "Plan", "tags": ["a", "b"]}
