@@ -4,7 +4,7 @@
 ``near``:  a tenth as many originals, each with nine near-duplicates in which one line in fifty differs. Near-duplicates
            flatter whatever compresses files together, so report ``fresh`` beside it.
 
-    python bench/corpus.py fresh /tmp/fresh --files 8000 --megabytes 100
+    python bench/corpus.py fresh corpora/fresh --files 8000 --megabytes 100
 """
 
 from __future__ import annotations
