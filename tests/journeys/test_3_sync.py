@@ -158,6 +158,7 @@ def _moved(person: Person, server: Server) -> None:
     person.login(server)
 
 
+@pytest.mark.promise("P11")
 def test_leaving_forgets_the_cloud_and_loses_nothing(server: Server, sam: Person) -> None:
     sam.joins(server)
     sam.run("sync", "--to-cloud")
