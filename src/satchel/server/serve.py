@@ -28,6 +28,7 @@ from satchel.config.server import ServerSettings
 from satchel.errors import StartRefused, StoreMissing, WrongKey
 from satchel.server.app import application
 from satchel.server.cloud import now_ms
+from satchel.server.heads import BoundedHeads
 from satchel.server.logs import configure, log
 from satchel.store.keyring import Keyring, RootKey
 from satchel.store.urls import open_store
@@ -93,10 +94,10 @@ async def _serve(prepared: Prepared) -> None:
 
 
 def uvicorn_config(app: ASGIApp, settings: ServerSettings) -> uvicorn.Config:
-    """How the application is served; the log, the lifespan and the deadlines of bodies are its own."""
+    """How the application is served; log, lifespan, bounds of heads and deadlines of bodies are our own."""
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedHeads,
         ws="none",
         lifespan="off",
         log_config=None,
