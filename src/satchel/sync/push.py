@@ -1,8 +1,9 @@
 """The body of a push: from files to frames to bytes, with bounded memory.
 
 Files are read one after another, each checked against the hash the scan gave it, gathered into frames of 1 MiB and
-compressed a few frames ahead of the wire by two threads (zstd lets go of the interpreter). Nothing that differs from
-what the preamble announced is ever sent: a file that changed since the scan stops the stream.
+compressed a few frames ahead of the wire by two threads (zstd lets go of the interpreter): well while the wire is the
+slower of the two, fast while it waits. Nothing that differs from what the preamble announced is ever sent: a file that
+changed since the scan stops the stream.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from satchel.objects.frame import MAX_FRAME_OBJECTS, MAX_FRAME_RAW, Frame, compress_bound, make_frames, similarity_key
+from satchel.objects.frame import (
+    FAST_LEVEL,
+    LEVEL,
+    MAX_FRAME_OBJECTS,
+    MAX_FRAME_RAW,
+    Frame,
+    compress_bound,
+    make_frames,
+    similarity_key,
+)
 from satchel.objects.ids import Digest, ObjectId, object_id
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
 from satchel.sync.wire import Parent, Sent, encode_preamble
@@ -80,10 +90,10 @@ def body(outgoing: Outgoing, root: Path, progress: Progress | None = None) -> Bo
     """The stream of a push. Raises ``FileMoved``, from the stream too."""
     ordered = sorted(outgoing.contents, key=lambda content: similarity_key(content.path, b""))
     preamble = list(encode_preamble(outgoing.parent, outgoing.digest, outgoing.changes))
-    stream = _stream(preamble, ordered, root, progress)
     if outgoing.raw_bytes <= SMALL_PUSH_BYTES:
-        pieces = list(stream)
+        pieces = list(_stream(preamble, ordered, root, progress, fast=LEVEL))
         return Body(pieces, sum(map(len, pieces)))
+    stream = _stream(preamble, ordered, root, progress, fast=FAST_LEVEL)
     most = sum(map(len, preamble)) + _AROUND
     for content in ordered:
         parts = 1 + content.size // MAX_FRAME_RAW
@@ -93,12 +103,12 @@ def body(outgoing: Outgoing, root: Path, progress: Progress | None = None) -> Bo
 
 
 def _stream(
-    preamble: Sequence[bytes], ordered: Sequence[Content], root: Path, progress: Progress | None
+    preamble: Sequence[bytes], ordered: Sequence[Content], root: Path, progress: Progress | None, *, fast: int
 ) -> Iterator[bytes]:
     yield from preamble
     yield encode_pack_start()
     frames = done = sent = 0
-    for group in _compressed(_batches(ordered, root)):
+    for group in _compressed(_batches(ordered, root), fast):
         for frame in group:
             data = encode_frame(frame)
             frames += 1
@@ -111,24 +121,26 @@ def _stream(
     yield encode_pack_end(frames)
 
 
-def _compressed(batches: Iterator[Batch]) -> Iterator[list[Frame]]:
-    """The frames of each batch, in order; a few batches are worked on at once."""
+def _compressed(batches: Iterator[Batch], fast: int) -> Iterator[list[Frame]]:
+    """The frames of each batch, in order; a few are worked on at once, at level ``fast`` when the wire waits."""
     first = next(batches, None)
     second = next(batches, None) if first is not None else None
     if first is None:
         return
     if second is None:  # a thread would cost more than it saves
-        yield list(make_frames(first))
+        yield _framed(first, LEVEL)
         return
     from concurrent.futures import ThreadPoolExecutor  # a sync that sends little is spared the import
 
     with ThreadPoolExecutor(THREADS, thread_name_prefix="satchel-frames") as pool:
-        waiting: deque[Future[list[Frame]]] = deque(pool.submit(_framed, batch) for batch in (first, second))
+        level = fast
+        waiting: deque[Future[list[Frame]]] = deque(pool.submit(_framed, batch, level) for batch in (first, second))
         try:
             for batch in batches:
                 if len(waiting) >= AHEAD:
+                    level = _level(waiting, fast)
                     yield waiting.popleft().result()
-                waiting.append(pool.submit(_framed, batch))
+                waiting.append(pool.submit(_framed, batch, level))
             while waiting:
                 yield waiting.popleft().result()
         finally:
@@ -136,8 +148,13 @@ def _compressed(batches: Iterator[Batch]) -> Iterator[list[Frame]]:
                 future.cancel()
 
 
-def _framed(batch: Batch) -> list[Frame]:
-    return list(make_frames(batch))
+def _level(waiting: Iterable[Future[list[Frame]]], fast: int) -> int:
+    """Frames that all lie ready were faster than the wire: there is time to make the next ones smaller."""
+    return LEVEL if all(future.done() for future in waiting) else fast
+
+
+def _framed(batch: Batch, level: int) -> list[Frame]:
+    return list(make_frames(batch, level))
 
 
 def _batches(ordered: Iterable[Content], root: Path) -> Iterator[Batch]:
