@@ -73,12 +73,14 @@ async def lengthen(
     project: ProjectId = PROJECT,
     parent: Head | None = None,
     author: str = "Ann",
+    arrived: Sequence[str] = (),
 ) -> Head:
-    """Commit on top of ``parent`` (default: the head)."""
+    """Commit on top of ``parent`` (default: the head). ``arrived`` are texts that ``packs`` brought just now."""
     parent = await head(s, project) if parent is None else parent
     changes = files(wanted) if isinstance(wanted, Mapping) else wanted
     number = parent.version + 1
-    new = NewVersion(parent, digest_of(number), changes, packs, f"rec_{number}", "mem_1", author, NOW + number)
+    came = frozenset(map(named, arrived))
+    new = NewVersion(parent, digest_of(number), changes, packs, f"rec_{number}", "mem_1", author, NOW + number, came)
     return await commit(s, project, new)
 
 

@@ -79,6 +79,20 @@ async def test_a_commit_does_not_rely_on_a_dying_pack(catalog: Catalog, tenants:
         assert {row.pack for row in await places(s, PROJECT, [named("one")])} == {"pack-2"}
 
 
+@pytest.mark.promise("P4")
+async def test_objects_that_arrived_with_the_commit_are_relied_on_and_all_others_are_looked_for(
+    catalog: Catalog, tenants: Tenants
+) -> None:
+    with pytest.raises(ObjectsMissing) as refused:  # noqa: PT012 -- the block is the transaction
+        async with catalog.write(tenants.a) as s:
+            packs = [await hold(s, "one")]
+            await lengthen(s, {"a.md": "one", "b.md": "elsewhere"}, packs=packs, arrived=["one"])
+    assert refused.value.facts["objects"] == [named("elsewhere")]
+    async with catalog.write(tenants.a) as s:
+        await lengthen(s, {"a.md": "one"}, packs=[await hold(s, "one")], arrived=["one"])
+        assert [row.object for row in await places(s, PROJECT, [named("one")])] == [named("one")]
+
+
 async def test_pending_packs_can_be_taken_back_with_their_use_and_live_ones_cannot(
     catalog: Catalog, tenants: Tenants
 ) -> None:

@@ -10,7 +10,7 @@ An entry lives from version ``since`` up to and not including ``until``; the tre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any, NamedTuple
 
 from sqlalchemy import BindParameter, bindparam, insert, or_, select, update
@@ -133,6 +133,8 @@ class NewVersion(NamedTuple):
     author_id: str
     author: str
     time: int
+    arrived: Set[ObjectId] = frozenset()
+    """Objects that lie in full in those of ``packs`` that were added in this very transaction: not looked for again."""
 
 
 _FOREVER = 2**62
@@ -304,7 +306,8 @@ async def commit(s: Scope, project: str, new: NewVersion) -> Head:
     await _move_head(s, project, new, number)
     standing = await _standing(s, project, new.parent, new.changes)
     fresh = [change for change in new.changes if _differs(change, standing)]
-    absent = await rely_on(s, project, (c.object for c in new.changes if c.object is not None), new.packs)
+    named = (change.object for change in new.changes if change.object is not None)
+    absent = await rely_on(s, project, (name for name in named if name not in new.arrived), new.packs)
     if absent:
         raise ObjectsMissing(
             f"{len(absent):,} objects of the commit are not in the project", objects=absent[:MAX_NAMED_MISSING]

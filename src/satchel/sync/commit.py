@@ -199,6 +199,7 @@ class Committer:
             author_id=caller.principal_id,
             author=caller.author,
             time=record.time,
+            arrived={place.object for pack in stored for place in pack.places},
         )
         try:
             result = await self._transaction(caller, project, proposed, new, wanted, stored)
