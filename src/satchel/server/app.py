@@ -46,6 +46,7 @@ async def application(
     endpoint = McpEndpoint(__version__)
     async with open_cloud(settings, clock=clock, random=random) as cloud, endpoint.running():
         app = build()
+        _put_together(app)
         app.state.cloud = cloud
         whole = _At("/mcp", McpGate(endpoint, cloud), app)
         yield Edge(whole, random=random, idle=settings.body_idle_seconds, total=settings.body_total_seconds), cloud
@@ -69,6 +70,14 @@ def build() -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     return app
+
+
+def _put_together(app: FastAPI) -> None:
+    """Let FastAPI prepare every route now: left to itself it does so at the first request, which waits a tenth of a
+    second for it."""
+    scope = {"type": "http", "method": "GET", "path": API + "/", "root_path": "", "headers": []}
+    for route in app.routes:
+        route.matches(scope)
 
 
 def _add_pages(app: FastAPI) -> None:
