@@ -387,7 +387,21 @@ def test_facts_of_a_problem_come_back_as_facts() -> None:
     assert error.facts == {**HEAD, "request_id": "req_1", "retry_after": "7"}
 
 
-@pytest.mark.parametrize("url", ["http://example.org", "http://10.0.0.1:8470", "http://localhost.example.org"])
+def test_a_problem_may_name_its_members_as_it_likes() -> None:
+    problem = {"code": "sync.head_moved", "detail": "x", "self": 1, "message": 2, "hint": "y"}
+    assert problem_error(409, problem).message == "x"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org",
+        "http://10.0.0.1:8470",
+        "http://localhost.example.org",
+        "http://127.example.org",
+        "http://127.0.0.1.example.org",
+    ],
+)
 def test_a_credential_never_goes_over_the_network_in_clear(url: str) -> None:
     with pytest.raises(InsecureRemote):
         Remote(url, FixedToken("key"))
@@ -395,7 +409,17 @@ def test_a_credential_never_goes_over_the_network_in_clear(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "example.org", "ftp://example.org", "https://", "https://u:p@example.org", "https://x:notaport"]
+    "url",
+    [
+        "",
+        "example.org",
+        "ftp://example.org",
+        "https://",
+        "https://u:p@example.org",
+        "https://x:notaport",
+        "https://a b",
+        "https://a\\b",
+    ],
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ConfigInvalid):

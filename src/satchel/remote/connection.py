@@ -8,6 +8,7 @@ kept-alive connection turns out to be closed, where it may be repeated, and once
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
@@ -185,6 +186,11 @@ class Connection:
             return problem_error(answer.status, problem, answer.headers.get("retry-after"))
 
 
+_HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9.])?|[0-9a-f:.]+(?:%[a-z0-9]+)?")
+_LOOPBACK = re.compile(r"localhost|::1|127(?:\.[0-9]{1,3}){3}")
+"""``127.example.org`` is a name like any other."""
+
+
 def checked_url(url: str, *, insecure: bool = False) -> str:
     """``url`` without a slash at its end. Raises ``ConfigInvalid`` or ``InsecureRemote``."""
     try:
@@ -192,12 +198,12 @@ def checked_url(url: str, *, insecure: bool = False) -> str:
         port_is_number = parts.port is None or parts.port > 0
     except ValueError as error:
         raise ConfigInvalid(f"{url!r} is not the address of a server") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_number:
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or not port_is_number:
         raise ConfigInvalid(f"{url!r} is not the address of a server", hint="Give it as https://host[:port].")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigInvalid("the address of a server holds no credential, query or fragment")
-    local = parts.hostname in ("localhost", "::1") or parts.hostname.startswith("127.")
-    if parts.scheme == "http" and not local and not insecure:
+    if parts.scheme == "http" and not _LOOPBACK.fullmatch(host) and not insecure:
         raise InsecureRemote(f"{url} would send the credential and the content in clear")
     return url.rstrip("/")
 
@@ -212,7 +218,7 @@ def problem_error(status: int, problem: Mapping[str, object], retry_after: str |
     facts = {_snake(name): value for name, value in problem.items() if name not in shown}
     if retry_after is not None:
         facts["retry_after"] = retry_after
-    for name in ("message", "hint"):
+    for name in ("self", "message", "hint"):
         facts.pop(name, None)
     return kind(message, hint=hint if isinstance(hint, str) else None, **facts)
 
