@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,12 @@ def test_equal_rules_have_equal_chains_and_other_rules_others() -> None:
         )
         == 4
     )
+
+
+@pytest.mark.promise("P8")
+def test_a_pattern_of_many_stars_takes_no_time_that_grows_with_their_number() -> None:
+    began = time.perf_counter()
+    assert Patterns(["*a" * 20 + "*b"]).verdict("a" * 250) is None
+    assert Patterns(["*a" * 20 + "*b"]).verdict("a" * 250 + "b") is True
+    assert Patterns(["x/*a*[ab]*\\*?*b"]).verdict("x/aab*cb") is True
+    assert time.perf_counter() - began < 2

@@ -198,9 +198,26 @@ def _translate(line: str) -> _Rule | None:
     if source is None or matched is None:
         return None
     try:
-        return _Rule(re.compile(source), of_name, matched)
+        return _Rule(re.compile(_PIECE.sub(_without_return, source)), of_name, matched)
     except re.error:
         return None
+
+
+# What a translation has for a part of a path: characters, escapes, classes and stars, between slashes and groups.
+_STAR = "[^/]*"
+_PIECE = re.compile(r"(?:\[\^/\]\*|\\.|\[\^?\]?(?:\\.|[^\]\\])*\](?!\*)|[^][()/\\*+?|^$.{}])+")
+
+
+def _without_return(piece: re.Match[str]) -> str:
+    """The same piece, with every star but the last settled at the first place where what follows it fits.
+
+    Trying the others can never help, and a name of 250 letters has billions of them for ``*a*a*a*a*a*b``.
+    """
+    first, *between = piece[0].split(_STAR)
+    if len(between) < 2:
+        return piece[0]
+    *middle, last = between
+    return first + "".join(f"(?>[^/]*?{part})" for part in middle) + _STAR + last
 
 
 def _any_of(rules: Iterable[_Rule]) -> Callable[[str], re.Match[str] | None] | None:
