@@ -257,3 +257,14 @@ def test_removing_leaves_nothing_behind(tmp_path: Path) -> None:
     index.close()
     remove(path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_index_that_is_a_symlink_is_replaced_and_what_it_leads_to_stays_as_it_is(tmp_path: Path) -> None:
+    elsewhere, path = tmp_path / "elsewhere.db", tmp_path / "index.db"
+    elsewhere.write_bytes(b"")
+    path.symlink_to(elsewhere)
+    index, rebuilt = Index.open_or_rebuild(path)
+    index.close()
+    assert rebuilt
+    assert elsewhere.read_bytes() == b""
+    assert not path.is_symlink()

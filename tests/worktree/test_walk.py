@@ -353,6 +353,16 @@ def test_a_damaged_state_is_made_again_and_changes_no_answer(
     assert scan_of(root, state_path).reread == 0
 
 
+def test_a_state_that_is_a_symlink_is_set_aside_and_what_it_leads_to_stays_as_it_is(root: Path, tmp_path: Path) -> None:
+    put(root, "a.md")
+    elsewhere, state_path = tmp_path / "elsewhere.db", tmp_path / "linked.db"
+    elsewhere.write_bytes(b"")
+    state_path.symlink_to(elsewhere)
+    assert "set aside" in scan_of(root, state_path).notices[0]
+    assert elsewhere.read_bytes() == b""
+    assert scan_of(root, state_path).reread == 0
+
+
 def test_a_state_that_cannot_be_written_is_done_without(root: Path, tmp_path: Path) -> None:
     put(root, "a.md")
     (tmp_path / "file").write_text("no folder")

@@ -60,6 +60,8 @@ class Index:
         ``key``, 32 bytes for this file alone, encrypts it. Raises ``IndexCorrupt`` for a file that is no index, is
         damaged, or is of another key or format; ``StoreUnavailable`` where none can be opened or made.
         """
+        if path is not None and path.is_symlink():
+            raise IndexCorrupt("a symlink stands in the place of the index")  # what it leads to is not ours to write
         return cls(schema.connect(path, key))
 
     @classmethod

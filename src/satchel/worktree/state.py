@@ -143,6 +143,8 @@ class State:
         if self._database is not None:
             return self._database
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.is_symlink():  # from whoever made the folder: what it leads to is not ours to write
+            raise ValueError("a symlink")
         database = apsw.Connection(str(self._path))
         self._database = database
         database.set_busy_timeout(2_000)
