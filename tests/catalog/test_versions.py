@@ -265,8 +265,9 @@ async def test_what_is_not_there_is_named(catalog: Catalog, tenants: Tenants) ->
         for at in (0, -1, 3, 10**9):
             with pytest.raises(NoSuchVersion):
                 await tree(s, PROJECT, at)
-        with pytest.raises(NoSuchVersion):
-            await versions.version(s, PROJECT, 3)
+        for number in (-1, 3, 10**30):
+            with pytest.raises(NoSuchVersion):
+                await versions.version(s, PROJECT, number)
         with pytest.raises(NoSuchProject):
             await head(s, "prj_absent")
 

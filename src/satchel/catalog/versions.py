@@ -281,7 +281,8 @@ async def _page_of_changes(
 
 async def version(s: Scope, project: str, number: int) -> VersionRow:
     """One version; raises ``NoSuchVersion``."""
-    row = await s.row(_ONE_VERSION, {"project": project, "version": number})
+    known = 0 <= number < _FOREVER  # beyond, no database takes it for a number
+    row = await s.row(_ONE_VERSION, {"project": project, "version": number}) if known else None
     if row is None:
         raise NoSuchVersion(f"version {number} is not one of this project's")
     return VersionRow._make(row)
