@@ -29,6 +29,7 @@ from satchel.objects.ids import Digest, ProjectId, TenantId, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
 from satchel.objects.record import decode_record
+from satchel.sync import intake
 from satchel.sync.peer import Head
 from satchel.sync.receive import Limits
 from satchel.sync.wire import Parent, Sent, encode_preamble
@@ -321,6 +322,17 @@ def test_a_right_lost_during_the_upload_stops_the_commit(cloud: Cloud, peer: InP
         Commit(peer.head("acme"), {}, dict(FIRST)).send(peer)
     assert peer.head("acme").version == 0
     assert {name for name in cloud.stored() - stored if "/packs/" in name} == set()
+
+
+@pytest.mark.promise("P8")
+def test_content_sent_ahead_is_bounded_in_objects_and_not_in_bytes_alone(
+    peer: InProcessPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MAX_OBJECTS", 2)
+    frames = list(make_frames((object_id(data), data) for data in (b"a", b"b", b"c")))
+    ahead = [*encode_preamble(None, None, []), encode_pack_start(), *map(encode_frame, frames)]
+    with pytest.raises(TooLarge):
+        peer.packs("acme", [*ahead, encode_pack_end(len(frames))], 1 << 20)
 
 
 def test_content_sent_ahead_is_committed_by_name(

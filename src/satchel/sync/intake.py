@@ -14,14 +14,17 @@ from typing import NamedTuple
 
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.document import DESCRIBE_BYTES, describe
-from satchel.errors import InvalidInput
+from satchel.errors import InvalidInput, TooLarge
 from satchel.objects.frame import Assembler, Frame
 from satchel.objects.ids import ObjectId
 from satchel.store.packs import PackWriter, StoredPack
-from satchel.sync.wire import Sent
+from satchel.sync.wire import MAX_CHANGES, Sent
 
 MAX_MANIFEST_BYTES = 1 << 20
 """A larger ``context.json`` declares no relations."""
+
+MAX_OBJECTS = MAX_CHANGES
+"""No commit can name more; a row is kept of each, however few bytes it has."""
 
 
 class Described(NamedTuple):
@@ -108,5 +111,7 @@ class Intake:
             raise InvalidInput("the stream brings an object that no change names")
         for name, data in self._assembler.feed(frame):
             self.objects.add(name)
+            if len(self.objects) > MAX_OBJECTS:
+                raise TooLarge(f"one request brings at most {MAX_OBJECTS:,} objects", limit=MAX_OBJECTS)
             if wanted is not None:
                 wanted.learn(name, data)
