@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from satchel.cli.face import Face
-from satchel.context.local import LocalProject
+from satchel.context.project import LocalProject
 from satchel.errors import InvalidInput, NoSuchProject, NotAProject
 from satchel.objects.ids import new_id
 from satchel.worktree.find import find_root, local_dir, make_slug, read_project_config

@@ -7,8 +7,7 @@ thread at a time. Opens no socket and loads nothing that could (promise P1).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from satchel import __version__
 from satchel.context import assemble
@@ -24,6 +23,7 @@ from satchel.context.answers import (
     VersionList,
 )
 from satchel.context.assemble import Part, Past
+from satchel.context.project import LocalProject as LocalProject
 from satchel.documents import MANIFEST_PATH
 from satchel.errors import (
     Busy,
@@ -39,7 +39,6 @@ from satchel.objects.ids import Digest
 from satchel.objects.listing import digest as digest_of
 from satchel.search.index import Index, remove
 from satchel.worktree.base import History, load_base
-from satchel.worktree.ignore import Rules
 from satchel.worktree.walk import ChangedMeanwhile, Scan, Worktree
 
 SETTLE_TRIES = 5
@@ -48,17 +47,6 @@ FEW_PATHS = 200
 """Up to this many paths are looked up one by one in the record of the last sync; for more it is read whole."""
 
 Answer = TypeVar("Answer")
-
-
-class LocalProject(NamedTuple):
-    """A folder to answer from. ``state_path`` and ``index_path`` are derived files, made when they are not there."""
-
-    slug: str
-    id: str
-    root: Path
-    rules: Rules
-    state_path: Path
-    index_path: Path
 
 
 class _Open:
