@@ -93,8 +93,12 @@ def _block(data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
+# One for all rows: ``json.dumps`` would make another for each of thousands.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
 def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    return _ENCODER.encode(value).encode()
 
 
 # Reading ---------------------------------------------------------------------------------------------------------
