@@ -25,6 +25,7 @@ def test_a_second_folder_that_pulls_holds_the_same_bytes_and_digest(ann: Desk, b
     sent = ann.sync(direction=Direction.TO_CLOUD)
     assert (sent.version, len(sent.pushed), sent.pulled, sent.in_step) == (1, 5, [], True)
     assert 0 < sent.sent_bytes < sent.raw_bytes
+    assert sent.requests == 1
     got = bob.sync(direction=Direction.FROM_CLOUD)
     assert got.digest == sent.digest
     assert got.in_step
@@ -187,6 +188,16 @@ def test_with_the_base_lost_deletions_return_and_a_notice_says_so(ann: Desk, bob
     assert any("may return" in notice for notice in report.notices)
     assert (ann.root / "docs/a.md").read_text() == FILES["docs/a.md"]
     assert [c.path for c in report.conflicts] == ["docs/b.md"]
+
+
+def test_a_damaged_generation_is_made_whole_by_the_next_run(ann: Desk) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    put(ann.root, {"new.md": "new\n"})
+    ann.sync()
+    (ann.root / ".satchel/base-0").write_bytes(b"not a base")
+    assert any("base-0 is damaged" in notice for notice in ann.sync().notices)
+    assert ann.sync().notices == []
 
 
 @pytest.mark.promise("P3")

@@ -7,11 +7,11 @@ from contextlib import closing
 
 import click
 
-from satchel.cli.face import Face, plural, size
+from satchel.cli.face import Face, plural
 from satchel.cli.folders import local_project, project_root, worktree_of
 from satchel.cli.hosted import project_remote
 from satchel.cli.progress import Progress
-from satchel.cli.sync_report import conflict_line, print_changes, report_data
+from satchel.cli.sync_report import conflict_line, print_changes, report_data, travelled
 from satchel.cli.verb import verb
 from satchel.errors import InvalidInput
 from satchel.sync.run import SyncReport, run
@@ -29,7 +29,7 @@ from satchel.sync.session import Direction, Strategy
         "`direction`, `dryRun`, `inStep`, `lineage`, `version`, `digest`, `pushed`, `pulled` (each with "
         "`path`, `how`), `conflicts` (`path`, `reason`, `local`, `cloud`), `untrusted`, `unsettled`, "
         "`waitingPush`, `waitingPull`, `leftOut`, `notices`, `rawBytes`, `sentBytes`, `pulledBytes`, "
-        "`seconds`."
+        "`pushRequests`, `seconds`."
     ),
     statuses=(0, 1, 2, 3, 4, 5, 6),
 )
@@ -42,8 +42,11 @@ from satchel.sync.session import Direction, Strategy
     help="Where both sides changed a file: leave it to you (manual), or let local or cloud win.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.option("-v", "--verbose", is_flag=True, help="Name the files too, as --dry-run does.")
 @click.option("--trust", is_flag=True, help="Also fetch files that tools execute on their own, such as .mcp.json.")
-def command(face: Face, to_cloud: bool, from_cloud: bool, strategy: str, dry_run: bool, trust: bool) -> int:
+def command(
+    face: Face, to_cloud: bool, from_cloud: bool, strategy: str, dry_run: bool, verbose: bool, trust: bool
+) -> int:
     """Send and fetch what changed.
 
     Compares this folder, the server and what both last had in common. Only what changed travels. A file that both sides
@@ -71,20 +74,15 @@ def command(face: Face, to_cloud: bool, from_cloud: bool, strategy: str, dry_run
     seconds = time.perf_counter() - began
     for notice in report.notices:
         face.warn(notice)
-    face.answer({**report_data(report), "seconds": round(seconds, 3)}, lambda: _show(face, report, seconds))
+    face.answer({**report_data(report), "seconds": round(seconds, 3)}, lambda: _show(face, report, seconds, verbose))
     return 3 if report.conflicts else 0
 
 
-def _show(face: Face, report: SyncReport, seconds: float) -> None:
-    print_changes(face, report)
+def _show(face: Face, report: SyncReport, seconds: float, verbose: bool) -> None:
+    print_changes(face, report, paths=report.dry_run or verbose)
     if report.dry_run:
         face.note("Nothing was changed: this was a dry run.")
         return
-    travelled = []
-    if report.raw_bytes:
-        travelled.append(f"{size(report.raw_bytes)} sent")
-    if report.pulled_bytes:
-        travelled.append(f"{size(report.pulled_bytes)} fetched")
     where = f"version {report.version}, digest {report.digest[:8]}"
     if report.conflicts:
         for conflict in report.conflicts:
@@ -92,9 +90,9 @@ def _show(face: Face, report: SyncReport, seconds: float) -> None:
         face.note(f"Both sides keep what they have. Everything else is in step ({where}).")
         face.note(f"Then:  satchel resolve {report.conflicts[0].path} --take local|cloud")
     elif report.in_step:
-        face.line(", ".join([f"In step: {where}", *travelled, f"{seconds:.2f} s"]))
+        face.line(", ".join(filter(None, [f"In step: {where}", travelled(report), f"{seconds:.2f} s"])))
     else:
-        face.line(", ".join([f"Done so far: {where}", *travelled, f"{seconds:.2f} s"]))
+        face.line(", ".join(filter(None, [f"Done so far: {where}", travelled(report), f"{seconds:.2f} s"])))
     if report.waiting_push:
         face.note(f"{plural(report.waiting_push, 'change')} of yours wait here: satchel sync --to-cloud")
     if report.waiting_pull:

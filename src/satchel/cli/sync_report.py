@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from satchel.cli.face import Face, plural
+from satchel.cli.face import Face, plural, size
 from satchel.sync.run import ChangedPath, ConflictPath, SyncReport
 
 SHOWN_CHANGES = 20
@@ -34,11 +34,12 @@ def report_data(report: SyncReport) -> dict[str, Any]:
         "rawBytes": report.raw_bytes,
         "sentBytes": report.sent_bytes,
         "pulledBytes": report.pulled_bytes,
+        "pushRequests": report.requests,
     }
 
 
-def print_changes(face: Face, report: SyncReport) -> None:
-    """One line of totals, then the paths."""
+def print_changes(face: Face, report: SyncReport, *, paths: bool = True) -> None:
+    """One line of totals, then the paths where they are wanted."""
     parts = []
     if report.pushed:
         parts.append(f"↑ {len(report.pushed):,} changed")
@@ -48,8 +49,9 @@ def print_changes(face: Face, report: SyncReport) -> None:
         parts.append(f"! {plural(len(report.conflicts), 'conflict')}")
     if parts:
         face.line("  ".join(parts))
-    _paths(face, "↑", report.pushed)
-    _paths(face, "↓", report.pulled)
+    if paths:
+        _paths(face, "↑", report.pushed)
+        _paths(face, "↓", report.pulled)
 
 
 def _paths(face: Face, arrow: str, changes: list[ChangedPath]) -> None:
@@ -61,6 +63,20 @@ def _paths(face: Face, arrow: str, changes: list[ChangedPath]) -> None:
         face.line(f"  {arrow} {sign} {face.fit(change.path, face.columns - 7)}")
     if len(changes) > len(shown):
         face.line(face.dim(f"  {arrow} … and {len(changes) - len(shown):,} more"))
+
+
+def travelled(report: SyncReport) -> str:
+    """``412 KB raw, 31 KB sent, 1 request``, with what was fetched; empty where nothing travelled."""
+    parts = []
+    if report.requests:
+        parts += [
+            f"{size(report.raw_bytes)} raw",
+            f"{size(report.sent_bytes)} sent",
+            plural(report.requests, "request"),
+        ]
+    if report.pulled_bytes:
+        parts.append(f"{size(report.pulled_bytes)} fetched")
+    return ", ".join(parts)
 
 
 def conflict_line(face: Face, conflict: ConflictPath) -> str:

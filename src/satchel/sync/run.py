@@ -83,6 +83,8 @@ class SyncReport:
     """Content sent, before compression; ``sent_bytes`` is what went over the wire, ``pulled_bytes`` content fetched."""
     sent_bytes: int = 0
     pulled_bytes: int = 0
+    requests: int = 0
+    """Pushes that were sent; more than one where somebody else was faster or the answer never came."""
 
     @property
     def in_step(self) -> bool:
@@ -207,7 +209,8 @@ class _Run:
         if self.report.dry_run:
             self.report.pushed, self.report.pulled = _changed(steps.push, theirs), _changed(steps.pull, local)
             return
-        self._pull(steps, before, local, theirs, cloud, base)
+        # A generation that was damaged is written anew even where nothing changed.
+        self._pull(steps, before, local, theirs, cloud, None if notices else base)
         if steps.push:
             self._push(steps, local, theirs, cloud, scan)
 
@@ -233,6 +236,7 @@ class _Run:
         try:
             sending = body(outgoing, self.root, self.progress)
             reach("push.before_send")
+            self.report.requests += 1
             answer = self.peer.sync(self.project, self._counted(sending.stream), sending.declared, key)
         except FileMoved as error:
             self.moved[error.path] = self.moved.get(error.path, 0) + 1

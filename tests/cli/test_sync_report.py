@@ -1,0 +1,44 @@
+"""What a person reads after a sync."""
+
+from __future__ import annotations
+
+from satchel.cli.sync_cmd import _show
+from satchel.cli.sync_report import SHOWN_CHANGES, report_data, travelled
+from satchel.sync.run import ChangedPath, SyncReport
+from satchel.sync.session import Direction
+from tests.cli.test_face import a_face, out
+
+
+def a_report(**how: object) -> SyncReport:
+    pushed = [ChangedPath(f"docs/{n}.md", "added") for n in range(SHOWN_CHANGES + 5)]
+    about = {"digest": "9f3c21ab" * 8, "version": 87, "raw_bytes": 412_000, "sent_bytes": 31_000, "requests": 1}
+    return SyncReport(Direction.BOTH, pushed=pushed, **about | how)  # type: ignore[arg-type]
+
+
+def shown(report: SyncReport, *, verbose: bool = False) -> str:
+    face = a_face()
+    _show(face, report, 0.21, verbose)
+    return out(face)
+
+
+def test_a_sync_is_told_in_one_line_of_totals_and_one_of_what_travelled() -> None:
+    assert shown(a_report()) == (
+        "↑ 25 changed\nIn step: version 87, digest 9f3c21ab, 412 KB raw, 31 KB sent, 1 request, 0.21 s\n"
+    )
+
+
+def test_paths_are_named_by_a_dry_run_or_when_asked_for() -> None:
+    assert "docs/0.md" in shown(a_report(dry_run=True))
+    assert "docs/0.md" in shown(a_report(), verbose=True)
+    assert "and 5 more" in shown(a_report(), verbose=True)
+
+
+def test_nothing_is_said_of_bytes_where_none_travelled() -> None:
+    assert travelled(SyncReport(Direction.BOTH)) == ""
+    assert travelled(SyncReport(Direction.BOTH, pulled_bytes=2_000)) == "2 KB fetched"
+
+
+def test_a_program_gets_every_path_and_the_bytes_as_numbers() -> None:
+    data = report_data(a_report())
+    assert len(data["pushed"]) == SHOWN_CHANGES + 5
+    assert (data["rawBytes"], data["sentBytes"], data["pushRequests"]) == (412_000, 31_000, 1)
