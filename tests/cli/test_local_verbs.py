@@ -30,7 +30,7 @@ def test_init_moves_nothing_and_writes_only_below_dot_satchel(cli: Cli, here: Pa
     ran = cli("init")
     assert everything(here) == before
     assert (here / ".satchel/config.toml").is_file()
-    assert "Found 15 documents" in ran.out
+    assert "Found 17 files" in ran.out
     assert "Try:" in ran.err
 
 
@@ -99,6 +99,34 @@ def test_a_folder_that_cannot_be_written_is_told_with_the_next_step(cli: Cli, he
     ran = cli("init", status=None)
     assert ran.status in (2, 6)
     assert "Traceback" not in ran.err
+    assert "move this away" in ran.err
+
+
+@pytest.mark.promise("P6")
+def test_an_init_that_was_cut_off_is_finished_by_the_next(cli: Cli, here: Path) -> None:
+    (here / ".satchel").mkdir()
+    assert cli("init", "--json").json["created"] is True
+    (here / ".satchel/config.toml").write_text("[[[")
+    for verb in (["init"], ["search", "warning"], ["sync"]):
+        ran = cli(*verb, status=2)
+        assert "[config.invalid]" in ran.err
+        assert "remove it and run `satchel init`" in ran.err
+    (here / ".satchel/config.toml").unlink()
+    assert cli("init", "--json").json["created"] is True
+    cli("search", "warning")
+
+
+def test_init_counts_alike_in_the_total_and_by_kind(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "a.md").write_text("text")
+    (folder / "b.md").write_bytes(b"\0\xff")
+    (folder / "c.md").symlink_to("a.md")
+    (folder / "d.md").symlink_to("a.md")
+    ran = cli("init", folder)
+    assert "Found 2 files (6 B): 2 notes" in ran.out
+    assert "1 binary" in ran.err
+    assert "2 symbolic links" in ran.err
 
 
 # search, get, tasks, context ----------------------------------------------------------------------------------------
@@ -274,6 +302,19 @@ def test_link_writes_the_relation_once_and_keeps_the_rest_of_the_manifest(cli: C
     assert json.loads((tmp_path / "harbour/context.json").read_text())["relations"][0]["project"] == "moon"
     cli("link", "lighthouse", "lighthouse", status=2)
     cli("link", "moon", "lighthouse", status=1)
+
+
+def test_get_tells_a_file_that_was_left_out_from_one_that_is_not_there(cli: Cli, here: Path) -> None:
+    (here / "way-out.md").symlink_to("/etc/passwd")
+    left_out = cli("get", "way-out.md", status=1).err
+    assert "does not belong" in left_out
+    assert "satchel doctor" in left_out
+    assert "there is no artifact" in cli("get", "nowhere.md", status=1).err
+
+
+@pytest.mark.parametrize(("lines", "said"), [("9-5", "end before they begin"), ("9000", "Name lines from 1 to")])
+def test_lines_that_are_not_there_are_told_with_those_that_are(cli: Cli, here: Path, lines: str, said: str) -> None:
+    assert said in cli("get", f"README.md:{lines}", status=2).err
 
 
 # doctor and damage --------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def command(face: Face, every: bool, project: str | None) -> int:
     problems = [] if manifest is None else manifest_problems(manifest)
     with closing(LocalReader([here])) as reader:
         answer = reader.context(here.slug)
-        notices = [*scan.notices, *reader.notices]
+        notices = list(dict.fromkeys([*scan.notices, *reader.notices]))
     initialised = local_dir(here.root).is_dir()
     listed = any(entry.root == here.root for entry in registry(face).registered())
     data = {
@@ -78,7 +78,7 @@ def command(face: Face, every: bool, project: str | None) -> int:
         elif not listed:
             face.note("This folder is not on the machine's list. Enter it:  satchel init")
         for notice in notices:
-            face.line(f"Mended: {notice}")
+            face.line(f"Noticed: {notice}")
         for problem in problems:
             face.line(f"Problem: {problem}")
         if problems:

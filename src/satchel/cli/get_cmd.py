@@ -74,7 +74,15 @@ def _whole(reading: Reading, path: str, first: int, last: int | None, version: i
 
 
 def _page(reading: Reading, path: str, first: int, last: int | None, version: int | None) -> ArtifactText:
-    return reading.reader.artifact(reading.one, path, first=first, last=last, budget=PAGE_CHARACTERS, at=version)
+    try:
+        return reading.reader.artifact(reading.one, path, first=first, last=last, budget=PAGE_CHARACTERS, at=version)
+    except NoSuchArtifact as error:
+        if reading.root is not None and os.path.lexists(reading.root / path):
+            raise NoSuchArtifact(
+                f"{path} is here, but does not belong to project {reading.one}",
+                hint="`satchel doctor` names what is left out, and why.",
+            ) from error
+        raise
 
 
 def _in_project(reading: Reading, face: Face, path: str) -> str:

@@ -23,6 +23,7 @@ from satchel.errors import InvalidInput, NotAFolder
 from satchel.objects.ids import new_id
 from satchel.worktree import durable
 from satchel.worktree.find import (
+    CONFIG_NAME,
     SLUG,
     ProjectConfig,
     find_root,
@@ -124,7 +125,13 @@ def _make(root: Path, name: str | None, include: tuple[str, ...], exclude: tuple
             hint="Lowercase letters, digits and hyphens, at most 63, such as my-notes.",
         )
     source_files = 0
-    new = not local_dir(root).is_dir()
+    if local_dir(root).exists() and not local_dir(root).is_dir():
+        raise durable.FolderUnwritable(
+            f"{local_dir(root)} is not a folder",
+            hint="Satchel keeps its files in a folder of that name: move this away.",
+        )
+    # Without its config.toml the folder is no project yet: a first init was cut off there, or a person removed it.
+    new = not os.path.lexists(local_dir(root) / CONFIG_NAME)
     if new:
         proposed = include
         if not include and not all_files:
@@ -170,8 +177,9 @@ def _write_template(root: Path, config: ProjectConfig) -> None:
 def _show(face: Face, made: _Made, scan: Scan, answer: ContextAnswer, seconds: float) -> None:
     documents = len(scan.tree) - len(scan.not_indexed)
     if documents:
-        kinds = counted_kinds(answer["kinds"])
-        face.line(f"Found {plural(documents, 'document')} ({size(sum(scan.sizes.values()))}): {kinds}")
+        # The kinds count every file that belongs: where some are not searched, so does the total.
+        found = plural(len(scan.tree), "file" if scan.not_indexed else "document")
+        face.line(f"Found {found} ({size(sum(scan.sizes.values()))}): {counted_kinds(answer['kinds'])}")
     else:
         face.line(f"Found no text documents in {shown_path(made.root, face.cwd)} (yet).")
     left_out = [plural(made.source_files, "source file")] if made.source_files else []

@@ -21,16 +21,23 @@ _ONE = {
 _REASONS = {
     "too-large": "over the size limit",
     "bad-name": "with names not every system can keep",
-    "symlink": "symbolic link",
-    "special": "special file",
+    "symlink": "symbolic links",
+    "special": "special files",
     "unreadable": "unreadable",
     "vanished": "vanished",
     "unsettled": "changing",
     "too-many-files": "beyond the limit of files",
-    "binary": "binary",
+    "binary": "binaries",
     "not-utf8": "not UTF-8",
-    "data-too-large": "large data file",
+    "data-too-large": "large data files",
     "format": "of another format",
+}
+_ONE_REASON = {
+    "bad-name": "with a name not every system can keep",
+    "symlink": "symbolic link",
+    "special": "special file",
+    "binary": "binary",
+    "data-too-large": "large data file",
 }
 
 
@@ -41,6 +48,9 @@ def counted_kinds(kinds: Mapping[str, int]) -> str:
 
 
 def reasons(items: Sequence[LeftOut]) -> list[str]:
-    """``3 binary``, ``1 over the size limit``."""
+    """``3 binaries``, ``1 over the size limit``."""
     counted = Counter(item.reason for item in items)
-    return [f"{count:,} {_REASONS.get(reason, reason)}" for reason, count in sorted(counted.items())]
+    return [
+        f"{count:,} {(_ONE_REASON.get(reason) if count == 1 else None) or _REASONS.get(reason, reason)}"
+        for reason, count in sorted(counted.items())
+    ]

@@ -8,32 +8,31 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from satchel.context.answers import (
-    MAX_ARTIFACT_BUDGET,
-    MAX_LIST_LIMIT,
-    MAX_SEARCH_DEPTH,
-    MAX_SEARCH_LIMIT,
-    Answered,
-    ArtifactInfo,
-    ArtifactList,
-    ArtifactText,
-    ContextAnswer,
-    Hit,
-    QueryUnderstood,
-    Recent,
-    Relation,
-    SearchAnswer,
-    Skipped,
-    Task,
-    TaskList,
-)
+from satchel.context.limits import MAX_ARTIFACT_BUDGET, MAX_LIST_LIMIT, MAX_SEARCH_DEPTH, MAX_SEARCH_LIMIT
 from satchel.errors import InvalidInput, NoSuchProject
 from satchel.objects.ids import Digest, ObjectId
 from satchel.search.index import Index, Item
 from satchel.search.matching import ENOUGH, Found, FoundSection
 from satchel.search.query import Query, parse_query
+
+if TYPE_CHECKING:
+    from satchel.context.answers import (
+        Answered,
+        ArtifactInfo,
+        ArtifactList,
+        ArtifactText,
+        ContextAnswer,
+        Hit,
+        QueryUnderstood,
+        Recent,
+        Relation,
+        SearchAnswer,
+        Skipped,
+        Task,
+        TaskList,
+    )
 
 RECENT = 10
 """How many artifacts a context answer calls recent."""
@@ -238,8 +237,8 @@ def artifact_answer(
     """
     _in_range("budget", budget, 1, MAX_ARTIFACT_BUDGET)
     _in_range("first", first, 1, None)
-    if last is not None:
-        _in_range("last", last, first, None)
+    if last is not None and last < first:
+        raise InvalidInput(f"lines {first}-{last} end before they begin", hint="Name the first line, then the last.")
     answer: ArtifactText = {
         **info,
         "project": project,
@@ -259,7 +258,10 @@ def artifact_answer(
     else:
         lines[-1] = lines[-1][:-1]  # the last line of this file has no end
     if first > len(lines):
-        raise InvalidInput(f"{info['path']} has {len(lines)} lines: there is no line {first}")
+        raise InvalidInput(
+            f"{info['path']} has {len(lines):,} {'line' if len(lines) == 1 else 'lines'}: there is no line {first}",
+            hint=f"Name lines from 1 to {len(lines)}, or none for the whole artifact.",
+        )
     given: list[str] = []
     held = 0
     for line in lines[first - 1 : last]:

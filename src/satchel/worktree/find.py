@@ -23,6 +23,10 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 """Larger files are left out, unless the project's ``max_file_bytes`` says otherwise."""
 MOST_FILE_BYTES = 64 * 1024 * 1024
 """What ``max_file_bytes`` may be raised to: a file is read into memory whole."""
+_MEND = (
+    "Mend that file in an editor: nothing was changed. Where it cannot be mended, remove it and run `satchel init`\n"
+    "(and `satchel remote add`, where there was a remote) again: your files stay as they are."
+)
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
@@ -77,13 +81,13 @@ def read_project_config(root: Path) -> ProjectConfig:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotAProject(f"{root} has no {LOCAL_DIR}/{CONFIG_NAME}") from error
     except OSError as error:
-        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}", hint=_MEND) from error
     except UnicodeDecodeError as error:
-        raise ConfigInvalid(f"{path} is not UTF-8") from error
+        raise ConfigInvalid(f"{path} is not UTF-8", hint=_MEND) from error
     try:
         loaded = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigInvalid(f"{path} is not TOML: {error}") from error
+        raise ConfigInvalid(f"{path} is not TOML: {error}", hint=_MEND) from error
     return _checked(loaded, path)
 
 
@@ -109,7 +113,7 @@ def write_project_config(root: Path, config: ProjectConfig) -> None:
 
 def _checked(loaded: Mapping[str, Any], path: Path) -> ProjectConfig:
     def fail(what: str) -> ConfigInvalid:
-        return ConfigInvalid(f"{path}: {what}")
+        return ConfigInvalid(f"{path}: {what}", hint=_MEND)
 
     remote = loaded.get("remote", {})
     if not isinstance(remote, dict):
