@@ -76,6 +76,7 @@ def test_resolving_what_is_not_in_conflict_is_refused(cli: Cli, here: Path) -> N
         (["key", "create", "x", "--project", "acme"], "PROJECT:ROLE"),
         (["key", "create", "x", "--project", "acme:owner"], "PROJECT:ROLE"),
         (["key", "create", "x", "--expires", "soon"], "90d"),
+        (["login", AWAY, "--key-file", "no-such-file"], "cannot be read"),
         (["login", "ftp://example.org"], "not the address of a server"),
         (["login", "https://user:pw@example.org"], "no credential"),
     ],
@@ -86,3 +87,13 @@ def test_a_value_that_is_none_is_refused_before_anything_is_sent(
     stored.put(AWAY, Credential(key="k"))
     ran = cli(*words, status=2)
     assert said in ran.err
+
+
+def test_a_key_of_the_environment_that_is_not_used_is_not_ignored_in_silence(
+    cli: Cli, here: Path, stored: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored.put(AWAY, Credential(key="k"))
+    monkeypatch.setenv("SATCHEL_KEY", "another")
+    assert "SATCHEL_KEY is not used" in cli("whoami", status=6).err
+    monkeypatch.setenv("SATCHEL_URL", AWAY)
+    assert "SATCHEL_KEY" not in cli("whoami", status=6).err

@@ -55,6 +55,9 @@ def test_a_revoked_key_stops_counting_at_once(server: Server, sam: Person) -> No
     sam.joins(server)
     made = sam.json("key", "create", "agent", "--project", "demo:read")
     assert server.http("GET", "/projects/demo", made["key"]).status == 200
+    listed = sam.run("key", "list").stdout
+    assert "demo:read" in listed
+    assert "owner of the tenant" in listed
     sam.run("key", "revoke", made["id"], status=2)
     sam.run("key", "revoke", made["id"], "--yes")
     refused = server.http("GET", "/projects/demo", made["key"])

@@ -52,6 +52,8 @@ def open_remote(face: Face, url: str | None = None) -> Remote:
         if face.machine.key and not face.machine.url:
             hint += "\nSATCHEL_KEY is sent only to the server named by SATCHEL_URL."
         raise CredentialMissing(f"not signed in to {address}", hint=hint)
+    if face.machine.key and not face.machine.url:
+        face.warn(f"SATCHEL_KEY is not used: without SATCHEL_URL nobody says that it is for {address}.")
     return Remote(address, Session(stored, address, credential), insecure=credential.insecure)
 
 

@@ -83,13 +83,17 @@ def list_(face: Face, url: str | None) -> None:
 
     The keys themselves are not known to anybody but their holders.
     """
-    keys = pages(open_remote(face, url), "/keys")
+    remote = open_remote(face, url)
+    keys = pages(remote, "/keys")
 
     def show() -> None:
+        slugs = {row["id"]: row["slug"] for row in pages(remote, "/projects")}
         for key in keys:
-            grants = [f"{grant['project']}:{grant['role']}" for grant in key["projects"]]
+            grants = [f"{slugs.get(grant['project'], grant['project'])}:{grant['role']}" for grant in key["projects"]]
             if key["role"]:
                 grants.insert(0, f"{key['role']} everywhere")
+            if key["tenantRole"] != "member":
+                grants.insert(0, f"{key['tenantRole']} of the tenant")
             state = "revoked" if key["revoked"] else f"made {ago(key['createdAt'])}"
             face.line(f"{key['id']}  {key['name']}  {', '.join(grants) or 'no project'}  {face.dim(state)}")
 

@@ -64,8 +64,13 @@ def _key(face: Face, file: str | None) -> str:
     if file == "-":
         text = sys.stdin.read(MAX_KEY_CHARACTERS)
     else:
-        with Path(face.cwd / file).open(encoding="utf-8", errors="replace") as stream:
-            text = stream.read(MAX_KEY_CHARACTERS)
+        try:
+            with Path(face.cwd / file).open(encoding="utf-8", errors="replace") as stream:
+                text = stream.read(MAX_KEY_CHARACTERS)
+        except OSError as error:
+            raise InvalidInput(
+                f"{file} cannot be read: {error.strerror}", hint="Name a file that holds the API key, or - for stdin."
+            ) from error
     key = text.strip()
     if not key or len(key.split()) != 1:
         raise InvalidInput(f"{'stdin' if file == '-' else file} does not hold one API key")

@@ -90,7 +90,7 @@ async def revoke_key(caller: TenantAdmin, key: str) -> Response:
         await caller.stands(s, Action.TENANT_ADMIN)
         row = await principals.get(s, key)
         if row is None or row.kind != principals.KEY:
-            raise NoSuchThing("there is no such key")
+            raise NoSuchThing("there is no such key", hint="List them:  GET /api/v1/keys, or `satchel key list`.")
         _not_above(caller, row)
         await principals.revoke(s, row.id, now)
         await audit.record(s, caller.principal, "key.revoke", row.id, "done", caller.exchange.id, now)
