@@ -139,6 +139,12 @@ def test_another_root_key_is_refused(tmp_path: Path) -> None:
     assert "not the one this data was written with" in _refused(settings).message
 
 
+def test_a_file_that_is_no_root_key_is_refused(tmp_path: Path) -> None:
+    settings = _founded(tmp_path / "data")
+    settings.root_key_path.write_text("not a key")
+    assert "exactly 32 bytes" in _refused(settings).message
+
+
 def test_a_missing_root_key_is_never_replaced_by_a_new_one(tmp_path: Path) -> None:
     settings = _founded(tmp_path / "data")
     settings.root_key_path.unlink()

@@ -171,7 +171,10 @@ async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, tuple[s
                 f"there is data here, and its root key {path} is missing",
                 hint="Put the key back from its copy: without it nothing can be read.",
             )
-    root = RootKey.load(path)
+    try:
+        root = RootKey.load(path)
+    except WrongKey as error:
+        raise StartRefused(error.message, hint="Put the key back from its copy: a root key is not text.") from error
     keyring = Keyring(store, root, clock=now_ms, random=os.urandom)
     try:
         await keyring.check_root()

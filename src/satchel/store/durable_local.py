@@ -34,7 +34,7 @@ class LocalStore:
         self._root = root
         self._lock = threading.Lock()
         self._durable: set[Path] = set()  # directories whose own entry this process has synced
-        with _told(root):
+        with _told():
             self._make_durable(root / _TEMPORARY)
 
     async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
@@ -56,7 +56,7 @@ class LocalStore:
     def _put(self, name: str, data: bytes, create: bool) -> None:
         target = self._root / name
         temporary = self._root / _TEMPORARY / secrets.token_hex(16)
-        with _told(target):
+        with _told():
             write_durably(temporary, data)
             try:
                 self._make_durable(target.parent)
@@ -67,7 +67,7 @@ class LocalStore:
 
     def _get(self, name: str, offset: int, length: int | None) -> bytes:
         path = self._root / name
-        with _told(path):
+        with _told():
             try:
                 handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except (FileNotFoundError, NotADirectoryError) as error:
@@ -82,7 +82,7 @@ class LocalStore:
 
     def _delete(self, name: str) -> None:
         path = self._root / name
-        with _told(path):
+        with _told():
             if not path.is_file():
                 return
             path.unlink(missing_ok=True)
@@ -91,7 +91,7 @@ class LocalStore:
     def _list(self, prefix: str) -> Sequence[StoredObject]:
         start = self._root / prefix.rpartition("/")[0]
         found: list[StoredObject] = []
-        with _told(start):
+        with _told():
             for folder, folders, files in os.walk(start, onerror=_raise_unless_absent):
                 if _TEMPORARY in folders:
                     folders.remove(_TEMPORARY)
@@ -123,7 +123,7 @@ class LocalStore:
     def _check(self) -> None:
         self._clean()
         temporary = self._root / _TEMPORARY / secrets.token_hex(16)
-        with _told(temporary):
+        with _told():
             try:
                 write_durably(temporary, b"satchel")
             finally:
@@ -132,15 +132,15 @@ class LocalStore:
     def _clean(self) -> None:
         """Remove temporary files that no living put can own."""
         oldest = time.time() - _TEMPORARY_AGE_SECONDS
-        with _told(self._root), os.scandir(self._root / _TEMPORARY) as entries:
+        with _told(), os.scandir(self._root / _TEMPORARY) as entries:
             for entry in entries:
                 if entry.stat(follow_symlinks=False).st_mtime < oldest:
                     os.unlink(entry.path)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn the operating system's errors into ours."""
+def _told() -> Iterator[None]:
+    """Turn the operating system's errors into ours, without the path: clients read them, and paths name tenants."""
     try:
         yield
     except SatchelError:
@@ -148,9 +148,12 @@ def _told(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         if error.errno in _OUT_OF_SPACE:
-            raise DiskFull(f"the store is full: {reason} ({path.parent})") from error
+            raise DiskFull(
+                f"the store is full: {reason}",
+                hint="Nothing of this was stored, nothing was lost. Whoever runs the server has to free space.",
+            ) from error
         raise StoreUnavailable(
-            f"the store cannot be used: {reason} ({path.parent})",
+            f"the store cannot be used: {reason}",
             hint="Check that the data directory exists, is on a working disk and belongs to this user.",
         ) from error
 
