@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from satchel.cli.face import Face, ago, clean
-from satchel.context.answers import Hit, SearchAnswer
+
+if TYPE_CHECKING:
+    from satchel.context.answers import Hit, SearchAnswer
 
 SNIPPET_LINES = 2
 """Lines of a snippet on a terminal: enough to judge a hit, few enough to see ten of them at once."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from satchel.cli.face import Face, shown_path
 from satchel.cli.folders import project_here, project_named, projects_everywhere
-from satchel.context.answers import ContextReader
 from satchel.context.local import LocalReader
+
+if TYPE_CHECKING:
+    from satchel.context.answers import ContextReader
 
 
 class Reading(NamedTuple):

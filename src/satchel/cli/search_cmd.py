@@ -10,7 +10,7 @@ from satchel.cli.face import Face
 from satchel.cli.hits import show_hits
 from satchel.cli.reading import open_reading
 from satchel.cli.verb import verb
-from satchel.context.answers import MAX_SEARCH_LIMIT
+from satchel.context.limits import MAX_SEARCH_LIMIT
 
 
 @verb(

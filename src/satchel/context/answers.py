@@ -12,14 +12,10 @@ from __future__ import annotations
 
 from typing import Protocol, TypedDict
 
-MAX_SEARCH_LIMIT = 50
-"""Most hits in one answer."""
-MAX_LIST_LIMIT = 1_000
-"""Most rows in one page of a list."""
-MAX_SEARCH_DEPTH = 1_000
-"""No further than this into the hits: ``offset`` and ``limit`` together."""
-MAX_ARTIFACT_BUDGET = 1_000_000
-"""Most characters of an artifact in one answer."""
+from satchel.context.limits import MAX_ARTIFACT_BUDGET as MAX_ARTIFACT_BUDGET
+from satchel.context.limits import MAX_LIST_LIMIT as MAX_LIST_LIMIT
+from satchel.context.limits import MAX_SEARCH_DEPTH as MAX_SEARCH_DEPTH
+from satchel.context.limits import MAX_SEARCH_LIMIT as MAX_SEARCH_LIMIT
 
 
 class Relation(TypedDict):

@@ -7,21 +7,10 @@ thread at a time. Opens no socket and loads nothing that could (promise P1).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from satchel import __version__
 from satchel.context import assemble
-from satchel.context.answers import (
-    ArtifactList,
-    ArtifactText,
-    ContextAnswer,
-    Health,
-    ProjectInfo,
-    SearchAnswer,
-    Skipped,
-    TaskList,
-    VersionList,
-)
 from satchel.context.assemble import Part, Past
 from satchel.context.project import LocalProject as LocalProject
 from satchel.documents import MANIFEST_PATH
@@ -40,6 +29,19 @@ from satchel.objects.listing import digest as digest_of
 from satchel.search.index import Index, remove
 from satchel.worktree.base import History, load_base
 from satchel.worktree.walk import ChangedMeanwhile, Scan, Worktree
+
+if TYPE_CHECKING:
+    from satchel.context.answers import (
+        ArtifactList,
+        ArtifactText,
+        ContextAnswer,
+        Health,
+        ProjectInfo,
+        SearchAnswer,
+        Skipped,
+        TaskList,
+        VersionList,
+    )
 
 SETTLE_TRIES = 5
 """How often a folder that changes between looking and reading is looked at again."""

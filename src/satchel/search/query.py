@@ -15,7 +15,7 @@ find nothing better. Pure: the index turns a ``Query`` into its own language.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_QUERY_CHARACTERS = 4_096
 """A longer query is cut to this many characters and the answer's ``query.cut`` says so."""
@@ -42,8 +42,7 @@ _PIECE = re.compile(
 _SEARCHABLE = re.compile(r"[^\W_]")  # at least one letter or digit
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """A query understood. ``words`` and ``phrases`` are sought, ``without`` avoided; the rest filters."""
 
     text: str

@@ -101,25 +101,27 @@ class Scan:
 _BY_NAME = attrgetter("name")
 
 
-@dataclass(slots=True)
 class _Walk:
     """What one pass over the folders found."""
 
-    same: list[FileRow] = field(default_factory=list)
-    """Files that are as they were read before."""
-    files: dict[str, int] = field(default_factory=dict)
-    """Files to read, with their sizes."""
-    left_out: list[LeftOut] = field(default_factory=list)
-    folders: dict[str, _Names] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.same: list[FileRow] = []
+        """Files that are as they were read before."""
+        self.files: dict[str, int] = {}
+        """Files to read, with their sizes."""
+        self.left_out: list[LeftOut] = []
+        self.folders: dict[str, _Names] = {}
 
 
-@dataclass(slots=True)
 class _Names:
-    """A ``FolderRow`` in the making."""
+    """A ``FolderRow`` in the making. Like ``_Walk`` no dataclass: making one takes a search a millisecond."""
 
-    chain: bytes
-    ignored: set[str] = field(default_factory=set)
-    others: set[str] = field(default_factory=set)
+    __slots__ = ("chain", "ignored", "others")
+
+    def __init__(self, chain: bytes) -> None:
+        self.chain = chain
+        self.ignored: set[str] = set()
+        self.others: set[str] = set()
 
 
 class Worktree:
