@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from satchel.worktree.ignore import Level, Patterns, Root, Rules, lines_of
+from satchel.worktree.ignore import MAX_RULES, Level, Patterns, Root, Rules, lines_of
 from satchel.worktree.walk import Worktree
 
 _PARTS = [
@@ -167,3 +167,47 @@ def test_a_pattern_of_many_stars_takes_no_time_that_grows_with_their_number() ->
     assert Patterns(["*a" * 20 + "*b"]).verdict("a" * 250 + "b") is True
     assert Patterns(["x/*a*[ab]*\\*?*b"]).verdict("x/aab*cb") is True
     assert time.perf_counter() - began < 2
+
+
+@pytest.mark.promise("P8")
+def test_a_pattern_of_many_double_stars_takes_no_time_that_grows_with_their_number() -> None:
+    began = time.perf_counter()
+    patterns = Patterns(["**/a/" * 15 + "b"])
+    assert patterns.verdict("a/" * 60 + "c") is None
+    assert patterns.verdict("a/" * 60 + "b") is True
+    assert patterns.verdict("x/a/" * 15 + "b") is True
+    assert patterns.verdict("a/" * 14 + "b") is None
+    assert Patterns(["**/a/**/b/**/c"]).verdict("ab/a/bc/b/x/c") is True
+    assert time.perf_counter() - began < 2
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("line", ["*x{0}*.m?d", "a{0}/*/b*", "z" * 5_000 + "{0}*"])
+def test_a_folder_with_too_many_rules_is_left_out_whole_and_in_no_time(tmp_path: Path, line: str) -> None:
+    """Its rules are not read in part: what is behind the limit could be the rule for a secret."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/.gitignore").write_text("".join(line.format(index) + "\n" for index in range(40_000)))
+    (tmp_path / "sub/secret.md").write_text("x")
+    (tmp_path / "a.md").write_text("x")
+    began = time.perf_counter()
+    scan = Worktree.open(tmp_path).scan()
+    assert time.perf_counter() - began < 2
+    assert list(scan.tree) == ["a.md"]
+    assert [(item.path, item.reason) for item in scan.left_out] == [("sub", "too-many-rules")]
+    assert scan.may_exist("sub/secret.md")
+    assert not scan.may_exist("b.md")
+    (tmp_path / ".gitignore").write_text("x\n" * (MAX_RULES + 1))
+    scan = Worktree.open(tmp_path).scan()
+    assert not scan.tree
+    assert scan.may_exist("a.md")
+
+
+@pytest.mark.promise("P8")
+def test_many_ignore_files_share_one_limit(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".gitignore").write_text("# rules\n\n" + "x\n" * (MAX_RULES // 2))
+        (tmp_path / name / "n.md").write_text("x")
+    scan = Worktree.open(tmp_path).scan()
+    assert [path for path in scan.tree if path.endswith(".md")] == ["a/n.md", "b/n.md"]
+    assert [item.path for item in scan.left_out] == ["c"]

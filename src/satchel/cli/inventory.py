@@ -27,6 +27,7 @@ _REASONS = {
     "vanished": "vanished",
     "unsettled": "changing",
     "too-many-files": "beyond the limit of files",
+    "too-many-rules": "with too many ignore rules",
     "binary": "binaries",
     "not-utf8": "not UTF-8",
     "data-too-large": "large data files",

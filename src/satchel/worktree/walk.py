@@ -42,6 +42,7 @@ REASONS = {
     "vanished": "it was gone when it was to be read",
     "unsettled": "it kept changing while it was read",
     "too-many-files": "the project has as many files as it may have",
+    "too-many-rules": "with its ignore file the project has more rules than are read",
 }
 """Why a file does not belong though no rule says so: code and meaning."""
 UNINDEXED = {
@@ -95,7 +96,9 @@ class Scan:
     @cached_property
     def _left(self) -> frozenset[str]:
         """Paths and folders left out; the empty path, which is the whole folder, where the walk stopped early."""
-        return frozenset("" if item.reason == "too-many-files" else item.path for item in self.left_out)
+        return frozenset(
+            "" if item.reason == "too-many-files" or item.path == "." else item.path for item in self.left_out
+        )
 
 
 _BY_NAME = attrgetter("name")
@@ -223,7 +226,12 @@ class Worktree:
                 if error.errno != errno.ENOENT:
                     walk.left_out.append(LeftOut(folder, "unreadable", error.strerror or ""))
                 continue
-            rules = self._level(folder, rules, entries)
+            level = self._level(folder, rules, entries)
+            if level is None:
+                # Not "some of its rules": what a rule unread would leave out may be secret.
+                walk.left_out.append(LeftOut(folder or ".", "too-many-rules"))
+                continue
+            rules = level
             inside = self._sort_out(folder, entries, rules, before, walk)
             stack.extend((path, rules) for path in reversed(inside))
             if len(walk.files) + len(walk.same) > MAX_FILES:
@@ -231,13 +239,14 @@ class Worktree:
                 break
         return walk
 
-    def _level(self, folder: str, above: Level | Root, entries: list[os.DirEntry[str]]) -> Level | Root:
+    def _level(self, folder: str, above: Level | Root, entries: list[os.DirEntry[str]]) -> Level | Root | None:
+        """The rules in force in a folder; ``None`` where they are too many."""
         names = {entry.name for entry in entries if entry.name in (GITIGNORE, SATCHELIGNORE)}
         if not names:
             return above
         prefix = folder + "/" if folder else ""
         texts = [self._ignore_file(prefix + name) if name in names else b"" for name in (SATCHELIGNORE, GITIGNORE)]
-        return Level(above, folder, *texts)
+        return Level(above, folder, *texts) if above.root.has_room(*texts) else None
 
     def _ignore_file(self, path: str) -> bytes:
         """Its beginning; nothing for a symlink, which git does not follow either, and for what cannot be read."""
