@@ -54,6 +54,18 @@ def test_status_of_a_local_project_asks_nobody_and_needs_no_account(cli: Cli, he
     assert "[undo.nothing]" in cli("undo", status=1).err
 
 
+def test_a_project_that_never_synced_is_not_told_that_nothing_changed_since(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    cli("init", folder)
+    config = folder / ".satchel/config.toml"
+    config.write_text(config.read_text() + f'[remote]\nurl = "{AWAY}"\n')
+    ran = cli("status", "-C", folder)
+    assert "never synced" in ran.out
+    assert "since the last sync" not in ran.err
+    assert "satchel sync --dry-run" in ran.err
+
+
 def test_leaving_what_was_never_joined_changes_nothing(cli: Cli, here: Path) -> None:
     cli("init")
     assert "already" in cli("leave").err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from satchel.cli.sync_cmd import _show
+from satchel.cli.sync_cmd import show
 from satchel.cli.sync_report import SHOWN_CHANGES, report_data, travelled
 from satchel.sync.run import ChangedPath, SyncReport
 from satchel.sync.session import Direction
@@ -10,14 +10,20 @@ from tests.cli.test_face import a_face, out
 
 
 def a_report(**how: object) -> SyncReport:
-    pushed = [ChangedPath(f"docs/{n}.md", "added") for n in range(SHOWN_CHANGES + 5)]
-    about = {"digest": "9f3c21ab" * 8, "version": 87, "raw_bytes": 412_000, "sent_bytes": 31_000, "requests": 1}
-    return SyncReport(Direction.BOTH, pushed=pushed, **about | how)  # type: ignore[arg-type]
+    about = {
+        "pushed": [ChangedPath(f"docs/{n}.md", "added") for n in range(SHOWN_CHANGES + 5)],
+        "digest": "9f3c21ab" * 8,
+        "version": 87,
+        "raw_bytes": 412_000,
+        "sent_bytes": 31_000,
+        "requests": 1,
+    }
+    return SyncReport(Direction.BOTH, **about | how)  # type: ignore[arg-type]
 
 
 def shown(report: SyncReport, *, verbose: bool = False) -> str:
     face = a_face()
-    _show(face, report, 0.21, verbose)
+    show(face, report, 0.21, verbose)
     return out(face)
 
 
@@ -30,6 +36,7 @@ def test_a_sync_is_told_in_one_line_of_totals_and_one_of_what_travelled() -> Non
 def test_paths_are_named_by_a_dry_run_or_when_asked_for() -> None:
     assert "docs/0.md" in shown(a_report(dry_run=True))
     assert "docs/0.md" in shown(a_report(), verbose=True)
+    assert "in step with version 87" in shown(a_report(dry_run=True, pushed=[]))
     assert "and 5 more" in shown(a_report(), verbose=True)
 
 

@@ -138,7 +138,7 @@ class Face:
         if self.json or not (sys.stdin.isatty() and self.watched):
             from satchel.errors import InvalidInput
 
-            raise InvalidInput(f"{question} Nobody is here to answer", hint="Say it with --yes.")
+            raise InvalidInput(f"nobody is here to answer: {question}", hint="Say it with --yes.")
         return click.confirm(question, err=True)
 
 

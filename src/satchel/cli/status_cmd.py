@@ -60,5 +60,7 @@ def _show(face: Face, slug: str, url: str | None, report: SyncReport) -> None:
         face.note(f"Settle it:  satchel resolve {report.conflicts[0].path} --take local|cloud")
     elif report.pushed or report.pulled:
         face.note("Bring them over:  satchel sync")
-    else:
+    elif report.digest:
         face.note("Nothing changed here since the last sync.")
+    else:
+        face.note("Nothing is here yet. See what the server has:  satchel sync --dry-run")

@@ -74,13 +74,16 @@ def command(
     seconds = time.perf_counter() - began
     for notice in report.notices:
         face.warn(notice)
-    face.answer({**report_data(report), "seconds": round(seconds, 3)}, lambda: _show(face, report, seconds, verbose))
+    face.answer({**report_data(report), "seconds": round(seconds, 3)}, lambda: show(face, report, seconds, verbose))
     return 3 if report.conflicts else 0
 
 
-def _show(face: Face, report: SyncReport, seconds: float, verbose: bool) -> None:
+def show(face: Face, report: SyncReport, seconds: float, verbose: bool) -> None:
+    """Print what a sync did, or what a dry run would do."""
     print_changes(face, report, paths=report.dry_run or verbose)
     if report.dry_run:
+        if report.in_step:
+            face.line(f"Nothing to send or fetch: in step with version {report.version}.")
         face.note("Nothing was changed: this was a dry run.")
         return
     where = f"version {report.version}, digest {report.digest[:8]}"
