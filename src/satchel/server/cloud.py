@@ -17,6 +17,7 @@ from satchel.server.credentials import Authenticator
 from satchel.server.edge import Exchange
 from satchel.server.indexes import IndexCache
 from satchel.server.readers import Readers
+from satchel.server.signin import SignInGate
 from satchel.server.tokenkeys import open_token_keys
 from satchel.store.keyring import Keyring, RootKey
 from satchel.store.objectstore import ObjectStore
@@ -79,8 +80,7 @@ class Cloud:
     clock: Callable[[], int]
     random: Callable[[int], bytes]
     started: int
-    signing: asyncio.Semaphore
-    """Bounds password hashing: each takes 64 MiB."""
+    sign_in: SignInGate
 
     async def dependencies(self) -> dict[str, bool]:
         """Which of the things this server stands on answer."""
@@ -135,7 +135,7 @@ async def open_cloud(
             clock=clock,
             random=random,
             started=clock(),
-            signing=asyncio.Semaphore(2),
+            sign_in=SignInGate(pepper, clock),
         )
         try:
             yield cloud

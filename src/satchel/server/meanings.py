@@ -76,7 +76,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The quota is reached",
         "The tenant uses all it may. The answer names the quota, its use and its limit; waiting does not help.",
     ),
-    "rate.limited": ("Too many requests", "Too many requests of one tenant at once. Nothing was done."),
+    "rate.limited": (
+        "Too many requests",
+        "Too many requests or sign-ins at once, or ten failed sign-ins with one address in ten minutes.",
+    ),
     "record.refused": ("A commit record was refused", "A stored commit record is not in its one canonical form."),
     "remote.away": ("The server cannot be reached", "No connection, or it broke before an answer."),
     "remote.failed": ("The server failed", "The server answered that something went wrong on its side."),

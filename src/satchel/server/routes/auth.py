@@ -31,7 +31,7 @@ _MAX_BODY = 16 * 1024
         "An access token for an API key, or for a person's e-mail and password",
         body=TokenRequest,
         answer=Tokens,
-        errors=_REFUSED,
+        errors=(*_REFUSED, "rate.limited"),
         public=True,
     ),
 )
@@ -145,14 +145,16 @@ def _tokens(
 async def _sign_in(request: Request, cloud: Cloud, email: str, password: str, tenant: str | None) -> dict[str, object]:
     """A person's first tokens. Everything wrong with e-mail, password and membership looks and lasts the same."""
     refused = CredentialInvalid("the e-mail address or the password is not right", hint="Check both, and try again.")
-    try:
-        async with cloud.catalog.directory() as d:
-            person = await members.find_person(d, email)
-            places = [] if person is None else await members.memberships(d, person.id)
-    except InvalidInput:
-        person, places = None, []
-    async with cloud.signing:
+    async with cloud.sign_in.attempt(email) as succeeded:
+        try:
+            async with cloud.catalog.directory() as d:
+                person = await members.find_person(d, email)
+                places = [] if person is None else await members.memberships(d, person.id)
+        except InvalidInput:
+            person, places = None, []
         good = await asyncio.to_thread(verify_password, person.password if person else None, password)
+        if good and places:
+            succeeded()
     if person is None or not good or not places:
         raise refused
     if tenant is not None:

@@ -48,7 +48,7 @@ async def add_member(request: Request, caller: TenantAdmin) -> Response:
     if role > caller.principal.tenant_role:
         raise InsufficientScope("a member cannot have more than who adds it", needs=role.value)
     cloud, now = caller.cloud, caller.cloud.clock()
-    async with cloud.signing:
+    async with cloud.sign_in.place():
         password = await asyncio.to_thread(hash_password, check_password(asked.password))
     async with cloud.catalog.directory(write=True) as d:
         s = d.enter(caller.tenant)

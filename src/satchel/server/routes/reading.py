@@ -78,7 +78,7 @@ async def post_search_project(request: Request, on: Reader) -> Response:
     return answer(await _search(on, asked.query, asked.limit, asked.offset))
 
 
-@router.get("/search", **operation("Search every project the caller may read", answer=SearchAnswer))
+@router.get("/search", **operation("Search every project the caller may read", answer=SearchAnswer, errors=ABSENT))
 async def search_all(
     caller: SignedIn,
     q: Q,

@@ -1,0 +1,83 @@
+"""What guessing passwords may cost: how many are checked at once, how many wait, and how often one address may fail.
+
+Kept in this process alone, in bounded memory. An address is held as a keyed hash, and one that nobody has counts like
+one that somebody has, so that the refusal does not tell who has an account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from satchel.errors import TooManyRequests
+
+CHECKED_AT_ONCE = 2
+"""Password hashes computed at a time: each takes 64 MiB and about 50 ms of a core."""
+MAX_WAITING = 16
+"""More are refused: waiting for 16 takes half a second."""
+MAX_FAILURES = 10
+FAILURE_WINDOW_MS = 10 * 60 * 1000
+"""An address that failed ``MAX_FAILURES`` times within this is refused until the first of them is this old."""
+MAX_ADDRESSES = 10_000
+"""Addresses remembered; beyond, the one that failed longest ago is forgotten."""
+
+
+class SignInGate:
+    """One for a process; for tasks of one event loop."""
+
+    def __init__(self, secret: bytes, clock: Callable[[], int]) -> None:
+        """``secret`` keys the hashes of addresses; ``clock`` gives milliseconds."""
+        self._secret, self._clock = secret, clock
+        self._places = asyncio.Semaphore(CHECKED_AT_ONCE)
+        self._inside = 0
+        self._failures: OrderedDict[bytes, deque[int]] = OrderedDict()
+
+    @asynccontextmanager
+    async def attempt(self, email: str) -> AsyncIterator[Callable[[], None]]:
+        """A place for checking one password; call what it gives when the password was right.
+
+        An attempt counts as failed from its beginning, so that many at once are no way around the limit. One that was
+        right forgets the failures before it. Raises ``TooManyRequests`` with the seconds to wait.
+        """
+        name = self._name(email)
+        async with self.place(lambda: self._count(name)):
+            yield lambda: self._forget(name)
+
+    @asynccontextmanager
+    async def place(self, before: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+        """A place for hashing one password. ``before`` runs once it is sure that there is one to wait for.
+
+        Raises ``TooManyRequests`` where too many wait already.
+        """
+        if self._inside >= CHECKED_AT_ONCE + MAX_WAITING:
+            raise TooManyRequests("too many people are signing in at this moment", retry_after=1)
+        before()
+        self._inside += 1
+        try:
+            async with self._places:
+                yield
+        finally:
+            self._inside -= 1
+
+    def _count(self, name: bytes) -> None:
+        now = self._clock()
+        times = self._failures.setdefault(name, deque())
+        while times and times[0] <= now - FAILURE_WINDOW_MS:
+            times.popleft()
+        if len(times) >= MAX_FAILURES:
+            wait = -(-(times[0] + FAILURE_WINDOW_MS - now) // 1000)
+            raise TooManyRequests("too many failed sign-ins with this e-mail address", retry_after=max(1, wait))
+        times.append(now)
+        self._failures.move_to_end(name)
+        while len(self._failures) > MAX_ADDRESSES:
+            self._failures.popitem(last=False)
+
+    def _forget(self, name: bytes) -> None:
+        self._failures.pop(name, None)
+
+    def _name(self, email: str) -> bytes:
+        text = email.strip().casefold().encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, key=self._secret[:64], digest_size=16).digest()
