@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from satchel.documents.kinds import KINDS, MAX_DATA_BYTES, format_of, indexable, kind_of_path, kind_of_value, suffix_of
+from satchel.documents import MAX_DATA_BYTES
+from satchel.documents.kinds import KINDS, format_of, indexable, kind_of_path, kind_of_value, suffix_of
 
 
 @pytest.mark.parametrize(

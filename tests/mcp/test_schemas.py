@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
 
 from satchel.context.answers import ArtifactText, Health, SearchAnswer
 from satchel.errors import InvalidInput

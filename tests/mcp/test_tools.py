@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
 
 from satchel.context.local import LocalReader
 from satchel.mcp.tools import INSTRUCTIONS, TOOLS, call, find_tool
