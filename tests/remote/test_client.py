@@ -269,6 +269,30 @@ def test_an_endless_answer_is_not_read_to_its_end(
         ask.project("acme")
 
 
+PROJECT = {**HEAD, "id": "prj_1", "slug": "acme", "description": ""}
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("cursors", [["c1", "c1"], ["c1", "c2", "c1"], [7], [["c1"]]])
+def test_a_list_that_comes_back_to_a_page_is_a_lie(scripted: Scripted, ask: Remote, cursors: list[object]) -> None:
+    scripted.handlers = [says(200, {"items": [PROJECT], "next": cursor}) for cursor in cursors]
+    with pytest.raises(ServerLied, match="does not end"):
+        ask.projects()
+
+
+@pytest.mark.promise("P8")
+def test_a_list_that_has_ever_new_pages_is_a_lie(
+    scripted: Scripted, ask: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("satchel.remote.client.MAX_ROWS", 5)
+    scripted.handlers = [says(200, {"items": [PROJECT] * 2, "next": f"c{number}"}) for number in range(3)]
+    with pytest.raises(ServerLied, match="does not end"):
+        ask.projects()
+    scripted.handlers = [says(200, {"items": [], "next": "c1"})]
+    with pytest.raises(ServerLied, match="does not end"):
+        ask.projects()
+
+
 def test_frames_cut_off_are_a_lie_and_a_broken_connection_is_not(scripted: Scripted, ask: Remote) -> None:
     scripted.handlers = [says(200, b"satchel-pack 1\n")]
     with pytest.raises(ServerLied):

@@ -11,11 +11,13 @@ from satchel.cli.face import Face
 from satchel.cli.reading import Reading, open_reading
 from satchel.cli.verb import verb
 from satchel.context.answers import ArtifactText
-from satchel.errors import InvalidInput, NoSuchArtifact
+from satchel.errors import InvalidInput, NoSuchArtifact, ServerLied
 
 _WITH_LINES = re.compile(r"(?P<path>.+?):(?P<first>[1-9]\d*)(?:-(?P<last>[1-9]\d*))?\Z")
 PAGE_CHARACTERS = 1_000_000
 """Read from the reader at a time; an artifact of 64 MiB is never one string twice."""
+MAX_PAGES = 10_000
+"""More than an artifact of 64 MiB has, even with lines so long that each is a page."""
 
 
 @verb(
@@ -65,7 +67,10 @@ def _whole(reading: Reading, path: str, first: int, last: int | None, version: i
     parts = [answer["text"] or ""]
     page = answer
     while page["truncated"] and page["lines"]:
-        page = _page(reading, path, page["lines"][1] + 1, last, version)
+        read_to = page["lines"][1]
+        page = _page(reading, path, read_to + 1, last, version)
+        if (page["lines"] and page["lines"][1] <= read_to) or len(parts) >= MAX_PAGES:
+            raise ServerLied(f"the pages of {path} do not end")
         parts.append(page["text"] or "")
     if answer["text"] is None or page is answer:
         return answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from satchel.cli.credentials import Credential, Credentials, Session
 from satchel.cli.face import Face
@@ -93,15 +92,3 @@ def list_projects(face: Face) -> None:
 def replay_key() -> dict[str, str]:
     """The header that makes a write harmless to send twice."""
     return {"Idempotency-Key": os.urandom(16).hex()}
-
-
-def pages(remote: Remote, path: str) -> list[dict[str, Any]]:
-    """Every row of a list."""
-    items: list[dict[str, Any]] = []
-    cursor: str | None = None
-    while True:
-        page = remote.call("GET", path, query={"cursor": cursor})
-        items += page["items"]
-        cursor = page.get("next")
-        if cursor is None:
-            return items

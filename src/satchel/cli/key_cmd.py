@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from satchel.cli.face import Face, ago
-from satchel.cli.hosted import open_remote, pages, replay_key
+from satchel.cli.hosted import open_remote, replay_key
 from satchel.cli.verb import VerbGroup, verb
 from satchel.errors import InvalidInput
 
@@ -84,10 +84,10 @@ def list_(face: Face, url: str | None) -> None:
     The keys themselves are not known to anybody but their holders.
     """
     remote = open_remote(face, url)
-    keys = pages(remote, "/keys")
+    keys = remote.rows("/keys")
 
     def show() -> None:
-        slugs = {row["id"]: row["slug"] for row in pages(remote, "/projects")}
+        slugs = {row["id"]: row["slug"] for row in remote.rows("/projects")}
         for key in keys:
             grants = [f"{slugs.get(grant['project'], grant['project'])}:{grant['role']}" for grant in key["projects"]]
             if key["role"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from satchel.cli.face import Face, size
-from satchel.cli.hosted import open_remote, pages, replay_key
+from satchel.cli.hosted import open_remote, replay_key
 from satchel.cli.verb import VerbGroup, verb
 from satchel.remote import Remote
 
@@ -96,7 +96,7 @@ def create(face: Face, slug: str, name: str, url: str | None) -> None:
 @click.option("--url", help="The server.")
 def list_(face: Face, url: str | None) -> None:
     """List the tenants of the server (operator)."""
-    tenants = pages(open_remote(face, url), "/admin/tenants")
+    tenants = open_remote(face, url).rows("/admin/tenants")
 
     def print_rows() -> None:
         for row in tenants:
@@ -155,7 +155,7 @@ def _id_of(remote: Remote, tenant: str) -> str:
     """The id of a tenant named by slug or id."""
     if tenant.startswith("ten_"):
         return tenant
-    return next((row["id"] for row in pages(remote, "/admin/tenants") if row["slug"] == tenant), tenant)
+    return next((row["id"] for row in remote.rows("/admin/tenants") if row["slug"] == tenant), tenant)
 
 
 for word in (show, usage, create, list_, suspend, resume):

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         VersionList,
     )
 
+MAX_ROWS = 1_000_000
+"""Rows of all pages of one list together: no tenant has as many."""
 MAX_CHANGES = 1_000_000
 """Rows of all pages of changes together: more than ten full projects deleted one after another."""
 
@@ -63,6 +65,25 @@ class Remote:
         again = method in ("GET", "HEAD", "PUT", "DELETE") or "idempotency-key" in {name.lower() for name in sent}
         body = None if json is None else encode(json)
         return self._server.json(method, path + _query(query), body, sent, again=again)
+
+    def rows(self, path: str, *, limit: int | None = None) -> list[Json]:
+        """Every row of a list below ``/api/v1``, ``limit`` at a time.
+
+        Raises ``ServerLied`` where the list does not end: a page without a row, a cursor seen before, ``MAX_ROWS``.
+        """
+        found: list[Json] = []
+        seen: set[str] = set()
+        cursor: str | None = None
+        while True:
+            page = self.call("GET", path, query={"limit": limit, "cursor": cursor})
+            items = items_of(page)
+            found += items
+            cursor = page.get("next")
+            if cursor is None:
+                return found
+            if not isinstance(cursor, str) or cursor in seen or not items or len(found) > MAX_ROWS:
+                raise ServerLied(f"the list {path} does not end")
+            seen.add(cursor)
 
     # Peer ---------------------------------------------------------------------------------------------------------
 
@@ -127,14 +148,7 @@ class Remote:
     # ContextReader ------------------------------------------------------------------------------------------------
 
     def projects(self) -> list[ProjectInfo]:
-        found: list[ProjectInfo] = []
-        query: dict[str, object] = {"limit": 1000}
-        while True:
-            page = self.call("GET", "/projects", query=query)
-            found += [project_info_of(item) for item in items_of(page)]
-            if page.get("next") is None or not page["items"]:
-                return found
-            query["cursor"] = page["next"]
+        return [project_info_of(item) for item in self.rows("/projects", limit=1000)]
 
     def context(self, project: str) -> ContextAnswer:
         return cast("ContextAnswer", self.call("GET", f"/projects/{_part(project)}/context"))

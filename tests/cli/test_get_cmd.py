@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from satchel.cli.get_cmd import _whole
+from satchel.cli.reading import Reading
+from satchel.context.answers import ContextReader
+from satchel.errors import ServerLied
+
+
+class Liar:
+    """Says of every page that there is another one, beginning where ``step`` takes it."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.asked = 0
+
+    def artifact(self, project: str, path: str, *, first: int, **_: object) -> Any:
+        self.asked += 1
+        at = first if self.step else 1
+        return {"path": path, "text": "x\n", "lines": [at, at], "totalLines": 9, "truncated": True}
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("step", [0, 1])
+def test_pages_of_an_artifact_that_never_end_are_a_lie(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("satchel.cli.get_cmd.MAX_PAGES", 20)
+    liar = Liar(step)
+    reading = Reading(cast(ContextReader, liar), ["acme"], {}, Path(), lambda: None)
+    with pytest.raises(ServerLied, match="do not end"):
+        _whole(reading, "a.md", 1, None, None)
+    assert liar.asked <= 21
