@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ def test_a_file_that_others_could_read_is_closed_to_them(stored: Credentials) ->
     stored.path.chmod(0o644)
     assert stored.get(URL) == Credential(key="k1")
     assert stat.S_IMODE(stored.path.stat().st_mode) == 0o600
+
+
+@pytest.mark.promise("P5")
+def test_no_umask_opens_the_file_or_its_folder_to_others(stored: Credentials) -> None:
+    before = os.umask(0)
+    try:
+        stored.put(URL, Credential(key="k1"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(stored.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(stored.path.parent.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"servers": []}', '{"servers": {"x": 1}}', "null"])

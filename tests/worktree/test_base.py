@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -128,3 +130,18 @@ def test_any_base_comes_back_and_each_path_has_its_history(
     save_base(root, saved)
     assert load_base(root) == (saved, [])
     assert history_of(root, [*cloud, *held]) == cloud
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize(
+    "body", [b'["a"]\n', b"7\n", b"{\n", b"[1,2,3,4,5,6]\n", b'[["a"],"100644","b",1,"a",1]\n', b"[" * 100_000 + b"\n"]
+)
+def test_a_base_that_is_whole_and_none_of_ours_is_as_good_as_lost(root: Path, body: bytes) -> None:
+    about = {"generation": 1, "lineage": "l", "version": 1, "digest": "d" * 64, "paths": 1, "held": 0}
+    about["sha256"] = hashlib.sha256(body).hexdigest()
+    (root / ".satchel/base-0").write_bytes(b"satchel-base 1\n" + json.dumps(about).encode() + b"\n" + body)
+    found, notices = load_base(root)
+    assert found is None
+    assert "Nothing will be deleted" in notices[0]
+    save_base(root, base(3))
+    assert load_base(root)[0] == base(3)

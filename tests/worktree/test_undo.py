@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
 from satchel.errors import InvalidInput
+from satchel.sync.settle import NothingToUndo, undo
+from satchel.worktree.durable import FolderUnwritable
 from satchel.worktree.undo import Kept, UndoFull, UndoStore
+from satchel.worktree.walk import Worktree
 
 
 @pytest.fixture
@@ -89,3 +94,55 @@ def test_an_undone_sync_can_be_forgotten(root: Path) -> None:
 def test_a_name_that_could_leave_the_store_is_refused(root: Path, name: str) -> None:
     with pytest.raises(InvalidInput):
         UndoStore(root).begin(name)
+
+
+def record(path: object, mode: object, data: bytes, **other: object) -> bytes:
+    about = {"path": path, "mode": mode, "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), **other}
+    return json.dumps(about).encode() + b"\n" + data + b"\n"
+
+
+@pytest.mark.promise("P5")
+@pytest.mark.parametrize(
+    "planted",
+    [
+        record("../out.md", "100644", b"evil"),
+        record("/tmp/out.md", "100644", b"evil"),
+        record(".git/hooks/pre-commit", "100755", b"evil"),
+        record(".satchel/config.toml", "100644", b"evil"),
+        record(7, "100644", b"evil"),
+        record(["a"], "100644", b"evil"),
+        record("a\ud800", "100644", b"evil"),
+        record("a.md", "120000", b"evil"),
+        record("a.md", 5, b"evil"),
+        record("a.md", "100644", b"evil", size=-1),
+        record("a.md", "100644", b"evil", size=10**13),
+        record("a.md", "100644", b"evil", size=10**30),
+        record("../out.md", None, b"", size=None),
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_a_journal_that_came_with_a_folder_writes_nothing_anywhere(root: Path, planted: bytes) -> None:
+    project = root / "project"
+    (project / ".satchel/undo/s1").mkdir(parents=True)
+    (project / ".satchel/undo/s1/journal").write_bytes(b"satchel-undo 1\n" + planted)
+    with pytest.raises(NothingToUndo):
+        undo(Worktree.open(project))
+    assert not [path for path in root.rglob("*") if path.is_file() and ".satchel" not in path.parts]
+    assert not (root / "out.md").exists()
+
+
+@pytest.mark.promise("P5")
+def test_a_symlink_that_stands_for_the_store_is_not_followed(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    mine = tmp_path_factory.mktemp("elsewhere")
+    fill_in = mine / "s0"
+    fill_in.mkdir()
+    (fill_in / "journal").write_bytes(b"x" * 900)
+    (root / ".satchel/undo").symlink_to(mine)
+    store = UndoStore(root, 1_000)
+    assert store.syncs() == []
+    store.begin("s1")
+    with pytest.raises(FolderUnwritable):
+        store.keep("a.md", b"x" * 500, "100644")
+    assert [path.name for path in mine.iterdir()] == ["s0"]

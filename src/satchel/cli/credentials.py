@@ -61,6 +61,7 @@ class Credentials:
 
     def lock(self) -> Any:
         """Held while a session is renewed."""
+        self._make_folder()
         return file_lock(self.path.with_suffix(".lock"), wait=True)
 
     def _put(self, url: str, credential: Credential) -> None:
@@ -86,9 +87,16 @@ class Credentials:
         return dict(servers)
 
     def _save(self, servers: dict[str, dict[str, Any]]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make_folder()
         document = {"format": _FORMAT, "servers": servers}
         durable.replace(self.path, (json.dumps(document, indent=2) + "\n").encode(), permissions=0o600)
+
+    def _make_folder(self) -> None:
+        """For its owner alone: who may write the folder could put another file in this one's place."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise durable.refused(error, str(self.path.parent)) from error
 
 
 class Session:

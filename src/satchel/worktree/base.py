@@ -82,7 +82,10 @@ def load_base(root: Path) -> tuple[Base | None, list[str]]:
         if "damaged" in found:
             notices = [_BOTH_LOST]
         return None, notices
-    return _decode(newest), notices
+    try:
+        return _decode(newest), notices
+    except (ValueError, TypeError, IndexError, RecursionError):  # whole, and yet none of ours
+        return None, [_BOTH_LOST]
 
 
 def save_base(root: Path, base: Base) -> None:
@@ -188,7 +191,7 @@ def _open(data: bytes) -> _Whole | None:
         numbers = all(type(about[key]) is int for key in ("generation", "version", "paths", "held"))
         names = isinstance(about["lineage"], str) and is_hex_id(about["digest"])
         whole = about["sha256"] == hashlib.sha256(body).hexdigest()
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     if end < 0 or not (numbers and names and whole) or body.count(b"\n") != about["paths"] + about["held"]:
         return None
@@ -206,6 +209,8 @@ def _decode(whole: _Whole) -> Base:
     about = whole.about
     rows = json.loads(b"[" + b",".join(whole.body.splitlines()) + b"]")
     cloud = {row[0]: CloudEntry._make(row[1:]) for row in rows[: about["paths"]]}
+    if not all(type(row[0]) is type(row[1]) is type(row[2]) is str for row in rows if len(row) > 1):
+        raise ValueError("a path of the base is malformed")
     held = {row[0]: Entry._make(row[1:]) if len(row) > 1 else None for row in rows[about["paths"] :]}
     return Base(Lineage(about["lineage"]), about["version"], Digest(about["digest"]), cloud, held)
 

@@ -25,7 +25,7 @@ def file_lock(path: Path, *, wait: bool) -> Iterator[None]:
     """Hold ``path``, which is made if missing and stays. Without ``wait`` raises ``Busy`` where it is held."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise durable.refused(error, str(path)) from error
     try:

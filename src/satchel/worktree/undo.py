@@ -21,10 +21,14 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from satchel.errors import InvalidInput, LimitReached
+from satchel.objects.listing import MODES
+from satchel.objects.paths import path_problem
 from satchel.worktree import durable
 from satchel.worktree.find import local_dir
 
 MAX_UNDO_BYTES = 1024 * 1024 * 1024
+MAX_LINE_BYTES = 16 * 1024
+"""A record's line of JSON: more than a path of 1,024 bytes can take."""
 _HEADER = b"satchel-undo 1\n"
 
 
@@ -104,6 +108,8 @@ class UndoStore:
 
     def syncs(self) -> list[str]:
         """Names of the syncs that can be undone, oldest first."""
+        if self._elsewhere():
+            return []
         try:
             return sorted(entry.name for entry in os.scandir(self.folder) if entry.is_dir(follow_symlinks=False))
         except OSError:
@@ -130,7 +136,13 @@ class UndoStore:
         """Let go of one sync, after it was undone for example."""
         shutil.rmtree(self.folder / sync_id, ignore_errors=True)
 
+    def _elsewhere(self) -> bool:
+        """Whether a symlink, which may have come with the folder, stands for the store: nothing is deleted there."""
+        return self.folder.is_symlink() or local_dir(self.root).is_symlink()
+
     def _start(self) -> BinaryIO:
+        if self._elsewhere():
+            raise durable.FolderUnwritable(f"{self.folder} is a symbolic link", hint="Remove the link, and try again.")
         folder = self.folder / self._sync_id
         folder.mkdir(parents=True, exist_ok=True)
         journal = open(folder / "journal", "ab")  # noqa: SIM115  # stays open until `close`
@@ -160,14 +172,19 @@ class UndoStore:
 
 
 def _read_record(journal: BinaryIO) -> Kept | None:
-    line = journal.readline()
+    """The next whole record. A journal may have come with a folder of somebody else's: nothing in it is believed."""
+    line = journal.readline(MAX_LINE_BYTES)
     try:
         about = json.loads(line)
         path, mode, size = about["path"], about["mode"], about["size"]
+        if not isinstance(path, str) or path_problem(path) is not None:
+            return None
         if size is None:
             return Kept(path, None, None) if journal.read(1) == b"\n" else None
+        if mode not in MODES or type(size) is not int or not 0 <= size <= os.fstat(journal.fileno()).st_size:
+            return None
         data = journal.read(size)
         whole = journal.read(1) == b"\n" and hashlib.sha256(data).hexdigest() == about["sha256"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return Kept(path, mode, data) if whole else None
