@@ -6,6 +6,7 @@ import json
 import os
 import random
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -346,6 +347,17 @@ def test_nobody_listening_and_a_server_too_slow_are_away(
     scripted.close()
     with pytest.raises(ServerAway):
         ask.project("acme")
+
+
+@pytest.mark.promise("P5")
+@pytest.mark.parametrize("key", ["stl_secret\nX: y", "stl_secret\r", "stl_secret\u2603", "stl_secret x", ""])
+def test_a_key_that_no_header_can_carry_is_refused_without_naming_it(scripted: Scripted, key: str) -> None:
+    remote = Remote(scripted.url, FixedToken(key))
+    with pytest.raises(CredentialInvalid) as refused:
+        remote.project("acme")
+    assert "stl_secret" not in "".join(traceback.format_exception(refused.value))
+    assert scripted.asked == []
+    remote.close()
 
 
 class Renewable:

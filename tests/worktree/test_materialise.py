@@ -94,6 +94,28 @@ def test_nothing_is_written_through_a_symlink_or_over_something_else(root: Path,
     assert os.listdir(root / ".satchel/tmp") == []
 
 
+@pytest.mark.promise("P5")
+@pytest.mark.parametrize("again", ["dir/b.md", "dir/sub/b.md", "other/b.md"])
+def test_a_folder_swapped_for_a_symlink_while_a_pull_writes_leads_nowhere(
+    root: Path, tmp_path: Path, again: str
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "sub").mkdir(parents=True)
+
+    def pull() -> None:
+        with Materialiser(root, None) as into:
+            for path in ("dir/a.md", "other/a.md", "dir/a2.md"):
+                into.write(path, b"ours", "100644", None)
+            for name in ("dir", "other"):
+                (root / name).rename(root / f"{name}.old")
+                (root / name).symlink_to(outside)
+            into.write(again, b"ours", "100644", None)
+
+    with pytest.raises(ChangedMeanwhile):  # at the latest where folders are synced
+        pull()
+    assert sorted(path.name for path in outside.rglob("*")) == ["sub"]
+
+
 @pytest.mark.parametrize("path", ["../x.md", "/x.md", ".git/config", ".satchel/config.toml", "a/.GIT/x", "con.md", ""])
 def test_a_path_no_tree_may_hold_is_refused(root: Path, path: str) -> None:
     with Materialiser(root, None) as into, pytest.raises(PathRefused):

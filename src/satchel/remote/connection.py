@@ -137,6 +137,9 @@ class Connection:
     ) -> urllib3.BaseHTTPResponse:
         sent = {**self._pool.headers, **headers}
         if token is not None:
+            if not re.fullmatch(r"[!-~]+", token):
+                # What would refuse it as a header names the whole of it, and so would a traceback.
+                raise CredentialInvalid("the credential holds a character that none has")
             sent["authorization"] = f"Bearer {token}"
         with _trouble_as_away(self.url):
             for last in (not again, True):
