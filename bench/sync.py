@@ -178,7 +178,7 @@ def main() -> None:
     print(machine())
     figures = {}
     for folder in options.folders:
-        files = [p for p in folder.rglob("*") if p.is_file()]
+        files = [p for p in folder.rglob("*") if p.is_file() and not {".git", ".satchel"} & set(p.parts)]
         size = sum(p.stat().st_size for p in files) / 1e6
         found = figures[folder.name] = measure(folder, options.rounds)
         ours = found["satchel"]
