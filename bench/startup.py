@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from measure import machine, median, report, run, satchel_command, save, seconds
@@ -39,7 +40,7 @@ def main() -> None:
         times: dict[str, list[float]] = {what: [] for what in commands}
         for _ in range(options.rounds):
             for what, command in commands.items():
-                times[what].append(seconds(lambda command=command: run(command, cwd=folder, env=env)))  # type: ignore[misc]
+                times[what].append(seconds(partial(run, command, cwd=folder, env=env)))
     bare = median(times["python -c pass"])
     rows = [[what, f"{median(t) * 1000:.0f} ms", f"{median(t) / bare:.1f}x"] for what, t in times.items()]
     report(f"process time, {options.folder.name}, median of {options.rounds}", rows, ["", "median", "of bare Python"])

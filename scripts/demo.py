@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -449,7 +450,7 @@ def remote_agent(story: Story, stage: Stage, question: str) -> None:
         version, asked["stdio MCP"], tools = mcp_over_stdio(stage, question)
         facts.append(f"protocol {version}, tools {', '.join(sorted(tools))}")
     with story.step("the same over REST, as curl would"):
-        answer = stage.http("GET", f"/projects/demo/search?q={urllib.request.quote(question)}", key)  # type: ignore[attr-defined]
+        answer = stage.http("GET", f"/projects/demo/search?q={urllib.parse.quote(question)}", key)
         story.check(answer.status == 200, "the read key may search")
         asked["REST"] = answer.body
     with story.step("the same by satchel search --remote, with that key"):
