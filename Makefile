@@ -77,7 +77,7 @@ prove: $(STAMP)  ## show that the guards bite: what was planted, and how much of
 	WORKERS=$(WORKERS) $(BIN)/python scripts/prove.py
 
 lock: $(STAMP)  ## renew requirements/*.txt from pyproject.toml
-	$(LOCK) --upgrade --extra server --extra semantic --group dev -o requirements/dev.txt
+	$(LOCK) --upgrade --extra server --extra semantic --extra aws-kms --group dev -o requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt --extra server -o requirements/server.txt
 	$(LOCK) --constraint requirements/dev.txt -o requirements/base.txt
 
