@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from satchel.errors import ConfigInvalid, StoreMissing
 from satchel.store.durable_local import LocalStore
-from satchel.store.objectstore import MemoryStore, ObjectStore, StoredObject, StoreExists
+from satchel.store.objectstore import MemoryStore, ObjectStore, StoreExists
 from satchel.store.urls import open_store
 
 Use = Callable[[ObjectStore], Awaitable[None]]
@@ -96,10 +97,7 @@ def test_objects_are_listed_by_name_with_their_sizes(run: Callable[[Use], None])
     async def use(store: ObjectStore) -> None:
         for name in ("t/b/2", "t/b/10", "t/a", "tx", "u/a"):
             await store.put(name, name.encode())
-        assert [stored async for stored in store.list("t/b/")] == [
-            StoredObject("t/b/10", 6),
-            StoredObject("t/b/2", 5),
-        ]
+        assert [stored[:2] async for stored in store.list("t/b/")] == [("t/b/10", 6), ("t/b/2", 5)]
         assert await names(store, "t") == ["t/a", "t/b/10", "t/b/2", "tx"]
         assert await names(store, "t/b/1") == ["t/b/10"]
         assert len(await names(store, "")) == 5
@@ -146,3 +144,15 @@ def test_a_store_that_is_not_supported_is_refused_with_the_cure(url: str) -> Non
     with pytest.raises(ConfigInvalid) as refused:
         open_store(url)
     assert "file:///" in refused.value.hint
+
+
+def test_the_time_of_the_last_write_is_listed(run: Callable[[Use], None]) -> None:
+    async def use(store: ObjectStore) -> None:
+        before = time.time_ns() // 1_000_000 - 1_000  # clocks of file systems tick coarsely
+        await store.put("a", b"one")
+        [first] = [stored async for stored in store.list("")]
+        await store.put("a", b"two")
+        [second] = [stored async for stored in store.list("")]
+        assert before <= first.modified <= second.modified <= time.time_ns() // 1_000_000 + 1_000
+
+    run(use)

@@ -100,7 +100,8 @@ class LocalStore:
                     name = path.relative_to(self._root).as_posix()
                     if name.startswith(prefix):
                         with suppress(FileNotFoundError):  # deleted meanwhile
-                            found.append(StoredObject(name, path.stat().st_size))
+                            about = path.stat()
+                            found.append(StoredObject(name, about.st_size, about.st_mtime_ns // 1_000_000))
         return sorted(found)
 
     def _make_durable(self, folder: Path) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
@@ -21,14 +22,22 @@ class StoreExists(Conflict):
 
 
 class StoredObject(NamedTuple):
-    """An object of a store: its name and its size in bytes."""
+    """An object of a store: its name, its size in bytes, and when it was last written.
+
+    ``modified`` is in milliseconds UTC by the store's own clock, which need not agree with this host's.
+    """
 
     name: str
     size: int
+    modified: int
 
 
 class ObjectStore(Protocol):
-    """What Satchel asks of a place that keeps bytes. All raise ``StoreUnavailable`` when it does not answer."""
+    """What Satchel asks of a place that keeps bytes.
+
+    All raise ``StoreUnavailable`` when it does not answer; its fact ``retry_after`` says in how many seconds to try
+    again, where that is known.
+    """
 
     async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
         """Store ``data`` durably under ``name``, replacing what is there.
@@ -82,11 +91,13 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self._modified: dict[str, int] = {}
 
     async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
         if create and name in self.objects:
             raise StoreExists(f"{name} exists")
         self.objects[checked_name(name)] = bytes(data)
+        self._modified[name] = time.time_ns() // 1_000_000
 
     async def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
         data = self.objects.get(checked_name(name))
@@ -96,12 +107,13 @@ class MemoryStore:
 
     async def delete(self, name: str) -> None:
         self.objects.pop(checked_name(name), None)
+        self._modified.pop(name, None)
 
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
         checked_prefix(prefix)
-        for name in sorted(self.objects):
-            if name.startswith(prefix):
-                yield StoredObject(name, len(self.objects[name]))
+        for name in sorted(name for name in self.objects if name.startswith(prefix)):
+            if name in self.objects:  # else deleted meanwhile
+                yield StoredObject(name, len(self.objects[name]), self._modified.get(name, 0))
 
     async def check(self) -> None:
         pass
