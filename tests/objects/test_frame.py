@@ -123,6 +123,14 @@ def test_a_bomb_is_refused_before_it_is_opened() -> None:
         open_content(zstd.compress(bytes(64 << 20)))
 
 
+def test_the_window_of_a_single_segment_is_its_content() -> None:
+    """P8: such a header states no window, so what it says it holds counts as one."""
+    header = b"\x28\xb5\x2f\xfd" + bytes([0b1010_0000])
+    assert content_size(header + (8 << 20).to_bytes(4, "little")) == 8 << 20
+    with pytest.raises(FrameRefused, match="window"):
+        content_size(header + ((8 << 20) + 1).to_bytes(4, "little"))
+
+
 def sequence(size: int = (2 << 20) + 5) -> list[Frame]:
     return list(make_frames(named(bytes(size))))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def test_a_record_comes_out_as_it_went_in(some: list[Change], listing: str | Non
 
 def broken(**fields: Any) -> bytes:
     plain = json.loads(zstd.decompress(encode_record(record()))) | fields
-    return zstd.compress(json.dumps({key: value for key, value in plain.items() if value != "drop"}).encode())
+    kept = {key: value for key, value in plain.items() if value != "drop"}
+    return zstd.compress(json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 @pytest.mark.parametrize(
@@ -95,6 +97,10 @@ def broken(**fields: Any) -> bytes:
         {"changes": [["a", "100644", ID]]},
         {"changes": [[1]]},
         {"packs": [["pak_1", 1, [[ID, 0, 1, 0, 1, [[ID, -1]]]]]]},
+        {"packs": [["pak_1", 9, [[ID, 0, 4, 0, 1, [[ID, 1]]], [ID, 5, 4, 0, 1, [[ID, 1]]]]]]},
+        {"packs": [["pak_1", 9, [[ID, 0, 8, 0, 1, [[ID, 1]]]]]]},
+        {"packs": [["pak_1", 8, [[ID, 0, 8, 0, 1, [[ID, 1], [ID, 1]]]]]]},
+        {"packs": [["pak_1", 8, [[ID, 0, 8, 0, 2, [[ID, 1]]]]]]},
         {"author": "me"},
     ],
     ids=str,
@@ -102,6 +108,25 @@ def broken(**fields: Any) -> bytes:
 def test_a_record_nobody_would_write_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(RecordRefused):
         decode_record(broken(**fields))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda text: b" " + text,
+        lambda text: text.replace(b'"time":', b'"time":0,"time":'),
+        lambda text: text.replace(b'"note"', b'"\\u006eote"'),
+        lambda text: text[:-1] + b',"version":2}',
+        lambda text: json.dumps(dict(reversed(json.loads(text).items())), separators=(",", ":")).encode(),
+    ],
+    ids=["a space", "a key twice", "a needless escape", "a last key twice", "another order"],
+)
+def test_only_the_canonical_json_of_a_record_is_read(told: Callable[[bytes], bytes]) -> None:
+    """Two readers cannot take one record for two things."""
+    text = zstd.decompress(encode_record(record()))
+    assert decode_record(zstd.compress(text)) == record()
+    with pytest.raises(RecordRefused):
+        decode_record(zstd.compress(told(text)))
 
 
 @pytest.mark.parametrize(

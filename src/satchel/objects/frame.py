@@ -121,31 +121,38 @@ def check_shape(frame: Frame) -> None:
 
     Raises ``FrameRefused``.
     """
-    if not 1 <= len(frame.table) <= MAX_FRAME_OBJECTS:
-        raise FrameRefused(f"a frame of {len(frame.table)} objects")
+    if check_table(frame.table, frame.part, frame.parts) != frame.raw_size:
+        raise FrameRefused("the object table does not tile the content")
+    if len(frame.data) > compress_bound(frame.raw_size):
+        raise FrameRefused("more compressed bytes than the content can need")
+
+
+def check_table(table: tuple[Slot, ...], part: int, parts: int) -> int:
+    """The size of the content that ``table`` tiles, as part ``part`` of ``parts``. Raises ``FrameRefused``."""
+    if not 1 <= len(table) <= MAX_FRAME_OBJECTS:
+        raise FrameRefused(f"a frame of {len(table)} objects")
     offset = 0
-    for slot in frame.table:
+    for slot in table:
         if slot.offset != offset or slot.length < 0:
             raise FrameRefused("the object table does not tile the content")
         offset += slot.length
-    if offset != frame.raw_size or frame.raw_size > MAX_FRAME_RAW:
+    if offset > MAX_FRAME_RAW:
         raise FrameRefused("the object table does not tile the content")
-    if len({slot.object for slot in frame.table}) != len(frame.table):
+    if len({slot.object for slot in table}) != len(table):
         raise FrameRefused("an object is in a frame twice")
-    if len(frame.data) > compress_bound(frame.raw_size):
-        raise FrameRefused("more compressed bytes than the content can need")
-    _check_part(frame)
+    _check_part(len(table), offset, part, parts)
+    return offset
 
 
-def _check_part(frame: Frame) -> None:
-    if not (1 <= frame.parts <= MAX_PARTS and 0 <= frame.part < frame.parts):
-        raise FrameRefused(f"part {frame.part} of {frame.parts}")
-    if frame.parts == 1:
+def _check_part(objects: int, raw_size: int, part: int, parts: int) -> None:
+    if not (1 <= parts <= MAX_PARTS and 0 <= part < parts):
+        raise FrameRefused(f"part {part} of {parts}")
+    if parts == 1:
         return
-    if len(frame.table) != 1:
+    if objects != 1:
         raise FrameRefused("a part of a sequence holds more than one object")
-    last = frame.part == frame.parts - 1
-    if frame.raw_size == 0 or (not last and frame.raw_size != MAX_FRAME_RAW):
+    last = part == parts - 1
+    if raw_size == 0 or (not last and raw_size != MAX_FRAME_RAW):
         raise FrameRefused("a part of a sequence is not full")
 
 
@@ -200,8 +207,10 @@ def content_size(data: bytes) -> int:
     start, width = (5, 6)[not single], 1 << size_flag
     if len(data) < start + width:
         raise FrameRefused("the zstd header is cut off")
-    size = int.from_bytes(data[start : start + width], "little")
-    return size + 256 if size_flag == 1 else size
+    size = int.from_bytes(data[start : start + width], "little") + (256 if size_flag == 1 else 0)
+    if single and size > MAX_WINDOW:  # the window of a single segment is its content
+        raise FrameRefused("the window is over 8 MiB")
+    return size
 
 
 class Assembler:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from satchel.errors import Damaged, FrameRefused
 from satchel.objects import zstd
-from satchel.objects.frame import Slot, content_size
+from satchel.objects.frame import Slot, check_table, content_size
 from satchel.objects.ids import Digest, FrameId, Lineage, ObjectId, is_hex_id
 from satchel.objects.listing import MODES
 
@@ -23,6 +24,7 @@ FULL_LISTING_EVERY = 64
 MAX_RECORD_BYTES = 256 << 20
 """Most bytes of JSON: 100,000 changes and a listing of 100,000 files with paths of 1,024 bytes."""
 _FORMAT = "satchel-record 1"
+_TABLES_FORMAT = "satchel-tables 1"
 
 
 class RecordRefused(Damaged):
@@ -99,8 +101,21 @@ def encode_record(record: CommitRecord) -> bytes:
         "time": record.time,
         "listing": record.listing,
     }
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return zstd.compress(text.encode())
+    return zstd.compress(_canonical(fields))
+
+
+def encode_tables(tables: Sequence[PackTable]) -> bytes:
+    """The bytes, before sealing, of tables of packs to which content was moved, outside any commit."""
+    rows = [[pack.name, pack.size, [_frame_fields(frame) for frame in pack.frames]] for pack in tables]
+    return zstd.compress(_canonical({"format": _TABLES_FORMAT, "packs": rows}))
+
+
+def decode_tables(encoded: bytes) -> tuple[PackTable, ...]:
+    """Read tables back. Raises ``RecordRefused`` for anything ``encode_tables`` would not have written."""
+    fields = _json(encoded)
+    if not isinstance(fields, dict) or set(fields) != {"format", "packs"} or fields["format"] != _TABLES_FORMAT:
+        _refuse("its fields are not those of this format")
+    return tuple(_pack(item) for item in _list(fields["packs"]))
 
 
 def record_hash(encoded: bytes) -> str:
@@ -160,9 +175,17 @@ def _json(encoded: bytes) -> Any:
         text = decompressor.decompress(encoded, max_length=size + 1)
         if len(text) != size or not decompressor.eof or decompressor.unused_data:
             _refuse("it is not exactly one zstd frame")
-        return json.loads(text)
+        fields = json.loads(text)
+        if _canonical(fields) != text:
+            _refuse("its JSON is not canonical")
+        return fields
     except (FrameRefused, zstd.ZstdError, ValueError, RecursionError) as error:
         raise RecordRefused("the commit record does not decode") from error
+
+
+def _canonical(fields: object) -> bytes:
+    """The one encoding of ``fields``: what is read back may differ from it in no byte, so no key can stand twice."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _change(item: object) -> Change:
@@ -176,8 +199,16 @@ def _change(item: object) -> Change:
 
 
 def _pack(item: object) -> PackTable:
-    name, size, frames = _list(item, 3)
-    return PackTable(_text(name), _count(size), tuple(_frame(frame) for frame in _list(frames)))
+    name, size, listed = _list(item, 3)
+    frames = tuple(_frame(frame) for frame in _list(listed))
+    at = 0
+    for frame in frames:
+        if frame.offset != at:
+            _refuse("the frames of a pack do not tile it")
+        at += frame.length
+    if at != _count(size):
+        _refuse("the frames of a pack do not tile it")
+    return PackTable(_text(name), size, frames)
 
 
 def _frame(item: object) -> FrameAt:
@@ -187,7 +218,11 @@ def _frame(item: object) -> FrameAt:
         held, size = _list(row, 2)
         slots.append(Slot(ObjectId(_hex(held)), at, _count(size)))
         at += size
-    return FrameAt(FrameId(_hex(name)), _count(offset), _count(length), _count(part), _count(parts), tuple(slots))
+    try:
+        check_table(tuple(slots), _count(part), _count(parts))
+    except FrameRefused as error:
+        raise RecordRefused(f"a frame of the commit record is refused: {error.message}") from error
+    return FrameAt(FrameId(_hex(name)), _count(offset), _count(length), part, parts, tuple(slots))
 
 
 def _list(value: object, length: int | None = None) -> list[Any]:
