@@ -77,6 +77,12 @@ _MAKE_LIVE = (
     .where(pack.c.pack.in_(bindparam("packs", expanding=True)), pack.c.state == PENDING)
     .values(state=LIVE, lease_until=None)
 )
+_BEGIN_TO_DIE = (
+    update(pack)
+    .where(mine(pack), pack.c.project_id == bindparam("of_project"))
+    .where(pack.c.pack == bindparam("old"), pack.c.state == LIVE)
+    .values(state=DYING, dying_since=bindparam("at"))
+)
 _PENDING_SIZES = (
     select(pack.c.pack, pack.c.size)
     .where(mine(pack), pack.c.project_id == bindparam("project"), pack.c.state == PENDING)
@@ -132,6 +138,23 @@ async def add_pack(
     )
     await s.execute_many(_INSERT_PLACE, ("project_id", *PlaceRow._fields), ((project, *row) for row in places))
     await s.execute(_ADD_USE, {"more": size})
+
+
+async def replace_pack(
+    s: Scope, project: str, old: str, name: str, size: int, places: Sequence[PlaceRow], now: int
+) -> bool:
+    """Let ``name``, whose bytes are durable, take the place of the live pack ``old``, which begins to die ``now``.
+
+    ``places`` name the new pack and hold all that is still wanted of the old one. False, and nothing is changed, if
+    ``old`` is not live any more. The bytes of the old pack stay, and count as used, until they are collected.
+    """
+    if await s.execute(_BEGIN_TO_DIE, {"of_project": project, "old": old, "at": now}) != 1:
+        return False
+    await s.execute(_DROP_PLACES, {"project": project, "packs": [old]})
+    if places:
+        await add_pack(s, project, name, size, places, now, now=now)
+        await s.execute(_MAKE_LIVE, {"of_project": project, "packs": [name]})
+    return True
 
 
 async def forget_packs(s: Scope, project: str, names: Sequence[str]) -> list[str]:

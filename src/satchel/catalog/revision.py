@@ -13,7 +13,7 @@ from sqlalchemy import column as sql_column
 from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.errors import StartRefused
 
-KNOWN = ("0001",)
+KNOWN = ("0001", "0002")
 """Every revision this code can start from, oldest first."""
 
 

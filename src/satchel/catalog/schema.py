@@ -28,7 +28,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The newest migration under `migrations`; a test holds the two equal."""
 
 METADATA = MetaData(
@@ -58,6 +58,10 @@ def _text(name: str, *, null: bool = False) -> Column[str]:
 
 def _number(name: str, *, null: bool = False) -> Column[int]:
     return Column(name, BigInteger, nullable=null)
+
+
+def _from_zero(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
 
 
 def _small(name: str) -> Column[int]:
@@ -90,6 +94,8 @@ tenant = _table(
     _number("projects_limit"),
     _number("members_limit"),
     _number("keys_limit"),
+    _number("keep_versions", null=True),
+    _number("keep_days", null=True),
     UniqueConstraint("slug"),
     key=("tenant_id",),
 )
@@ -218,6 +224,7 @@ project = _table(
     _text("digest"),
     _number("files"),
     _number("bytes"),
+    _from_zero("floor"),
     UniqueConstraint("tenant_id", "slug"),
     _to("tenant", "tenant_id"),
     key=("tenant_id", "project_id"),
@@ -282,6 +289,7 @@ pack = _table(
     _number("frames"),
     _number("created"),
     _number("lease_until", null=True),
+    _number("dying_since", null=True),
     _to("project", "tenant_id", "project_id"),
     key=("tenant_id", "project_id", "pack"),
 )
@@ -303,6 +311,37 @@ place = _table(
     _to("pack", "tenant_id", "project_id", "pack"),
     Index(None, "tenant_id", "project_id", "pack"),
     key=("tenant_id", "project_id", "object", "pack", "part"),
+)
+
+damaged = _table(
+    "damaged",
+    _text("tenant_id"),
+    _text("project_id"),
+    _text("object"),
+    _number("found"),
+    _to("project", "tenant_id", "project_id"),
+    key=("tenant_id", "project_id", "object"),
+)
+
+purged = _table(
+    "purged",
+    _text("tenant_id"),
+    _text("project_id"),
+    _text("object"),
+    _number("time"),
+    _to("project", "tenant_id", "project_id"),
+    key=("tenant_id", "project_id", "object"),
+)
+
+upkeep = _table(
+    "upkeep",
+    _text("tenant_id"),
+    _text("work"),
+    _text("holder"),
+    _number("lease_until"),
+    _text("state"),
+    _to("tenant", "tenant_id"),
+    key=("tenant_id",),
 )
 
 # What is counted and written down ------------------------------------------------------------------------------------

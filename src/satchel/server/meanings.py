@@ -130,5 +130,9 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "tenant.suspended": ("The tenant is suspended", "The operator has suspended this tenant. Its data is kept."),
     "undo.full": ("The undo store is full", "What would be overwritten does not fit into the store for undo."),
     "undo.nothing": ("Nothing to undo", "No sync has overwritten or deleted anything in this folder."),
+    "upkeep.busy": (
+        "Other upkeep is under way",
+        "Somebody is collecting, verifying, re-sealing or restoring this tenant. One such work runs at a time.",
+    ),
     "version.not_found": ("No such version", "The project has no such version, or retention removed it."),
 }

@@ -16,9 +16,10 @@ from contextlib import suppress
 from satchel.errors import Damaged, SatchelError, SealBroken, StoreMissing
 from satchel.objects.frame import MAX_FRAME_RAW, Frame, Slot, content_size, make_frames, open_content
 from satchel.objects.ids import Lineage, ObjectId, ProjectId, TenantId, new_id
+from satchel.objects.record import PackTable, decode_tables, encode_tables
 from satchel.objects.seal import SALT_BYTES, Binding, open_sealed, seal
 from satchel.store.keyring import Keyring
-from satchel.store.objectstore import ObjectStore, StoreExists
+from satchel.store.objectstore import ObjectStore, StoredObject, StoreExists
 from satchel.store.places import Place, Read, StoredPack, WantedFrame, pack_table, places_of, plan_reads
 
 __all__ = ["PACK_TARGET_BYTES", "HeadClash", "PackWriter", "Place", "StoredPack", "Vault", "pack_table", "places_of"]
@@ -98,6 +99,21 @@ class Vault:
     async def get_record(self, tenant: TenantId, project: ProjectId, record_id: str) -> bytes:
         """The encoded commit record. Raises ``StoreMissing``, ``SealBroken``, ``WrongKey``."""
         return await self._get_sealed(tenant, project, "record", record_id, f"records/{record_id}")
+
+    async def put_tables(self, tenant: TenantId, project: ProjectId, tables: Sequence[PackTable]) -> None:
+        """Say where content lies that was moved to other packs, for a rebuild; before the catalog says so."""
+        name = new_id("tab", self._random(16))
+        await self._put_sealed(tenant, project, "table", name, encode_tables(tables), f"tables/{name}")
+
+    async def get_tables(self, tenant: TenantId, project: ProjectId, name: str) -> tuple[PackTable, ...]:
+        """The tables put under ``name``. Raises as ``get_record``, and ``RecordRefused``."""
+        return decode_tables(await self._get_sealed(tenant, project, "table", name, f"tables/{name}"))
+
+    async def names(self, tenant: TenantId, project: ProjectId, kind: str) -> AsyncIterator[StoredObject]:
+        """What the project keeps of one kind (``packs``, ``records``, ``heads``, ``tables``), named without folder."""
+        prefix = f"{_folder(tenant, project)}/{kind}/"
+        async for stored in self._store.list(prefix):
+            yield stored._replace(name=stored.name.removeprefix(prefix))
 
     async def confirm_head(
         self, tenant: TenantId, project: ProjectId, lineage: Lineage, version: int, record_id: str

@@ -1,0 +1,1 @@
+"""What an operator does to an installation: keys, verify, repair, collect, purge, backup, restore, rebuild."""
