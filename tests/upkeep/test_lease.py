@@ -33,7 +33,8 @@ async def test_a_second_work_is_told_that_one_is_under_way(house: House) -> None
 @pytest.mark.promise("P6")
 async def test_the_lease_of_a_killed_work_ends_by_itself_and_its_note_is_found_again(house: House) -> None:
     tenant = await house.tenant()
-    lease = await upkeep_lease(house.estate, tenant, "collect").__aenter__()
+    killed = upkeep_lease(house.estate, tenant, "collect")  # held, so that nothing ends it
+    lease = await killed.__aenter__()
     async with house.estate.catalog.write(tenant) as s:
         await lease.note(s, "came as far as here")
     with pytest.raises(UpkeepBusy):
