@@ -11,10 +11,16 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
 
+import satchel.catalog
+from satchel.catalog import projects
 from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.catalog.scope import Catalog
 from satchel.errors import StartRefused
+from satchel.objects.ids import new_id
 
 pytestmark = pytest.mark.anyio
 
@@ -97,3 +103,29 @@ async def test_a_migration_that_dies_leaves_nothing_and_the_next_one_succeeds(
     monkeypatch.setattr(revision, "upgrade", real)
     await Catalog.migrate(url)
     assert revision_of(tmp_path / "c.db") == SCHEMA_REVISION
+
+
+async def test_a_catalog_of_the_first_revision_is_brought_to_the_newest_with_all_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    config = Config()
+    config.set_main_option("script_location", str(Path(satchel.catalog.__file__).with_name("migrations")))
+    engine = create_engine(f"sqlite:///{path}")
+    tenant, project = new_id("ten", bytes(16)), new_id("prj", bytes(16))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO tenant VALUES (?, 'acme', 'Acme', 'active', 1, -1, -1, -1, -1)", (tenant,)
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO project VALUES (?, ?, 'notes', '', 1, NULL, 'lin', 3, 'digest', 2, 10)", (tenant, project)
+        )
+    engine.dispose()
+    await Catalog.migrate(f"sqlite:///{path}")
+    assert revision_of(path) == SCHEMA_REVISION
+    catalog = await Catalog.open(f"sqlite:///{path}")
+    async with catalog.read(tenant) as s:
+        row = await projects.get(s, "notes")
+        assert row is not None
+        assert (row.id, row.version) == (project, 3)
+    await catalog.close()
