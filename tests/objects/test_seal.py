@@ -34,7 +34,8 @@ def test_a_seal_is_as_it_always_was(vector: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["derived"], ids=lambda vector: vector["info"][-1])
 def test_a_derived_key_is_as_it_always_was(vector: dict[str, Any]) -> None:
-    derived = derive(bytes.fromhex(vector["key"]), b"", *vector["info"], length=vector.get("length", 32))
+    key, salt = bytes.fromhex(vector["key"]), bytes.fromhex(vector["salt"])
+    derived = derive(key, salt, *vector["info"], length=vector.get("length", 32))
     assert derived.hex() == vector["bytes"]
 
 
