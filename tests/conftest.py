@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.real import azurite, azurite_port, own_seaweedfs, seaweedfs, seaweedfs_port
 from tests.sample import write_sample_project
+
+__all__ = ["azurite", "azurite_port", "own_seaweedfs", "seaweedfs", "seaweedfs_port"]  # fixtures for every test
 
 # A slow machine is not a wrong answer: no deadline per example. A failure prints what repeats it.
 settings.register_profile("satchel", deadline=None, max_examples=100, print_blob=True)
