@@ -213,6 +213,11 @@ class TooManyRequests(LimitReached):
 # Away or broken --------------------------------------------------------------------------------------------------
 
 
+class RemoteNotAccepted(Refused):
+    code = "remote.not_accepted"
+    default_hint = "Choose the remote here first:  satchel remote add URL"
+
+
 class ServerAway(Unavailable):
     code = "remote.away"
     default_hint = "Nothing was lost: local changes wait here. Try again when the server is reachable."

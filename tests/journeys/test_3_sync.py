@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.journeys.conftest import KILLED, Person, Server
@@ -156,6 +158,30 @@ def _moved(person: Person, server: Server) -> None:
     old = text.split('url = "')[1].split('"')[0]
     config.write_text(text.replace(old, server.url))
     person.login(server)
+    person.run("remote", "add", server.url)
+
+
+@pytest.mark.promise("P10")
+def test_files_do_not_go_to_a_server_that_only_the_folder_names(server: Server, sam: Person) -> None:
+    sam.joins(server)
+    sam.run("sync")
+    received = sam.folder.with_name("received")
+    shutil.copytree(sam.folder, received)
+    (received / "notes/own.md").write_text("# Mine\n\nNot for the others.\n")
+    for words in (("sync",), ("status", "--remote"), ("search", "--remote", "warning")):
+        refused = sam.run(*words, "-C", str(received), status=5)
+        assert "[remote.not_accepted]" in refused.stderr
+        assert f"satchel remote add {server.url} --project" in refused.stderr
+    assert server.http("GET", "/projects/demo", server.admin).body["version"] == 1
+    sam.run("remote", "add", server.url, "-C", str(received))
+    assert sam.json("sync", "-C", str(received))["version"] == 2
+
+
+def test_a_folder_that_was_moved_keeps_its_remote(server: Server, sam: Person) -> None:
+    sam.joins(server)
+    moved = sam.folder.rename(sam.folder.with_name("elsewhere"))
+    sam.folder = moved
+    assert sam.json("sync")["version"] == 1
 
 
 @pytest.mark.promise("P11")

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from satchel.cli.verb import VerbGroup
 
-_SUMMARY = "Look after an installation: keys, verify, collect, backup, restore."
+_SUMMARY = "Look after an installation on its machine: keys, verify, collect, backup, restore."
 command = VerbGroup("admin", help=_SUMMARY, short_help=_SUMMARY)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from satchel.cli.credentials import Credential, Credentials, Session
 from satchel.cli.face import Face
-from satchel.cli.folders import project_root
+from satchel.cli.folders import project_root, registry
 from satchel.cli.reading import Reading
-from satchel.errors import ConfigInvalid, CredentialMissing, NotAProject
+from satchel.errors import ConfigInvalid, CredentialMissing, NotAProject, RemoteNotAccepted
 from satchel.remote import Remote, checked_url
 from satchel.worktree.find import ProjectConfig, read_project_config
 
@@ -57,11 +57,21 @@ def open_remote(face: Face, url: str | None = None) -> Remote:
 
 
 def project_remote(face: Face) -> tuple[ProjectConfig, Remote, str]:
-    """The project here, its server and its hosted twin. Raises ``ConfigInvalid`` where there is none."""
-    config = read_project_config(project_root(face))
+    """The project here, its server and its hosted twin. Raises ``ConfigInvalid`` where there is none.
+
+    Raises ``RemoteNotAccepted`` for one that came with the folder: files go only where their owner sent them.
+    """
+    root = project_root(face)
+    config = read_project_config(root)
     if config.remote_url is None:
         raise ConfigInvalid(
             f"project {config.name} has no remote", hint="Choose one:  satchel remote add https://context.example.org"
+        )
+    if not registry(face).accepts(root, config.id, config.remote_url):
+        again = f"satchel remote add {config.remote_url} --project {config.remote_project or config.id}"
+        raise RemoteNotAccepted(
+            f"this folder names the remote {config.remote_url}, and nobody chose it on this machine",
+            hint=f"If it is where these files should go:  {again}\nIf not:  satchel remote remove",
         )
     return config, open_remote(face, config.remote_url), config.remote_project or config.id
 

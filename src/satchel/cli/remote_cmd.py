@@ -54,7 +54,7 @@ def add(face: Face, url: str | None, project: str | None) -> None:
     own = hosted["id"] if base is None else config.id
     changed = replace(config, id=own, remote_url=address, remote_project=hosted["id"])
     write_project_config(root, changed)
-    registry(face).register(root, changed.id, changed.name)
+    registry(face).register(root, changed.id, changed.name, remote=address)
     data = {
         "url": address, "project": hosted["slug"], "id": hosted["id"], "created": made, "version": hosted["version"],
         "role": hosted["role"],

@@ -58,7 +58,7 @@ SECTIONS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
         "Running a server, and this tool",
         (
             Verb("serve", "start the cloud service"),
-            Verb("admin", "look after an installation: keys, verify, collect, backup, restore"),
+            Verb("admin", "look after an installation on its machine"),
             Verb("completion", "print a completion script for your shell"),
         ),
     ),

@@ -84,6 +84,13 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "remote.away": ("The server cannot be reached", "No connection, or it broke before an answer."),
     "remote.failed": ("The server failed", "The server answered that something went wrong on its side."),
     "remote.insecure": ("The connection would not be private", "http:// to another machine shows key and content."),
+    "remote.not_accepted": (
+        "Nobody chose this remote here",
+        (
+            "The folder names a server that was not chosen on this machine: its settings may have come with the folder. "
+            "Files go only where their owner sent them, so nothing was sent and nothing fetched."
+        ),
+    ),
     "remote.untrustworthy": (
         "The server's answer cannot be right",
         "What came did not have the hash, size or history it was announced with. Nothing of it was written.",

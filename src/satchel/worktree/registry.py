@@ -41,12 +41,30 @@ class Registry:
         """Entries whose folder is not that project any more, under the slug they were entered with."""
         return [entry for entry in self._entries() if _present(entry) is None]
 
-    def register(self, root: Path, project_id: str, slug: str) -> None:
-        """Enter a project. A copied folder may have the same id: both are listed."""
+    def register(self, root: Path, project_id: str, slug: str, *, remote: str | None = None) -> None:
+        """Enter a project. A copied folder may have the same id: both are listed.
+
+        ``remote`` is a server that the person chose for it here; see ``accepts``.
+        """
         with file_lock(self.path.with_suffix(".lock"), wait=True):
             state = self._load()
-            state["projects"][str(root)] = {"id": project_id, "slug": slug}
+            before = state["projects"].get(str(root), {})
+            chosen = remote or (before.get("remote") if before.get("id") == project_id else None)
+            entry = {"id": project_id, "slug": slug}
+            state["projects"][str(root)] = entry | {"remote": chosen} if chosen else entry
             self._save(state)
+
+    def accepts(self, root: Path, project_id: str, remote: str) -> bool:
+        """Whether the person chose this server for this project, in this folder or in one that became this folder.
+
+        The address in ``config.toml`` does not say so: it may have come with the folder.
+        """
+        return any(
+            entry["id"] == project_id
+            and entry.get("remote") == remote
+            and (Path(place) == root or _present(Registered(entry["id"], entry["slug"], Path(place))) is None)
+            for place, entry in self._load()["projects"].items()
+        )
 
     def forget(self, root: Path) -> bool:
         """Take a folder off the list; whether it was on it. The folder itself is not touched."""
