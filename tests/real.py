@@ -1,8 +1,9 @@
 """Real storage services on this machine: SeaweedFS, which speaks S3, and Azurite, which speaks Azure Blob.
 
 One of each serves all tests of a run, workers included; a test gets a prefix of its own in it, and the credentials in
-its environment. ``own_seaweedfs`` is a test's own, to be switched off and on. Each ends when the last process of the run
-has ended, however it ended.
+its environment. ``own_seaweedfs`` is a test's own, to be switched off and on (off at once, on again in 6 seconds; a
+``FlakyProxy`` before the shared one does the same in none). Each ends when the last process of the run has ended,
+however it ended.
 """
 
 from __future__ import annotations
@@ -49,16 +50,20 @@ BUILD = Path(__file__).parents[1] / "build"
 # Runs a server until nobody holds a shared lock on the file any more: the workers of a run, even ones that were killed.
 KEEPER = """
 import fcntl, signal, subprocess, sys
+from pathlib import Path
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 users, said, *command = sys.argv[1:]
+said = Path(said)
 with open(users + ".log", "wb") as log:
     server = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 with open(users) as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     server.kill()
     server.wait()
-    import os
-    os.path.exists(said) and os.remove(said)
+    said.unlink(missing_ok=True)
+    for port in [option.rpartition("=")[2] for option in command if ".grpc=" in option]:
+        for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+            left.unlink(missing_ok=True)
 """
 
 
@@ -114,6 +119,9 @@ class SeaweedFS:
             self._process.kill()
             self._process.wait(30)
             self._process = None
+        for port in self._ports:
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # its place for sockets cannot be told
+                left.unlink(missing_ok=True)
 
     def bucket(self) -> Bucket:
         return s3_bucket(self.port)
@@ -269,7 +277,8 @@ def weed_command(folder: Path, ports: list[int]) -> list[str]:
     s3, filer, *rest = ports
     return [
         str(program), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        "-master.telemetry=false", "-volume.max=200", "-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false",
+        "-master.telemetry=false", "-master.electionTimeout=1s",  # by default a restart waits 20 s for its own vote
+        "-volume.max=200", "-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false",
         f"-master.port={rest[0]}", f"-master.port.grpc={rest[1]}",
         f"-volume.port={rest[2]}", f"-volume.port.grpc={rest[3]}",
         f"-filer.port={filer}", f"-filer.port.grpc={rest[4]}", f"-filer.localSocket={folder}/f.sock",
