@@ -15,6 +15,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import CursorResult, Delete, Insert, Row, Select, Update, select
@@ -195,6 +196,15 @@ class Catalog:
         with _translated():
             async with self._engines.read.connect() as connection:
                 await connection.execute(select(1))
+
+    async def snapshot(self, file: Path) -> None:
+        """Write the whole catalog, as it is at one moment, to ``file``, readable by its owner alone. Writers go on.
+
+        ``file`` must not exist or be empty. Raises ``DiskFull``.
+        """
+        with _translated():
+            async with self._engines.read.connect() as connection:
+                await connection.run_sync(revision.snapshot, file)
 
     async def close(self) -> None:
         """Close every connection. Scopes still open end in an error."""

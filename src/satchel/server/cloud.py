@@ -24,6 +24,7 @@ from satchel.store.objectstore import ObjectStore
 from satchel.store.packs import Vault
 from satchel.store.urls import open_store
 from satchel.sync.receive import Limits, Receiver
+from satchel.upkeep.about import Notices
 
 CHECK_SECONDS = 5.0
 """Longest wait for a dependency's answer to a health check."""
@@ -72,6 +73,7 @@ class Cloud:
     keyring: Keyring
     vault: Vault
     receiver: Receiver
+    notices: Notices
     authenticator: Authenticator
     admission: Admission
     readers: Readers
@@ -125,6 +127,7 @@ async def open_cloud(
             keyring=keyring,
             vault=vault,
             receiver=Receiver(catalog, vault, clock=clock, random=random, limits=Limits(settings.max_file_bytes)),
+            notices=Notices(catalog, store, keyring, random=random),
             authenticator=Authenticator(
                 catalog, pepper, tokens, clock=clock, cache_ms=settings.credential_cache_seconds * 1000
             ),

@@ -31,7 +31,9 @@ from satchel.server.cloud import now_ms
 from satchel.server.heads import BoundedHeads
 from satchel.server.logs import configure, log
 from satchel.store.keyring import Keyring, RootKey
+from satchel.store.objectstore import ObjectStore
 from satchel.store.urls import open_store
+from satchel.upkeep.about import Notices
 
 BACKLOG = 2_048
 ROOT_CHECK = "root-check"
@@ -185,13 +187,13 @@ async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, tuple[s
     await Catalog.migrate(settings.catalog)
     catalog = await Catalog.open(settings.catalog)
     try:
-        return await _first_tenant(settings, catalog, keyring, root), root.warnings
+        return await _first_tenant(settings, catalog, store, keyring, root), root.warnings
     finally:
         await catalog.close()
 
 
 async def _first_tenant(
-    settings: ServerSettings, catalog: Catalog, keyring: Keyring, root: RootKey
+    settings: ServerSettings, catalog: Catalog, store: ObjectStore, keyring: Keyring, root: RootKey
 ) -> FirstStart | None:
     limits = Limits(storage_bytes=settings.quota_storage_bytes, projects=settings.quota_projects)
     async with catalog.directory(write=True) as d:
@@ -208,4 +210,5 @@ async def _first_tenant(
         )
         # Before the transaction ends: no tenant whose bytes could not be sealed.
         await keyring.create(founded.tenant.id)
+    await Notices(catalog, store, keyring, random=os.urandom).tenant(founded.tenant.id)
     return FirstStart(founded.tenant.slug, founded.key, settings.root_key_path)

@@ -11,6 +11,7 @@ from satchel.catalog.quotas import Limits
 from satchel.catalog.scope import Directory
 from satchel.catalog.tenants import TenantRow
 from satchel.errors import InvalidInput, NoSuchThing, Refused
+from satchel.objects.ids import TenantId
 from satchel.server.access import Caller, Operator
 from satchel.server.bodies import answer, read_json
 from satchel.server.once import once
@@ -71,6 +72,7 @@ async def create_tenant(request: Request, caller: Operator) -> Response:
             return {"tenant": shown(founded.tenant), "adminKey": founded.key}
 
         result = await once(request, caller, own, "POST /admin/tenants", asked, do)
+    await cloud.notices.tenant(TenantId(result["tenant"]["id"]))  # type: ignore[index]  # what `shown` gives
     return answer({"adminKey": None} | result, 201)
 
 
@@ -102,6 +104,7 @@ async def change_tenant(request: Request, caller: Operator, tenant: str) -> Resp
             await quotas.set_limits(s, (await quotas.limits(s))._replace(**wanted))
             await _record(d, caller, "tenant.quota", row.id, now)
         row = await _find(d, row.id)
+    await caller.cloud.notices.tenant(row.id)
     caller.cloud.authenticator.void()
     return answer(shown(row))
 

@@ -87,6 +87,7 @@ async def create_project(request: Request, caller: ProjectCreator) -> Response:
             return await _shown(s, caller, row)
 
         result = await once(request, caller, s, "POST /projects", asked, do)
+    await cloud.notices.project(caller.tenant, ProjectId(str(result["id"])))
     return answer(result, 201, {"location": f"/api/v1/projects/{result['id']}"})
 
 
@@ -124,7 +125,9 @@ async def patch_project(request: Request, on: ProjectAdmin) -> Response:
         row = await projects.get(s, on.row.id)
         if row is None:
             raise absent_project()
-        return answer(await _shown(s, on.caller, row))
+        shown = await _shown(s, on.caller, row)
+    await on.cloud.notices.project(on.caller.tenant, on.row.id)
+    return answer(shown)
 
 
 @router.delete(
@@ -142,6 +145,7 @@ async def delete_project(on: ProjectAdmin) -> Response:
         if on.row.archived is None:
             await projects.archive(s, on.row.id, now)
         await audit.record(s, on.caller.principal, "project.archive", on.row.id, "done", on.caller.exchange.id, now)
+    await on.cloud.notices.project(on.caller.tenant, on.row.id)
     return answer({"ok": True})
 
 

@@ -33,6 +33,7 @@ async def patch_tenant(request: Request, caller: TenantAdmin) -> Response:
         await caller.stands(s, Action.TENANT_ADMIN)
         row = await tenants.rename(s, name=asked.name)
         await audit.record(s, caller.principal, "tenant.rename", row.id, "done", caller.exchange.id, now)
+    await caller.cloud.notices.tenant(row.id)
     return answer(shown(row))
 
 
