@@ -17,6 +17,8 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from satchel.catalog import sums
+from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.errors import ConfigInvalid
 
 READERS = 4
@@ -80,6 +82,7 @@ def _pragmas(connection: DBAPIConnection, statements: tuple[str, ...]) -> None:
 
 
 def _on_read_connect(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    _define(connection)
     _pragmas(connection, (*_BOTH, "PRAGMA query_only=ON"))
 
 
@@ -87,6 +90,24 @@ def _on_write_connect(connection: DBAPIConnection, _entry: ConnectionPoolEntry) 
     # The driver's own BEGIN comes late and without IMMEDIATE: switch it off, `_begin_immediate` sends ours.
     connection.isolation_level = None
     _pragmas(connection, _BOTH)
+    _define(connection)
+    if _migrated(connection):  # else it is about to be, and summed after that
+        _pragmas(connection, tuple(sums.triggers()))
+
+
+def _migrated(connection: DBAPIConnection) -> bool:
+    cursor = connection.cursor()
+    cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
+    found = cursor.fetchone()
+    if found is not None:
+        cursor.execute("SELECT version_num FROM alembic_version")
+        found = cursor.fetchone()
+    cursor.close()
+    return found is not None and found[0] == SCHEMA_REVISION
+
+
+def _define(connection: DBAPIConnection) -> None:
+    connection.create_function("row_hash", -1, sums.row_hash, deterministic=True)
 
 
 def _begin_immediate(connection: Connection) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, select, table
 from sqlalchemy import column as sql_column
 
+from satchel.catalog import sums
 from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.errors import StartRefused
 
@@ -51,6 +52,7 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection
     command.upgrade(config, SCHEMA_REVISION)
+    sums.renew(connection)
 
 
 def snapshot(connection: Connection, file: Path) -> None:

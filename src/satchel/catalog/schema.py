@@ -142,6 +142,11 @@ signing_key = _table(
 DIRECTORY = frozenset({"tenant", "person", "membership", "operator", "signing_key", "alembic_version"})
 """The only tables that may be reached without a tenant. Do not add one without need: each is a hole in the wall."""
 
+row_sum = _table("row_sum", _text("name"), _number("rows"), _number("sum"), key=("name",))
+
+UNREACHED = frozenset({"row_sum"})
+"""Tables that no statement of a scope or of the directory may touch: see `sums`."""
+
 # Who acts -----------------------------------------------------------------------------------------------------------
 
 principal = _table(

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.expression import CompoundSelect
 
 from satchel.catalog import connection as _connection
-from satchel.catalog import guard, revision
+from satchel.catalog import guard, revision, sums
 from satchel.catalog.schema import SCOPE_TENANT
 from satchel.errors import Damaged, DiskFull, StartRefused, Unavailable
 from satchel.objects.ids import TenantId, is_random_id
@@ -197,6 +197,18 @@ class Catalog:
             async with self._engines.read.connect() as connection:
                 await connection.execute(select(1))
 
+    async def problems(self) -> list[str]:
+        """What is wrong with the database's pages, references and rows; empty when all is well. Reads all of it."""
+        with _translated():
+            async with self._engines.read.connect() as connection:
+                return await connection.run_sync(sums.problems)
+
+    async def accept_rows(self) -> None:
+        """Take all rows for right as they are, after they were changed by something else than Satchel on purpose."""
+        with _translated():
+            async with self._engines.write.begin() as connection:
+                await connection.run_sync(sums.renew)
+
     async def snapshot(self, file: Path) -> None:
         """Write the whole catalog, as it is at one moment, to ``file``, readable by its owner alone. Writers go on.
 
@@ -239,7 +251,7 @@ def _translated() -> Iterator[None]:
                 "the catalog's file is not a catalog",
                 hint="Restore the file from a backup, or set the catalog's address to the right one.",
             ) from error
-        if "malformed" in reason:
+        if "malformed" in reason or "unsupported file format" in reason:
             raise CatalogDamaged("the catalog's file is damaged") from error
         if "disk is full" in reason:
             raise DiskFull("the disk that holds the catalog is full") from error

@@ -44,9 +44,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", name=op.f("pk_upkeep")),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "row_sum",
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("sum", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_row_sum")),
+        sqlite_with_rowid=False,
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("row_sum")
     op.drop_table("upkeep")
     op.drop_table("purged")
     op.drop_table("damaged")
