@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
 from satchel.errors import Damaged, SatchelError, SealBroken, StoreMissing
 from satchel.objects.frame import MAX_FRAME_RAW, Frame, Slot, content_size, make_frames, open_content
@@ -23,6 +25,8 @@ from satchel.store.objectstore import ObjectStore, StoredObject, StoreExists
 from satchel.store.places import Place, Read, StoredPack, WantedFrame, pack_table, places_of, plan_reads
 
 __all__ = ["PACK_TARGET_BYTES", "HeadClash", "PackWriter", "Place", "StoredPack", "Vault", "pack_table", "places_of"]
+
+T = TypeVar("T")
 
 PACK_TARGET_BYTES = 8 << 20
 """A pack is put before it would grow beyond this: few enough requests for a bucket, little enough memory per writer."""
@@ -36,9 +40,20 @@ class HeadClash(Damaged):
 class Vault:
     """Reads and writes what a project keeps in the object store."""
 
-    def __init__(self, store: ObjectStore, keyring: Keyring, *, random: Callable[[int], bytes]) -> None:
-        """``random`` gives that many random bytes: salts and names come from it."""
-        self._store, self._keyring, self._random = store, keyring, random
+    def __init__(
+        self,
+        store: ObjectStore,
+        keyring: Keyring,
+        *,
+        random: Callable[[int], bytes],
+        doubt: Callable[[str], Awaitable[bool]] | None = None,
+    ) -> None:
+        """``random`` gives that many random bytes: salts and names come from it.
+
+        ``doubt`` is told the name of a stored object that did not open, and says whether reading it once more may help:
+        where ``store`` keeps copies of its own (``store.cache``).
+        """
+        self._store, self._keyring, self._random, self._doubt = store, keyring, random, doubt
 
     def writer(self, tenant: TenantId, project: ProjectId) -> PackWriter:
         """A writer of packs for one project; forget none without ``finish`` or ``abort``."""
@@ -149,8 +164,23 @@ class Vault:
         await self._store.put(f"{_folder(tenant, project)}/{at}", sealed, create=True)
 
     async def _get_sealed(self, tenant: TenantId, project: ProjectId, kind: str, name: str, at: str) -> bytes:
-        sealed = await self._store.get(f"{_folder(tenant, project)}/{at}")
-        return open_sealed(await self._keyring.key_of(tenant), Binding(tenant, project, kind), name, sealed)
+        key_of = await self._keyring.key_of(tenant)
+        binding = Binding(tenant, project, kind)
+        return await self._opened(
+            f"{_folder(tenant, project)}/{at}", lambda sealed: open_sealed(key_of, binding, name, sealed)
+        )
+
+    async def _opened(
+        self, name: str, opened: Callable[[bytes], T], *, offset: int = 0, length: int | None = None
+    ) -> T:
+        """What ``opened`` makes of a stored object or a range of it; from the store itself where a copy is damaged."""
+        sealed = await self._store.get(name, offset=offset, length=length)
+        try:
+            return opened(sealed)
+        except Damaged:
+            if self._doubt is None or not await self._doubt(name):
+                raise
+        return opened(await self._store.get(name, offset=offset, length=length))
 
     async def _read(
         self, tenant: TenantId, project: ProjectId, places: Sequence[Place]
@@ -160,13 +190,8 @@ class Vault:
         binding = Binding(tenant, project, "frame")
         for read in plan_reads(places):
             name = f"{_folder(tenant, project)}/packs/{read.pack}"
-            sealed = memoryview(await self._store.get(name, offset=read.offset, length=read.length))
-            opened = []
-            for frame in read.frames:
-                start = frame.offset - read.offset
-                part = bytes(sealed[start : start + frame.length])
-                opened.append(open_sealed(key_of, binding, frame.frame, part, index=frame.part, count=frame.parts))
-            yield read, opened
+            open_frames = partial(_open_frames, key_of, binding, read)
+            yield read, await self._opened(name, open_frames, offset=read.offset, length=read.length)
 
 
 class PackWriter:
@@ -236,8 +261,8 @@ class PackWriter:
     async def abort(self) -> None:
         """Delete what was put; what cannot be deleted now is garbage that nothing names."""
         self._frames, self._places, self._size = [], [], 0
-        for name in self._tried:
-            with suppress(SatchelError):
+        with suppress(SatchelError):  # one that is not deleted would be followed by more: not worth waiting for
+            for name in self._tried:
                 await self._store.delete(f"{self._folder}/packs/{name}")
         self._packs, self._tried = [], []
 
@@ -257,6 +282,17 @@ class PackWriter:
 
 def _folder(tenant: TenantId, project: ProjectId) -> str:
     return f"tenants/{tenant}/projects/{project}"
+
+
+def _open_frames(key_of: Callable[[int], bytes], binding: Binding, read: Read, sealed: bytes) -> list[bytes]:
+    """The frames of one read, unsealed, still compressed."""
+    view = memoryview(sealed)
+    opened = []
+    for frame in read.frames:
+        start = frame.offset - read.offset
+        part = bytes(view[start : start + frame.length])
+        opened.append(open_sealed(key_of, binding, frame.frame, part, index=frame.part, count=frame.parts))
+    return opened
 
 
 def _objects(read: Read, opened: list[bytes]) -> list[tuple[Place, bytes]]:
