@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from satchel.errors import DiskFull, SatchelError, StoreMissing, StoreUnavailable
-from satchel.store.objectstore import StoredObject, StoreExists, checked_name, checked_prefix, checked_range
+from satchel.store.objectstore import StoredObject, StoreExists, checked_name, checked_prefix, checked_range, is_name
 
 _TEMPORARY = ".tmp"  # no object's name begins with a dot
 _TEMPORARY_AGE_SECONDS = 24 * 3600
@@ -98,7 +98,7 @@ class LocalStore:
                 for file in files:
                     path = Path(folder, file)
                     name = path.relative_to(self._root).as_posix()
-                    if name.startswith(prefix):
+                    if name.startswith(prefix) and is_name(name):
                         with suppress(FileNotFoundError):  # deleted meanwhile
                             about = path.stat()
                             found.append(StoredObject(name, about.st_size, about.st_mtime_ns // 1_000_000))

@@ -43,7 +43,8 @@ class ObjectStore(Protocol):
         """Store ``data`` durably under ``name``, replacing what is there.
 
         With ``create``, raises ``StoreExists`` instead of replacing: of many writers exactly one succeeds.
-        Raises ``DiskFull``; a failed put changes nothing.
+        Raises ``DiskFull``. A failed put changes nothing, but for one: when ``StoreUnavailable`` is raised, the object
+        was stored whole or not at all, and the same put may be repeated to make sure.
         """
 
     async def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
@@ -57,16 +58,24 @@ class ObjectStore(Protocol):
         """Remove the object; an absent one is no error."""
 
     def list(self, prefix: str) -> AsyncIterator[StoredObject]:
-        """Every object whose name begins with ``prefix``, by name."""
+        """Every object whose name begins with ``prefix``, by name. What has no name of ours is left out."""
         ...
 
     async def check(self) -> None:
-        """Make sure that the store can be written to and read; raises what ``put`` would."""
+        """Make sure that the store can be written to and read.
+
+        Raises what ``put`` would, and ``StartRefused`` where a person has to change a setting before it can succeed.
+        """
+
+
+def is_name(name: str) -> bool:
+    """Whether this can be the name of an object. Anything else that lies in a store is not ours, and never listed."""
+    return _NAME.match(name) is not None
 
 
 def checked_name(name: str) -> str:
     """Return ``name`` if it is a name of a store; raises ``ValueError``, since names are never given by callers."""
-    if _NAME.match(name) is None:
+    if not is_name(name):
         raise ValueError(f"{name!r} is not a name of the object store")
     return name
 
