@@ -3,14 +3,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from pathlib import Path
 
 import pytest
 
-from satchel.errors import AlreadyExists, Damaged, StartRefused, StoreMissing, WrongKey
+from satchel.errors import Damaged, StoreMissing, StoreUnavailable, WrongKey
 from satchel.objects.ids import TenantId
-from satchel.store.keyring import CACHE_MS, MAX_CACHED_TENANTS, Keyring, RootKey, TenantShredded
+from satchel.store.keyring import (
+    CACHE_MS,
+    MAX_CACHED_TENANTS,
+    STALE_MS,
+    EpochUnknown,
+    Keyring,
+    TenantShredded,
+    open_tombstone,
+)
 from satchel.store.objectstore import MemoryStore
+from satchel.store.rootkey import RootKey
 
 A, B = TenantId("ten_a"), TenantId("ten_b")
 ROOT = RootKey(b"r" * 32)
@@ -28,63 +36,25 @@ def keyring(store: MemoryStore, root: RootKey = ROOT, clock: Clock | None = None
     return Keyring(store, root, clock=clock or Clock(), random=os.urandom)
 
 
-def test_a_root_key_file_is_made_once_for_the_owner_alone(tmp_path: Path) -> None:
-    path = tmp_path / "root.key"
-    made = RootKey.create(path)
-    assert RootKey.load(path) == made
-    assert made.warnings == ()
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert len(path.read_bytes()) == 32
-    with pytest.raises(AlreadyExists):
-        RootKey.create(path)
-    assert RootKey.load(path) == made
-    assert [entry.name for entry in tmp_path.iterdir()] == ["root.key"]
-
-
-def test_a_root_key_open_to_others_is_warned_of_or_refused(tmp_path: Path) -> None:
-    path = tmp_path / "root.key"
-    RootKey.create(path)
-    path.chmod(0o640)
-    (warning,) = RootKey.load(path).warnings
-    assert f"chmod 600 {path}" in warning
-    path.chmod(0o602)
-    with pytest.raises(StartRefused, match="everyone may write"):
-        RootKey.load(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * 33])
-def test_a_file_that_is_no_root_key_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "root.key").write_bytes(content)
-    with pytest.raises(WrongKey, match="exactly 32 bytes"):
-        RootKey.load(tmp_path / "root.key")
-
-
-def test_a_root_key_that_is_absent_is_told_with_what_that_means(tmp_path: Path) -> None:
-    with pytest.raises(StartRefused) as refused:
-        RootKey.load(tmp_path / "root.key")
-    assert "nothing can be read" in refused.value.hint
-
-
-@pytest.mark.promise("P10")
-def test_a_root_key_shows_its_id_and_never_itself() -> None:
-    assert len(ROOT.id) == 16
-    assert ROOT.id != RootKey(b"s" * 32).id
-    assert "rrr" not in repr(ROOT)
-    assert b"r".hex() * 4 not in repr(ROOT)
-
-
-def test_keys_for_different_purposes_have_nothing_in_common() -> None:
-    assert ROOT.derive("key pepper") == ROOT.derive("key pepper")
-    assert len({ROOT.derive("key pepper"), ROOT.derive("token keys"), RootKey(b"s" * 32).derive("key pepper")}) == 3
+async def founded() -> MemoryStore:
+    """A store with an installation in it."""
+    store = MemoryStore()
+    await keyring(store).found()
+    return store
 
 
 def test_a_store_belongs_to_the_root_key_it_was_first_used_with() -> None:
     async def use() -> None:
         store = MemoryStore()
         for _ in range(2):
-            await keyring(store).check_root()
-        with pytest.raises(WrongKey, match="not the one that the data was written with"):
-            await keyring(store, RootKey(b"s" * 32)).check_root()
+            await keyring(store).found()
+        own = await keyring(store).installation()
+        assert own.pepper != own.derive("signing keys")
+        assert own == await keyring(store).found()
+        with pytest.raises(
+            WrongKey, match=f"id {RootKey(b's' * 32).id}\\) is not the one that the data was written with"
+        ):
+            await keyring(store, RootKey(b"s" * 32)).found()
 
     asyncio.run(use())
 
@@ -92,7 +62,7 @@ def test_a_store_belongs_to_the_root_key_it_was_first_used_with() -> None:
 @pytest.mark.promise("P5")
 def test_each_tenant_has_a_random_key_that_survives_a_restart() -> None:
     async def use() -> None:
-        store = MemoryStore()
+        store = await founded()
         first = keyring(store)
         await first.create(A)
         await first.create(B)
@@ -110,7 +80,7 @@ def test_each_tenant_has_a_random_key_that_survives_a_restart() -> None:
 @pytest.mark.promise("P7")
 def test_a_tenant_made_twice_keeps_its_key() -> None:
     async def use() -> None:
-        store = MemoryStore()
+        store = await founded()
         await keyring(store).create(A)
         before = await keyring(store).current(A)
         await keyring(store).create(A)
@@ -122,9 +92,9 @@ def test_a_tenant_made_twice_keeps_its_key() -> None:
 @pytest.mark.promise("P5")
 def test_a_keyring_opens_for_its_tenant_and_root_key_alone() -> None:
     async def use() -> None:
-        store = MemoryStore()
+        store = await founded()
         await keyring(store).create(A)
-        store.objects["tenants/ten_b/keyring"] = store.objects["tenants/ten_a/keyring"]
+        store.objects["tenants/ten_b/keys/1"] = store.objects["tenants/ten_a/keys/1"]
         with pytest.raises(Damaged):
             await keyring(store).current(B)
         with pytest.raises(WrongKey):
@@ -137,14 +107,14 @@ def test_a_keyring_opens_for_its_tenant_and_root_key_alone() -> None:
 
 def test_the_keys_of_a_shredded_tenant_are_gone_even_if_a_copy_returns() -> None:
     async def use() -> None:
-        store = MemoryStore()
+        store = await founded()
         ring = keyring(store)
         await ring.create(A)
         await ring.create(B)
         backup = dict(store.objects)
         for _ in range(2):  # P7
             await ring.shred(A)
-        assert "tenants/ten_a/keyring" not in store.objects
+        assert "tenants/ten_a/keys/1" not in store.objects
         store.objects |= backup
         for again in (ring, keyring(store)):
             with pytest.raises(TenantShredded):
@@ -159,23 +129,23 @@ def test_the_keys_of_a_shredded_tenant_are_gone_even_if_a_copy_returns() -> None
 @pytest.mark.promise("P6")
 def test_a_shredding_cut_short_is_in_force_and_can_be_finished() -> None:
     async def use() -> None:
-        store = MemoryStore()
+        store = await founded()
         ring = keyring(store)
         await ring.create(A)
-        kept = store.objects["tenants/ten_a/keyring"]
+        kept = store.objects["tenants/ten_a/keys/1"]
         await ring.shred(A)
-        store.objects["tenants/ten_a/keyring"] = kept  # as if killed before the delete
+        store.objects["tenants/ten_a/keys/1"] = kept  # as if killed before the delete
         with pytest.raises(TenantShredded):
             await keyring(store).current(A)
         await keyring(store).shred(A)
-        assert "tenants/ten_a/keyring" not in store.objects
+        assert "tenants/ten_a/keys/1" not in store.objects
 
     asyncio.run(use())
 
 
 def test_another_node_notices_a_shredding_within_ten_minutes() -> None:
     async def use() -> None:
-        store, clock = MemoryStore(), Clock()
+        store, clock = await founded(), Clock()
         node = keyring(store, clock=clock)
         await node.create(A)
         await node.current(A)
@@ -192,7 +162,7 @@ def test_another_node_notices_a_shredding_within_ten_minutes() -> None:
 @pytest.mark.promise("P8")
 def test_only_so_many_opened_keyrings_are_held() -> None:
     async def use() -> None:
-        ring = keyring(MemoryStore())
+        ring = keyring(await founded())
         for n in range(MAX_CACHED_TENANTS + 3):
             await ring.create(TenantId(f"ten_{n}"))
             await ring.current(TenantId(f"ten_{n}"))
@@ -204,7 +174,7 @@ def test_only_so_many_opened_keyrings_are_held() -> None:
 @pytest.mark.promise("P5")
 def test_every_index_file_has_a_key_of_its_own() -> None:
     async def use() -> None:
-        store = MemoryStore()
+        store = await founded()
         ring = keyring(store)
         await ring.create(A)
         await ring.create(B)
@@ -213,5 +183,134 @@ def test_every_index_file_has_a_key_of_its_own() -> None:
         assert len(keys) == len(asked)
         assert {len(key) for key in keys} == {32}
         assert await keyring(store).index_key(A, "prj_a", b"file-1") in keys
+
+    asyncio.run(use())
+
+
+@pytest.mark.promise("P9")
+def test_an_opened_keyring_serves_an_hour_longer_while_the_store_is_away_but_not_to_seal_with() -> None:
+    class Away(MemoryStore):
+        away = False
+
+        async def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+            if self.away:
+                raise StoreUnavailable("the store does not answer")
+            return await super().get(name, offset=offset, length=length)
+
+    async def use() -> None:
+        store, clock = Away(), Clock()
+        ring = keyring(store, clock=clock)
+        await ring.found()
+        await ring.create(A)
+        epoch, key = await ring.current(A)
+        store.away = True
+        clock.now += CACHE_MS
+        assert (await ring.key_of(A))(epoch) == key
+        assert await ring.index_key(A, "prj_a", b"file")
+        with pytest.raises(StoreUnavailable):
+            await ring.current(A)
+        clock.now += STALE_MS
+        with pytest.raises(StoreUnavailable):
+            await ring.key_of(A)
+        clock.now -= STALE_MS
+        store.away = False
+        await keyring(store).shred(A)
+        with pytest.raises(TenantShredded):
+            await ring.key_of(A)
+        store.away = True
+        with pytest.raises(StoreUnavailable):  # a tombstone was seen: nothing of it serves any more
+            await ring.key_of(A)
+
+    asyncio.run(use())
+
+
+def test_a_new_epoch_is_sealed_with_at_once_here_and_within_ten_minutes_elsewhere() -> None:
+    async def use() -> None:
+        store, clock = await founded(), Clock()
+        here, elsewhere = keyring(store, clock=clock), keyring(store, clock=clock)
+        await here.create(A)
+        first = await elsewhere.current(A)
+        assert await here.begin_epoch(A) == 2
+        epoch, key = await here.current(A)
+        assert (epoch, key != first[1]) == (2, True)
+        assert await elsewhere.current(A) == first
+        with pytest.raises(EpochUnknown, match=r"no key of epoch 2 in the keyring, which has 1$"):
+            (await elsewhere.key_of(A))(2)
+        assert (await elsewhere.key_of(A, anew=True))(2) == key
+        assert await elsewhere.current(A) == (2, key)
+        assert (await here.epochs(A)).keys() == {1, 2}
+        assert [name for name in store.objects if "/keys/" in name] == ["tenants/ten_a/keys/2"]
+
+    asyncio.run(use())
+
+
+def test_a_retired_epoch_is_in_no_keyring_any_more() -> None:
+    async def use() -> None:
+        store = await founded()
+        ring = keyring(store)
+        await ring.create(A)
+        await ring.begin_epoch(A)
+        newest = await ring.current(A)
+        with pytest.raises(ValueError, match="newest"):
+            await ring.retire(A, 3)
+        await ring.retire(A, 2)
+        assert await keyring(store).current(A) == newest
+        with pytest.raises(EpochUnknown):
+            (await keyring(store).key_of(A))(1)
+
+    asyncio.run(use())
+
+
+@pytest.mark.promise("P3")
+def test_of_many_who_begin_an_epoch_at_once_nobody_loses_a_key_that_was_handed_out() -> None:
+    async def use() -> None:
+        store = await founded()
+        await keyring(store).create(A)
+        rings = [keyring(store) for _ in range(8)]
+        begun = await asyncio.gather(*(ring.begin_epoch(A) for ring in rings))
+        final = await keyring(store).key_of(A)
+        for ring, epoch in zip(rings, begun, strict=True):
+            assert (await ring.key_of(A))(epoch) == final(epoch)
+        assert len(set(begun)) == 8
+
+    asyncio.run(use())
+
+
+@pytest.mark.promise("P3")
+def test_a_writer_that_stalled_while_others_went_past_is_told_that_its_keyring_does_not_count() -> None:
+    class Stalling(MemoryStore):
+        meanwhile = False
+
+        async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
+            if self.meanwhile and "/keys/" in name:
+                self.meanwhile = False
+                for _ in range(2):  # generations 2 and 3 come, and 1 and 2 go
+                    await keyring(self).begin_epoch(A)
+            await super().put(name, data, create=create)
+
+    async def use() -> None:
+        store = Stalling()
+        ring = keyring(store)
+        await ring.found()
+        await ring.create(A)
+        store.meanwhile = True
+        epoch = await ring.begin_epoch(A)  # its generation 2 finds its name free
+        assert epoch == 4
+        assert (await keyring(store).key_of(A))(epoch) == (await ring.current(A))[1]
+        assert [name for name in store.objects if "/keys/" in name] == ["tenants/ten_a/keys/4"]
+
+    asyncio.run(use())
+
+
+def test_a_tombstone_says_when() -> None:
+    async def use() -> None:
+        store, clock = await founded(), Clock()
+        ring = keyring(store, clock=clock)
+        await ring.create(A)
+        await ring.shred(A)
+        own = await ring.installation()
+        assert open_tombstone(own, A, store.objects["tenants/ten_a/shredded"]) == clock.now
+        with pytest.raises(Damaged):
+            open_tombstone(own, B, store.objects["tenants/ten_a/shredded"])
 
     asyncio.run(use())

@@ -11,9 +11,10 @@ from satchel.errors import Damaged, SealBroken, StoreMissing, StoreUnavailable, 
 from satchel.objects.frame import MAX_FRAME_RAW, Assembler, make_frames
 from satchel.objects.ids import FrameId, Lineage, ObjectId, ProjectId, TenantId, object_id
 from satchel.store import packs
-from satchel.store.keyring import Keyring, RootKey, TenantShredded
+from satchel.store.keyring import Keyring, TenantShredded
 from satchel.store.objectstore import MemoryStore, StoreExists
 from satchel.store.packs import HeadClash, PackWriter, Place, StoredPack, Vault, pack_table, places_of
+from satchel.store.rootkey import RootKey
 from satchel.store.verify import verify_project
 
 TENANT, OTHER = TenantId("ten_a"), TenantId("ten_b")
@@ -32,6 +33,7 @@ class Setting:
         self.vault = Vault(self.store, self.keyring, random=os.urandom)
 
     async def start(self) -> Setting:
+        await self.keyring.found()
         await self.keyring.create(TENANT)
         await self.keyring.create(OTHER)
         return self

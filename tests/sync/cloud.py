@@ -22,8 +22,9 @@ from satchel.objects.ids import Digest, Lineage, ObjectId, PrincipalId, ProjectI
 from satchel.objects.listing import Entry
 from satchel.objects.pack import PackReader
 from satchel.store.durable_local import LocalStore
-from satchel.store.keyring import Keyring, RootKey
+from satchel.store.keyring import Keyring
 from satchel.store.packs import Place, Vault
+from satchel.store.rootkey import RootKey
 from satchel.store.verify import VerifyReport, verify_project
 from satchel.sync.peer import Change, Changes, Committed, Head
 from satchel.sync.receive import Caller, Limits, PacksKept, Receiver
@@ -71,6 +72,7 @@ class Cloud:
         key = self.folder / "root.key"
         root = RootKey.load(key) if key.exists() else RootKey.create(key)
         self.keyring = Keyring(self.store, root, clock=self.clock, random=os.urandom)
+        await self.keyring.found()
         self.vault = Vault(self.store, self.keyring, random=os.urandom)
         self.receiver = Receiver(self.catalog, self.vault, clock=self.clock, random=os.urandom, limits=self.limits)
 

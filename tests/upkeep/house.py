@@ -13,8 +13,10 @@ from satchel.catalog import projects, versions
 from satchel.catalog.bootstrap import found_tenant
 from satchel.catalog.scope import Catalog, Scope
 from satchel.objects.ids import Lineage, PrincipalId, ProjectId, TenantId, new_id, object_id
-from satchel.store.keyring import RootKey
+from satchel.store.keyring import Keyring
 from satchel.store.packs import Place
+from satchel.store.rootkey import RootKey
+from satchel.store.urls import open_store
 from satchel.sync.peer import Committed
 from satchel.sync.receive import Caller, Receiver
 from satchel.upkeep.estate import Estate, open_estate
@@ -93,7 +95,9 @@ async def open_house(folder: Path, clock: Clock | None = None) -> AsyncIterator[
     if not key.exists():
         RootKey.create(key)
     await Catalog.migrate(url)
-    async with open_estate(url, (folder / "store").as_uri(), key, clock=clock) as estate:
+    store = (folder / "store").as_uri()
+    await Keyring(open_store(store), RootKey.load(key), clock=clock, random=os.urandom).found()
+    async with open_estate(url, store, key, clock=clock) as estate:
         yield House(folder, clock, estate, Receiver(estate.catalog, estate.vault, clock=clock, random=os.urandom))
 
 

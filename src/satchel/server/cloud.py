@@ -19,9 +19,10 @@ from satchel.server.indexes import IndexCache
 from satchel.server.readers import Readers
 from satchel.server.signin import SignInGate
 from satchel.server.tokenkeys import open_token_keys
-from satchel.store.keyring import Keyring, RootKey
+from satchel.store.keyring import Keyring
 from satchel.store.objectstore import ObjectStore
 from satchel.store.packs import Vault
+from satchel.store.rootkey import RootKey
 from satchel.store.urls import open_store
 from satchel.sync.receive import Limits, Receiver
 from satchel.upkeep.about import Notices
@@ -69,7 +70,6 @@ class Cloud:
     settings: ServerSettings
     catalog: Catalog
     store: ObjectStore
-    root: RootKey
     keyring: Keyring
     vault: Vault
     receiver: Receiver
@@ -111,19 +111,18 @@ async def open_cloud(
     root = RootKey.load(settings.root_key_path)
     store = open_store(settings.store)
     keyring = Keyring(store, root, clock=clock, random=random)
-    await keyring.check_root()
+    installation = await keyring.installation()
     catalog = await Catalog.open(settings.catalog, random=random)
     try:
-        pepper = root.derive("key pepper")
+        pepper = installation.pepper
         vault = Vault(store, keyring, random=random)
-        tokens = await open_token_keys(catalog, root, url=settings.url, clock=clock, random=random)
+        tokens = await open_token_keys(catalog, installation, url=settings.url, clock=clock, random=random)
         indexes = IndexCache(settings.data / "cache" / "index", settings.index_cache_bytes, random=random)
         readers = Readers(catalog, vault, keyring, indexes, threads=settings.reader_threads)
         cloud = Cloud(
             settings=settings,
             catalog=catalog,
             store=store,
-            root=root,
             keyring=keyring,
             vault=vault,
             receiver=Receiver(catalog, vault, clock=clock, random=random, limits=Limits(settings.max_file_bytes)),

@@ -21,6 +21,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "A precondition is required",
         "A write has to say which state it replaces, so that two writers never overwrite each other unseen.",
     ),
+    "artifact.purged": (
+        "The content was purged",
+        "Somebody had this content removed for good, from every version that held it. The version itself is still listed.",
+    ),
     "auth.expired": (
         "The credential has expired",
         "The token or key was good once and its time is over. An access token lives ten minutes by default.",
@@ -112,6 +116,13 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "resource.exists": ("It exists already", "Something of that name or id is already there."),
     "resource.not_found": ("Nothing at this address", "There is nothing here, or nothing you may see."),
     "seal.broken": ("Stored bytes were altered", "Sealed bytes do not open: they were changed, cut or moved."),
+    "seal.epoch_unknown": (
+        "A key is not in the keyring",
+        (
+            "The data was sealed in an epoch of the tenant's key that its keyring does not have: the keyring is older "
+            "than the data, or the epoch was retired while something was still sealed in it."
+        ),
+    ),
     "seal.wrong_key": ("The key is another one", "The data was sealed under another root key."),
     "serve.refused": ("The server refuses to start", "Starting as asked would not be safe; the message says why."),
     "store.exists": ("A stored object exists", "An object that is written once was there already."),
@@ -141,5 +152,9 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Other upkeep is under way",
         "Somebody is collecting, verifying, re-sealing or restoring this tenant. One such work runs at a time.",
     ),
-    "version.not_found": ("No such version", "The project has no such version, or retention removed it."),
+    "version.expired": (
+        "The version has expired",
+        "The tenant's retention no longer keeps this version. It is still listed; the answer names the oldest readable one.",
+    ),
+    "version.not_found": ("No such version", "The project has no version of this number."),
 }

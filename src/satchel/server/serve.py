@@ -25,19 +25,19 @@ from satchel.catalog import bootstrap, tenants
 from satchel.catalog.quotas import Limits
 from satchel.catalog.scope import Catalog
 from satchel.config.server import ServerSettings
-from satchel.errors import StartRefused, StoreMissing, WrongKey
+from satchel.errors import StartRefused, WrongKey
 from satchel.server.app import application
 from satchel.server.cloud import now_ms
 from satchel.server.heads import BoundedHeads
 from satchel.server.logs import configure, log
-from satchel.store.keyring import Keyring, RootKey
+from satchel.store.generations import Generations
+from satchel.store.keyring import INSTALLATION, Installation, Keyring
 from satchel.store.objectstore import ObjectStore
+from satchel.store.rootkey import RootKey
 from satchel.store.urls import open_store
 from satchel.upkeep.about import Notices
 
 BACKLOG = 2_048
-ROOT_CHECK = "root-check"
-"""The object by which a store knows its root key; see ``Keyring.check_root``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +164,7 @@ async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, tuple[s
     store = open_store(settings.store)
     path = settings.root_key_path
     if not path.exists():
-        try:
-            await store.get(ROOT_CHECK)
-        except StoreMissing:
+        if await Generations(store, INSTALLATION).newest() is None:
             RootKey.create(path)
         else:
             raise StartRefused(
@@ -179,21 +177,22 @@ async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, tuple[s
         raise StartRefused(error.message, hint="Put the key back from its copy: a root key is not text.") from error
     keyring = Keyring(store, root, clock=now_ms, random=os.urandom)
     try:
-        await keyring.check_root()
+        installation = await keyring.found()
     except WrongKey as error:
         raise StartRefused(
-            f"the root key {path} is not the one this data was written with", hint="Put the right key in its place."
+            f"the root key {path} (id {root.id}) is not the one this data was written with",
+            hint="Put the right key in its place.",
         ) from error
     await Catalog.migrate(settings.catalog)
     catalog = await Catalog.open(settings.catalog)
     try:
-        return await _first_tenant(settings, catalog, store, keyring, root), root.warnings
+        return await _first_tenant(settings, catalog, store, keyring, installation), root.warnings
     finally:
         await catalog.close()
 
 
 async def _first_tenant(
-    settings: ServerSettings, catalog: Catalog, store: ObjectStore, keyring: Keyring, root: RootKey
+    settings: ServerSettings, catalog: Catalog, store: ObjectStore, keyring: Keyring, installation: Installation
 ) -> FirstStart | None:
     limits = Limits(storage_bytes=settings.quota_storage_bytes, projects=settings.quota_projects)
     async with catalog.directory(write=True) as d:
@@ -203,7 +202,7 @@ async def _first_tenant(
             d,
             slug="default",
             name="Default",
-            pepper=root.derive("key pepper"),
+            pepper=installation.pepper,
             now=now_ms(),
             limits=limits,
             operates=True,

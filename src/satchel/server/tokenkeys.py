@@ -1,4 +1,4 @@
-"""The keys that sign access tokens: made at the first start, kept in the catalog, sealed under the root key."""
+"""The keys that sign access tokens: made at the first start, kept in the catalog, sealed by the installation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from satchel.catalog.scope import Catalog
 from satchel.objects.ids import TenantId, new_id
 from satchel.objects.seal import SALT_BYTES, Binding, open_sealed, seal
 from satchel.server.credentials import TokenKeys
-from satchel.store.keyring import RootKey
+from satchel.store.keyring import Installation
 
 _BINDING = Binding(TenantId(""), "", "signing-key")
 _EPOCH = 0
 
 
 async def open_token_keys(
-    catalog: Catalog, root: RootKey, *, url: str, clock: Callable[[], int], random: Callable[[int], bytes]
+    catalog: Catalog, installation: Installation, *, url: str, clock: Callable[[], int], random: Callable[[int], bytes]
 ) -> TokenKeys:
-    """The keys of this server, the first one made now if there is none. Raises ``WrongKey`` under another root key."""
-    secret = root.derive("signing keys")
+    """The keys of this server, the first one made now if there is none. Raises ``WrongKey`` in another installation."""
+    secret = installation.derive("signing keys")
     async with catalog.directory(write=True) as d:
         if not any(row.retired is None for row in await sessions.signing_keys(d)):
             fresh = generate_signing_key(new_id("sig", random(16)))

@@ -1,33 +1,40 @@
-"""The root key, and the keys of tenants that it wraps.
+"""The installation's own secret, and the keys of tenants: everything that the root key wraps.
 
-A tenant's keys are random, one per epoch, and rest in the tenant's keyring object in the bucket, sealed under the root
-key. Deleting that object (``shred``) makes all the tenant's bytes unreadable; a tombstone beside it keeps a restored
-copy from being used. Opened keyrings are held in a bounded cache for ten minutes, so that a shredding on another node
-is noticed by then.
+A tenant's keys are random, one per epoch, and rest in the tenant's keyring in the bucket, sealed under the root key.
+Deleting it (``shred``) makes all the tenant's bytes unreadable; a tombstone beside it keeps a restored copy from being
+used. Keyring and installation change by generations (see ``generations``), so that of two processes that change one
+neither undoes the other.
+
+Opened keyrings are held in a bounded cache for ten minutes, so that a shredding or a new epoch made on another node is
+noticed by then. While the store does not answer they serve for an hour more, to open with and never to seal with.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
-import secrets
-import stat
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from satchel.errors import AlreadyExists, NotFound, SealBroken, StartRefused, StoreMissing, WrongKey
-from satchel.objects.ids import TenantId
+from satchel.errors import NotFound, SealBroken, StoreMissing, StoreUnavailable, WrongKey
+from satchel.objects.ids import TenantId, is_random_id, new_id
 from satchel.objects.seal import KEY_BYTES, SALT_BYTES, Binding, derive, open_sealed, seal
-from satchel.store.durable_local import sync_directory, write_durably
+from satchel.store.generations import Generation, Generations
 from satchel.store.objectstore import ObjectStore, StoreExists
+from satchel.store.rootkey import RootKey
 
 MAX_CACHED_TENANTS = 1_024
 CACHE_MS = 10 * 60 * 1000
+STALE_MS = 60 * 60 * 1000
+"""How much longer an opened keyring serves while the store is away."""
+MAX_ROOTS = 4
+"""Root keys remembered: the one given, and those met while the root key was changed."""
+INSTALLATION = "installation"
+_NOBODY = TenantId("")
 _ROOT_EPOCH = 0
-_ROOT_CHECK = "root-check"
+_KEYRING_FORMAT, _INSTALLATION_FORMAT = "satchel-keyring 1", "satchel-installation 1"
 
 
 class TenantShredded(NotFound):
@@ -35,59 +42,36 @@ class TenantShredded(NotFound):
     default_hint = "Its keys were destroyed on request: nothing of this tenant can be read again."
 
 
+class EpochUnknown(WrongKey):
+    """The keyring has no key of that epoch; the one in the bucket may have."""
+
+    code = "seal.epoch_unknown"
+    default_hint = "The keyring is older than the data, or the key was retired: restore the keyring from a backup."
+
+
+class EpochKey(NamedTuple):
+    """One key of a tenant."""
+
+    key: bytes
+    created: int
+    """When the epoch began, in milliseconds UTC."""
+
+
 @dataclass(frozen=True, slots=True)
-class RootKey:
-    """The 32 bytes that everything at rest hangs on. ``warnings`` says what is wrong with how the file is kept."""
+class Installation:
+    """Who an installation is, and the secret of its own, which stays the same when the root key is changed."""
 
+    id: str
     _secret: bytes = field(repr=False)
-    warnings: tuple[str, ...] = ()
-
-    @classmethod
-    def load(cls, path: Path) -> RootKey:
-        """Read a key file of exactly 32 bytes.
-
-        Raises ``StartRefused`` when it is absent, unreadable or writable by everyone, ``WrongKey`` when it is not a
-        key.
-        """
-        try:
-            with path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                secret = file.read(KEY_BYTES + 1)
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            hint = "Put the root key of this data there; without it nothing can be read."
-            raise StartRefused(f"the root key {path} cannot be read: {reason}", hint=hint) from error
-        if mode & stat.S_IWOTH:
-            raise StartRefused(f"everyone may write the root key {path}", hint=f"Run: chmod 600 {path}")
-        if len(secret) != KEY_BYTES:
-            raise WrongKey(f"{path} is not a root key: it must hold exactly {KEY_BYTES} bytes")
-        exposed = mode & (stat.S_IRWXG | stat.S_IRWXO)
-        warning = f"the root key {path} is open to others (mode {mode:04o}); run: chmod 600 {path}"
-        return cls(secret, (warning,) if exposed else ())
-
-    @classmethod
-    def create(cls, path: Path, random: Callable[[int], bytes] = os.urandom) -> RootKey:
-        """Write a new random key (0600), whole or not at all. Raises ``AlreadyExists``, ``OSError``."""
-        secret = random(KEY_BYTES)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        write_durably(temporary, secret)
-        try:
-            os.link(temporary, path)
-        except FileExistsError as error:
-            raise AlreadyExists(f"there is a file {path} already", hint="Use it, or name another path.") from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_directory(path.parent)
-        return cls(secret)
-
-    @property
-    def id(self) -> str:
-        """Tells root keys apart without telling anything about them: 16 hex digits."""
-        return derive(self._secret, b"", "satchel root key id", length=8).hex()
 
     def derive(self, purpose: str) -> bytes:
-        """A key of 32 bytes for one purpose, such as ``key pepper``; the same one each time."""
-        return derive(self._secret, b"", "satchel root", purpose)
+        """A key of 32 bytes for one purpose; the same one each time."""
+        return derive(self._secret, b"", "satchel installation", purpose)
+
+    @property
+    def pepper(self) -> bytes:
+        """Keys the hashes of API keys and refresh tokens."""
+        return self.derive("key pepper")
 
 
 class _Opened(NamedTuple):
@@ -103,90 +87,196 @@ class Keyring:
     ) -> None:
         """``clock`` gives milliseconds, ``random`` that many random bytes."""
         self._store, self._clock, self._random = store, clock, random
-        self._wrapping = root.derive("keyring")
+        self._roots = [root]  # the one that opened something last comes first
+        self._own: Installation | None = None
         self._cache: OrderedDict[TenantId, _Opened] = OrderedDict()
 
-    async def check_root(self) -> None:
-        """Make sure that the store was written with this root key; the first call on a store binds it to the key.
+    # The installation -------------------------------------------------------------------------------------------------
 
-        Raises ``WrongKey``.
+    async def found(self) -> Installation:
+        """The installation in this store, made now under this root key if there is none. Raises ``WrongKey``."""
+        generations = Generations(self._store, INSTALLATION)
+        if await generations.newest() is None:
+            secret = self._random(KEY_BYTES)
+            fields = {"id": new_id("ins", self._random(16)), "secret": secret.hex()}
+            await generations.add(0, self._wrap(self._roots[0], _NOBODY, INSTALLATION, 1, fields))
+        return await self.installation()
+
+    async def installation(self) -> Installation:
+        """The installation in this store.
+
+        Raises ``WrongKey`` if another root key wrapped it, ``StoreMissing`` if there is none.
         """
-        nobody = TenantId("")
-        try:
-            sealed = await self._store.get(_ROOT_CHECK)
-        except StoreMissing:
-            sealed = self._wrap(nobody, _ROOT_CHECK, b"satchel")
-            try:
-                await self._store.put(_ROOT_CHECK, sealed, create=True)
-                return
-            except StoreExists:
-                sealed = await self._store.get(_ROOT_CHECK)
-        self._unwrap(nobody, _ROOT_CHECK, sealed)
+        if self._own is None:
+            _, _, fields = await self._installation()
+            self._own = Installation(fields["id"], bytes.fromhex(fields["secret"]))
+        return self._own
+
+    async def rewrap_installation(self, root: RootKey) -> bool:
+        """Let the installation be wrapped by ``root``, which from then on is the root key; False if it is already."""
+        while True:
+            old, newest, fields = await self._installation()
+            if old == root:
+                return False
+            sealed = self._wrap(root, _NOBODY, INSTALLATION, newest.number + 1, fields)
+            if await Generations(self._store, INSTALLATION).add(newest.number, sealed):
+                self._prefer(root)
+                return True
+
+    async def rewrap(self, tenant: TenantId, root: RootKey) -> bool:
+        """Let a tenant's keyring be wrapped by ``root``; False if it is already. Raises as ``current``."""
+        while True:
+            old, newest, fields = await self._read(tenant)
+            if old == root:
+                await self._generations(tenant).tidy()  # what a run that was killed left
+                return False
+            sealed = self._wrap(root, tenant, "keyring", newest.number + 1, fields)
+            if await self._generations(tenant).add(newest.number, sealed):
+                return True
+
+    # The keys of a tenant ---------------------------------------------------------------------------------------------
 
     async def create(self, tenant: TenantId) -> None:
         """Make the first key of a tenant; one that has a keyring keeps it. Raises ``TenantShredded``."""
         await self._refuse_shredded(tenant)
-        fields = {"tenant": tenant, "epochs": {"1": self._random(KEY_BYTES).hex()}}
-        sealed = self._wrap(tenant, "keyring", json.dumps(fields).encode())
-        try:
-            await self._store.put(_keyring_name(tenant), sealed, create=True)
-        except StoreExists:
-            return
+        if await self._generations(tenant).newest() is None:
+            await self._add(tenant, 0, {1: EpochKey(self._random(KEY_BYTES), self._clock())})
 
     async def current(self, tenant: TenantId) -> tuple[int, bytes]:
-        """The newest epoch of a tenant and its key, to seal with.
+        """The newest epoch of a tenant and its key, to seal with; known at most ten minutes late.
 
         Raises ``TenantShredded``, ``StoreMissing`` without a keyring, ``WrongKey`` if the root key is another.
         """
-        keys = await self._keys(tenant)
+        keys = await self._keys(tenant, stale=False)
         epoch = max(keys)
         return epoch, keys[epoch]
 
-    async def key_of(self, tenant: TenantId) -> Callable[[int], bytes]:
-        """The keys of a tenant by epoch, to open with; an unknown epoch raises ``WrongKey``. Raises as ``current``."""
-        keys = await self._keys(tenant)
+    async def key_of(self, tenant: TenantId, *, anew: bool = False) -> Callable[[int], bytes]:
+        """The keys of a tenant by epoch, to open with; an unknown epoch raises ``EpochUnknown``.
+
+        ``anew`` reads the keyring again whatever is cached: for who met an epoch unknown. Raises as ``current``.
+        """
+        if anew:
+            self._cache.pop(tenant, None)
+        keys = await self._keys(tenant, stale=True)
 
         def key(epoch: int) -> bytes:
             if epoch not in keys:
-                raise WrongKey(f"the tenant has no key of epoch {epoch}")
+                raise EpochUnknown(f"there is no key of epoch {epoch} in the keyring, which has {_listed(keys)}")
             return keys[epoch]
 
         return key
 
     async def index_key(self, tenant: TenantId, project: str, file_id: bytes) -> bytes:
-        """The raw 32-byte key of one index file; ``file_id`` is random, and new for every file."""
-        _, key = await self.current(tenant)
-        return derive(key, file_id, "satchel index 1", tenant, project)
+        """The raw 32-byte key of one index file, of the newest epoch; ``file_id`` is random, and new for every file."""
+        keys = await self._keys(tenant, stale=True)
+        return derive(keys[max(keys)], file_id, "satchel index 1", tenant, project)
+
+    async def epochs(self, tenant: TenantId) -> dict[int, int]:
+        """When each epoch of the keyring in the bucket began, in milliseconds UTC. Raises as ``current``."""
+        await self._refuse_shredded(tenant)
+        _, _, fields = await self._read(tenant)
+        return {epoch: held.created for epoch, held in _epochs(fields).items()}
+
+    async def begin_epoch(self, tenant: TenantId) -> int:
+        """Make a new key, which other processes seal with ten minutes later at the latest; returns its epoch."""
+        await self._refuse_shredded(tenant)
+        while True:
+            _, newest, fields = await self._read(tenant)
+            held = _epochs(fields)
+            epoch = max(held) + 1
+            held[epoch] = EpochKey(self._random(KEY_BYTES), self._clock())
+            if await self._add(tenant, newest.number, held):
+                return epoch
+
+    async def retire(self, tenant: TenantId, before: int) -> None:
+        """Destroy the keys of epochs below ``before``; the caller has made sure that nothing is sealed in them."""
+        await self._refuse_shredded(tenant)
+        while True:
+            _, newest, fields = await self._read(tenant)
+            held = {epoch: key for epoch, key in _epochs(fields).items() if epoch >= before}
+            if not held:
+                raise ValueError("the newest epoch is not retired")
+            if await self._add(tenant, newest.number, held):
+                return
 
     async def shred(self, tenant: TenantId) -> None:
         """Destroy the keys of a tenant for good; harmless to repeat. Copies in backups live until those expire."""
-        fields = json.dumps({"tenant": tenant, "time": self._clock()}).encode()
+        own = await self.installation()
+        text = json.dumps({"tenant": tenant, "time": self._clock()}).encode()
+        binding = Binding(tenant, "", "tombstone")
+        key, salt = own.derive("tombstone"), self._random(SALT_BYTES)
         try:
-            await self._store.put(_tombstone_name(tenant), self._wrap(tenant, "tombstone", fields), create=True)
+            sealed = seal(key, binding, "tombstone", text, epoch=_ROOT_EPOCH, salt=salt)
+            await self._store.put(_tombstone_name(tenant), sealed, create=True)
         except StoreExists:
             pass
         self._cache.pop(tenant, None)
-        await self._store.delete(_keyring_name(tenant))
+        await self._generations(tenant).delete()
 
-    async def _keys(self, tenant: TenantId) -> dict[int, bytes]:
+    # Inside -----------------------------------------------------------------------------------------------------------
+
+    async def _keys(self, tenant: TenantId, *, stale: bool) -> dict[int, bytes]:
         opened = self._cache.get(tenant)
-        if opened is not None and abs(self._clock() - opened.since) < CACHE_MS:
+        age = 0 if opened is None else abs(self._clock() - opened.since)
+        if opened is not None and age < CACHE_MS:
             self._cache.move_to_end(tenant)
             return opened.keys
-        self._cache.pop(tenant, None)
-        await self._refuse_shredded(tenant)
-        keys = self._parse(tenant, await self._store.get(_keyring_name(tenant)))
+        try:
+            await self._refuse_shredded(tenant)
+            _, _, fields = await self._read(tenant)
+        except StoreUnavailable:
+            if opened is not None and stale and age < CACHE_MS + STALE_MS:
+                return opened.keys
+            raise
+        except BaseException:
+            self._cache.pop(tenant, None)
+            raise
+        keys = {epoch: held.key for epoch, held in _epochs(fields).items()}
         self._cache[tenant] = _Opened(self._clock(), keys)
+        self._cache.move_to_end(tenant)
         while len(self._cache) > MAX_CACHED_TENANTS:
             self._cache.popitem(last=False)
         return keys
 
-    def _parse(self, tenant: TenantId, sealed: bytes) -> dict[int, bytes]:
-        fields = json.loads(self._unwrap(tenant, "keyring", sealed))
-        keys = {int(epoch): bytes.fromhex(key) for epoch, key in fields["epochs"].items()}
-        if fields["tenant"] != tenant or not keys or any(len(key) != KEY_BYTES for key in keys.values()):
+    async def _read(self, tenant: TenantId) -> tuple[RootKey, Generation, dict[str, Any]]:
+        """The keyring that counts, and the root key that wraps it."""
+        newest = await self._generations(tenant).newest()
+        if newest is None:
+            raise StoreMissing("the tenant has no keyring", hint="Restore the keyring from a backup.")
+        root, fields = await self._unwrap(tenant, "keyring", newest)
+        if fields.get("format") != _KEYRING_FORMAT or fields.get("tenant") != tenant:
             raise SealBroken("a keyring does not hold what a keyring holds")
-        return keys
+        return root, newest, fields
+
+    async def _installation(self) -> tuple[RootKey, Generation, dict[str, Any]]:
+        newest = await Generations(self._store, INSTALLATION).newest()
+        if newest is None:
+            raise StoreMissing(
+                "there is no installation in this store",
+                hint="Is it the right store? The first start of `satchel serve` makes an installation.",
+            )
+        root, fields = await self._unwrap(_NOBODY, INSTALLATION, newest)
+        if fields.get("format") != _INSTALLATION_FORMAT or not is_random_id(str(fields.get("id")), "ins"):
+            raise SealBroken("the installation does not hold what an installation holds")
+        return root, newest, fields
+
+    async def _add(self, tenant: TenantId, after: int, epochs: Mapping[int, EpochKey]) -> bool:
+        """Let these keys count; False if somebody else changed the keyring first.
+
+        The root key may be changed meanwhile, by somebody who has looked at this tenant already: so the installation,
+        which is wrapped anew before any keyring is, is looked at again afterwards.
+        """
+        rows = {str(epoch): {"key": held.key.hex(), "created": held.created} for epoch, held in epochs.items()}
+        fields = {"tenant": tenant, "epochs": rows}
+        root, _, _ = await self._installation()
+        if not await self._generations(tenant).add(after, self._wrap(root, tenant, "keyring", after + 1, fields)):
+            return False
+        self._cache.pop(tenant, None)
+        now, _, _ = await self._installation()
+        if now != root:
+            await self.rewrap(tenant, now)
+        return True
 
     async def _refuse_shredded(self, tenant: TenantId) -> None:
         try:
@@ -195,19 +285,59 @@ class Keyring:
             return
         raise TenantShredded("the keys of this tenant were destroyed")
 
-    def _wrap(self, tenant: TenantId, kind: str, plaintext: bytes) -> bytes:
+    def _wrap(self, root: RootKey, tenant: TenantId, kind: str, number: int, fields: Mapping[str, object]) -> bytes:
+        form = _KEYRING_FORMAT if tenant else _INSTALLATION_FORMAT
+        text = json.dumps({**fields, "format": form}, sort_keys=True).encode()
         salt = self._random(SALT_BYTES)
-        return seal(self._wrapping, Binding(tenant, "", kind), kind, plaintext, epoch=_ROOT_EPOCH, salt=salt)
+        return seal(root.derive(kind), Binding(tenant, "", kind), str(number), text, epoch=_ROOT_EPOCH, salt=salt)
 
-    def _unwrap(self, tenant: TenantId, kind: str, sealed: bytes) -> bytes:
+    async def _unwrap(self, tenant: TenantId, kind: str, newest: Generation) -> tuple[RootKey, dict[str, Any]]:
+        """The content, and the root key that opened it: one known, or one that lies in the key files now."""
+        opened = _opened_by(self._roots, tenant, kind, newest)
+        if opened is None:
+            found = await asyncio.to_thread(self._roots[0].successors)
+            opened = _opened_by(found, tenant, kind, newest)
+            if opened is None:
+                ids = ", ".join(root.id for root in dict.fromkeys([*self._roots, *found]))
+                raise WrongKey(f"this root key (id {ids}) is not the one that the data was written with")
+            self._prefer(opened[0])
+        return opened[0], json.loads(opened[1])
+
+    def _prefer(self, root: RootKey) -> None:
+        others = [known for known in self._roots if known != root]
+        self._roots = [root, *others][:MAX_ROOTS]
+
+    def _generations(self, tenant: TenantId) -> Generations:
+        return Generations(self._store, f"tenants/{tenant}/keys")
+
+
+def open_tombstone(installation: Installation, tenant: TenantId, sealed: bytes) -> int:
+    """When the tenant was shredded, in milliseconds UTC. Raises ``WrongKey``, ``SealBroken``."""
+    key = installation.derive("tombstone")
+    text = open_sealed(lambda _epoch: key, Binding(tenant, "", "tombstone"), "tombstone", sealed)
+    return int(json.loads(text)["time"])
+
+
+def _opened_by(roots: list[RootKey], tenant: TenantId, kind: str, newest: Generation) -> tuple[RootKey, bytes] | None:
+    binding = Binding(tenant, "", kind)
+    for root in roots:
+        wrapping = root.derive(kind)
         try:
-            return open_sealed(lambda _epoch: self._wrapping, Binding(tenant, "", kind), kind, sealed)
-        except WrongKey as error:
-            raise WrongKey("this root key is not the one that the data was written with") from error
+            return root, open_sealed(lambda _, key=wrapping: key, binding, str(newest.number), newest.data)  # type: ignore[misc]
+        except WrongKey:
+            continue
+    return None
 
 
-def _keyring_name(tenant: TenantId) -> str:
-    return f"tenants/{tenant}/keyring"
+def _epochs(fields: Mapping[str, Any]) -> dict[int, EpochKey]:
+    held = {int(epoch): EpochKey(bytes.fromhex(row["key"]), row["created"]) for epoch, row in fields["epochs"].items()}
+    if not held or any(len(key) != KEY_BYTES for key, _ in held.values()):
+        raise SealBroken("a keyring does not hold what a keyring holds")
+    return held
+
+
+def _listed(keys: Mapping[int, bytes]) -> str:
+    return ", ".join(map(str, sorted(keys)))
 
 
 def _tombstone_name(tenant: TenantId) -> str:

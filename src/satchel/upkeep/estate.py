@@ -13,9 +13,10 @@ from satchel.catalog import tenants
 from satchel.catalog.scope import Catalog
 from satchel.catalog.tenants import TenantRow
 from satchel.errors import NoSuchThing
-from satchel.store.keyring import Keyring, RootKey
+from satchel.store.keyring import Keyring
 from satchel.store.objectstore import ObjectStore
 from satchel.store.packs import Vault
+from satchel.store.rootkey import RootKey
 from satchel.store.urls import open_store
 
 PAGE = 100
@@ -79,7 +80,7 @@ async def open_estate(
     root = RootKey.load(root_key)
     store = open_store(store_url)
     keyring = Keyring(store, root, clock=clock, random=random)
-    await keyring.check_root()
+    await keyring.installation()
     catalog = await Catalog.open(catalog_url, random=random)
     try:
         yield Estate(catalog, store, root, keyring, Vault(store, keyring, random=random), clock, random)
