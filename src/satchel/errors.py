@@ -111,6 +111,18 @@ class NoSuchVersion(NotFound):
     default_hint = "List the versions of the project; retention may have removed an old one."
 
 
+class VersionExpired(NoSuchVersion):
+    """Fact ``oldest``: the oldest version that can be read."""
+
+    code = "version.expired"
+    default_hint = "Ask for a newer version; the tenant's retention says how long versions are kept."
+
+
+class ArtifactPurged(NoSuchArtifact):
+    code = "artifact.purged"
+    default_hint = "It was purged on purpose and cannot be brought back; other versions may hold other content."
+
+
 class NoSuchThing(NotFound):
     code = "resource.not_found"
     default_hint = "Check the address; see /docs for every path."

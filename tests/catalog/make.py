@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
+from sqlalchemy import bindparam, select
+
 from satchel.catalog import projects
 from satchel.catalog.bootstrap import Founded, found_tenant
-from satchel.catalog.packs import PlaceRow, add_pack
+from satchel.catalog.packs import PENDING, PlaceRow, add_pack
+from satchel.catalog.schema import mine, pack
 from satchel.catalog.scope import Catalog, Scope
 from satchel.catalog.versions import ChangeIn, Head, NewVersion, commit, head
 from satchel.objects.ids import Digest, FrameId, Lineage, ObjectId, ProjectId, TenantId, new_id, object_id
@@ -15,6 +18,7 @@ from satchel.objects.ids import Digest, FrameId, Lineage, ObjectId, ProjectId, T
 PEPPER = b"p" * 32
 NOW = 1_800_000_000_000
 PROJECT = ProjectId(new_id("prj", bytes(16)))
+_WAITING = select(pack.c.pack).where(mine(pack), pack.c.project_id == bindparam("project"), pack.c.state == PENDING)
 
 
 class Tenants(NamedTuple):
@@ -69,13 +73,18 @@ async def lengthen(
     s: Scope,
     wanted: Mapping[str, str | None] | Sequence[ChangeIn],
     *,
-    packs: Sequence[str] = (),
+    packs: Sequence[str] | None = None,
     project: ProjectId = PROJECT,
     parent: Head | None = None,
     author: str = "Ann",
     arrived: Sequence[str] = (),
 ) -> Head:
-    """Commit on top of ``parent`` (default: the head). ``arrived`` are texts that ``packs`` brought just now."""
+    """Commit on top of ``parent`` (default: the head), with ``packs`` (default: all that wait).
+
+    ``arrived`` are texts that ``packs`` brought just now.
+    """
+    if packs is None:
+        packs = [row.pack for row in await s.rows(_WAITING, {"project": project})]
     parent = await head(s, project) if parent is None else parent
     changes = files(wanted) if isinstance(wanted, Mapping) else wanted
     number = parent.version + 1

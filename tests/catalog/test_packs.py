@@ -27,7 +27,11 @@ async def test_a_pending_pack_counts_as_held_but_is_read_only_once_a_commit_reli
         await hold(s, "one", "two")
         assert await missing(s, PROJECT, [named("one"), named("three"), named("one")]) == [named("three")]
         assert await places(s, PROJECT, [named("one")]) == []
-        await lengthen(s, {"a.md": "one"})  # does not name the pack, and relies on it all the same
+    with pytest.raises(ObjectsMissing):  # a commit that does not name the pack has a record that does not tell of it
+        async with catalog.write(tenants.a) as s:
+            await lengthen(s, {"a.md": "one"}, packs=[])
+    async with catalog.write(tenants.a) as s:
+        await lengthen(s, {"a.md": "one"}, packs=["pack-1"])
         assert [row.object for row in await places(s, PROJECT, [named("one"), named("two"), named("x")])] == sorted(
             [named("one"), named("two")]
         )

@@ -1,8 +1,9 @@
 """Which pack holds which object, and what a pack is good for.
 
-A pack is ``pending`` from the moment its bytes are durable until a commit relies on it, then ``live``; ``dying`` when
-it is about to be collected, and then it counts as absent. An object may rest in several packs; one longer than a
-frame has several parts, each 1 MiB but the last, which may lie in different packs.
+A pack is ``pending`` from the moment its bytes are durable until a commit relies on it, then ``live``; ``dying`` once
+no readable version needs it, and then it counts as absent, although its bytes and places stay for the backup window.
+An object may rest in several packs; one longer than a frame has several parts, each 1 MiB but the last, which may lie
+in different packs. What makes packs die is in ``satchel.catalog.dying``.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, insert, select, update
+from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
 
-from satchel.catalog.schema import TENANT, mine, pack, place, usage
+from satchel.catalog.schema import TENANT, entry, mine, pack, place, usage
 from satchel.catalog.scope import Record, Scope, chunks
 from satchel.objects.ids import FrameId, ObjectId
 
@@ -47,6 +48,14 @@ class PackRow(NamedTuple):
     places: tuple[PlaceRow, ...]
 
 
+class NewPack(NamedTuple):
+    """A pack whose bytes are durable, to take the place of others."""
+
+    name: str
+    size: int
+    places: Sequence[PlaceRow]
+
+
 _PLACE_COLUMNS = [place.c[name] for name in PlaceRow._fields]
 _IN_PROJECT = and_(mine(place), place.c.project_id == bindparam("project"))
 
@@ -66,7 +75,7 @@ _WHERE = (
 )
 _FIND = _WHERE.add_columns(place.c.frame, place.c.pack_offset, place.c.pack_length, place.c.offset)
 _LOCK = (
-    select(pack.c.pack)
+    select(pack.c.pack, pack.c.state, pack.c.size)
     .where(mine(pack), pack.c.project_id == bindparam("project"))
     .where(pack.c.pack.in_(bindparam("packs", expanding=True)), pack.c.state != DYING)
     .with_for_update()
@@ -77,11 +86,25 @@ _MAKE_LIVE = (
     .where(pack.c.pack.in_(bindparam("packs", expanding=True)), pack.c.state == PENDING)
     .values(state=LIVE, lease_until=None)
 )
-_BEGIN_TO_DIE = (
+_MARK_DYING = (
     update(pack)
     .where(mine(pack), pack.c.project_id == bindparam("of_project"))
-    .where(pack.c.pack == bindparam("old"), pack.c.state == LIVE)
-    .values(state=DYING, dying_since=bindparam("at"))
+    .where(pack.c.pack.in_(bindparam("packs", expanding=True)))
+    .values(state=DYING, dying_since=bindparam("at"), lease_until=None)
+)
+_NEEDED_SINCE = (
+    select(entry.c.object)
+    .distinct()
+    .where(mine(entry), entry.c.project_id == bindparam("project"), entry.c.since > bindparam("seen"))
+    .where(or_(entry.c.until.is_(None), entry.c.until > bindparam("floor")))
+)
+_PARTS_IN = select(place.c.pack, place.c.object, place.c.part).where(
+    _IN_PROJECT,
+    place.c.object.in_(bindparam("objects", expanding=True)),
+    place.c.pack.in_(bindparam("packs", expanding=True)),
+)
+_ALL_PARTS_IN = select(place.c.object, place.c.part).where(
+    _IN_PROJECT, place.c.pack.in_(bindparam("packs", expanding=True))
 )
 _PENDING_SIZES = (
     select(pack.c.pack, pack.c.size)
@@ -140,21 +163,64 @@ async def add_pack(
     await s.execute(_ADD_USE, {"more": size})
 
 
+async def replace_packs(
+    s: Scope, project: str, old: Sequence[str], new: Sequence[NewPack], now: int, *, seen: int = -1, floor: int = 0
+) -> bool:
+    """Let ``new`` take the place of the live packs ``old``, which begin to die ``now``.
+
+    ``new`` holds all of the old packs that versions from ``floor`` on need, as far as was known at version ``seen``
+    (default: nothing is known). False, and nothing is changed, if an old pack is not live any more, or if something
+    that is needed would have no place.
+    """
+    if (await lock_live(s, project, old)).keys() != set(old):
+        return False
+    moved = {(row.object, row.part) for each in new for row in each.places}
+    left = [
+        row for chunk in chunks(old) for row in await s.rows(_ALL_PARTS_IN, {"project": project, "packs": list(chunk)})
+    ]
+    if not moved.issuperset((row.object, row.part) for row in left):
+        needed = await needed_since(s, project, old, seen, floor)
+        lost = {row.object for row in needed if (row.object, row.part) not in moved}
+        elsewhere = {row.object for row in await places(s, project, lost) if row.pack not in set(old)}
+        if lost - elsewhere:
+            return False
+    await mark_dying(s, project, old, now)
+    for each in new:
+        await add_pack(s, project, each.name, each.size, each.places, now, now=now)
+        await s.execute(_MAKE_LIVE, {"of_project": project, "packs": [each.name]})
+    return True
+
+
 async def replace_pack(
     s: Scope, project: str, old: str, name: str, size: int, places: Sequence[PlaceRow], now: int
 ) -> bool:
-    """Let ``name``, whose bytes are durable, take the place of the live pack ``old``, which begins to die ``now``.
+    """As ``replace_packs``, for one pack; without ``places`` nothing takes its place."""
+    return await replace_packs(s, project, [old], [NewPack(name, size, places)] if places else [], now)
 
-    ``places`` name the new pack and hold all that is still wanted of the old one. False, and nothing is changed, if
-    ``old`` is not live any more. The bytes of the old pack stay, and count as used, until they are collected.
-    """
-    if await s.execute(_BEGIN_TO_DIE, {"of_project": project, "old": old, "at": now}) != 1:
-        return False
-    await s.execute(_DROP_PLACES, {"project": project, "packs": [old]})
-    if places:
-        await add_pack(s, project, name, size, places, now, now=now)
-        await s.execute(_MAKE_LIVE, {"of_project": project, "packs": [name]})
-    return True
+
+async def lock_live(s: Scope, project: str, names: Sequence[str]) -> dict[str, int]:
+    """Those of ``names`` that are live, with their sizes, locked against commits until the transaction ends."""
+    found: dict[str, int] = {}
+    for chunk in chunks(names):
+        rows = await s.rows(_LOCK, {"project": project, "packs": list(chunk)})
+        found.update((row.pack, row.size) for row in rows if row.state == LIVE)
+    return found
+
+
+async def mark_dying(s: Scope, project: str, names: Sequence[str], now: int) -> None:
+    """Let packs die, whatever needs them: the caller has made sure, under ``lock_live``."""
+    for chunk in chunks(names):
+        await s.execute(_MARK_DYING, {"of_project": project, "packs": list(chunk), "at": now})
+
+
+async def needed_since(s: Scope, project: str, names: Sequence[str], seen: int, floor: int) -> list[Record]:
+    """(pack, object, part) of what, in the packs ``names``, versions above ``seen`` brought that ``floor`` on need."""
+    objects = [row.object for row in await s.rows(_NEEDED_SINCE, {"project": project, "seen": seen, "floor": floor})]
+    found: list[Record] = []
+    for some in chunks(objects):
+        for chunk in chunks(names):
+            found += await s.rows(_PARTS_IN, {"project": project, "objects": list(some), "packs": list(chunk)})
+    return found
 
 
 async def forget_packs(s: Scope, project: str, names: Sequence[str]) -> list[str]:
@@ -215,21 +281,24 @@ async def missing(s: Scope, project: str, objects: Iterable[ObjectId]) -> list[O
 
 
 async def rely_on(s: Scope, project: str, objects: Iterable[ObjectId], names: Sequence[str]) -> list[ObjectId]:
-    """Make live the packs in ``names`` and those holding ``objects``; returns the objects that are missing.
+    """Make live the packs in ``names``; returns those of ``objects`` that are neither there nor in another live pack.
 
-    The pack rows stay locked until the transaction ends, so that none can begin to die meanwhile.
+    The rows of the packs relied on stay locked until the transaction ends, so that none can begin to die meanwhile.
+    A pending pack that is not in ``names`` is not relied on: the commit record would not tell what lies in it.
     """
     asked = list(dict.fromkeys(objects))
     holding = await _packs_holding(s, project, asked)
     needed = sorted(set().union(names, *set(holding.values())))
-    locked: set[str] = set()
+    brought = set(names)
+    standing: set[str] = set()
     for chunk in chunks(needed):
         rows = await s.rows(_LOCK, {"project": project, "packs": list(chunk)})
-        locked.update(row.pack for row in rows)
+        standing.update(row.pack for row in rows if row.state == LIVE or row.pack in brought)
+    for chunk in chunks(sorted(brought)):
         await s.execute(_MAKE_LIVE, {"of_project": project, "packs": list(chunk)})
     # A pack may have begun to die between the look and the lock.
-    standing = {packs: locked.issuperset(packs) for packs in set(holding.values())}
-    return [name for name in asked if name not in holding or not standing[holding[name]]]
+    whole = {packs: standing.issuperset(packs) for packs in set(holding.values())}
+    return [name for name in asked if name not in holding or not whole[holding[name]]]
 
 
 async def _packs_holding(s: Scope, project: str, objects: Sequence[ObjectId]) -> dict[ObjectId, tuple[str, ...]]:

@@ -6,21 +6,34 @@ rows, and whatever the caller adds to the same scope (idempotency, audit): that 
 
 An entry lives from version ``since`` up to and not including ``until``; the tree at version n is every entry with
 ``since <= n`` and (``until`` null or ``until > n``). Readers always name n, so they need no snapshot.
+
+Retention raises the project's floor, the oldest version that can be read, and later drops the entries that ended at or
+below it. So a statement that reads a tree names the floor too, and finds nothing at a version below it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from typing import Any, NamedTuple
 
 from sqlalchemy import BindParameter, bindparam, insert, or_, select, update
 
+from satchel.catalog import purges
 from satchel.catalog.packs import PlaceRow, add_pack, all_places, forget_packs, missing, places, rely_on
 from satchel.catalog.schema import TENANT, entry, mine
 from satchel.catalog.schema import project as project_table
 from satchel.catalog.schema import version as version_table
 from satchel.catalog.scope import Record, Scope, chunks
-from satchel.errors import HeadMoved, InvalidInput, NoSuchProject, NoSuchVersion, ObjectsMissing, Refused, TooLarge
+from satchel.errors import (
+    HeadMoved,
+    InvalidInput,
+    NoSuchProject,
+    NoSuchVersion,
+    ObjectsMissing,
+    Refused,
+    TooLarge,
+    VersionExpired,
+)
 from satchel.objects.ids import Digest, Lineage, ObjectId
 
 __all__ = [  # with what concerns packs, so that a caller needs one module to make a version
@@ -39,6 +52,7 @@ __all__ = [  # with what concerns packs, so that a caller needs one module to ma
     "commit",
     "entries_at",
     "entry_at",
+    "floor",
     "forget_packs",
     "head",
     "missing",
@@ -147,10 +161,18 @@ _ALIVE = or_(entry.c.until.is_(None), entry.c.until > _AT)
 _HEAD = select(project_table.c.lineage, project_table.c.version, project_table.c.digest).where(
     mine(project_table), project_table.c.project_id == _PROJECT
 )
+_FLOOR = select(project_table.c.version, project_table.c.floor).where(
+    mine(project_table), project_table.c.project_id == _PROJECT
+)
+# Asked in the statement that reads: so what it finds is all there was.
+_READABLE = (
+    select(project_table.c.floor).where(mine(project_table), project_table.c.project_id == _PROJECT).scalar_subquery()
+    <= _AT
+)
 # Who made a version is looked up apart: joined, SQLite walks versions first and the tree once for each of them.
 _TREE = select(
     entry.c.path, entry.c.mode, entry.c.object, entry.c.size, entry.c.kind, entry.c.title, entry.c.since
-).where(mine(entry), entry.c.project_id == _PROJECT, entry.c.since <= _AT, _ALIVE)
+).where(mine(entry), entry.c.project_id == _PROJECT, entry.c.since <= _AT, _ALIVE, _READABLE)
 _WHOLE_TREE = _TREE.order_by(entry.c.path)
 _ONE_ENTRY = _TREE.where(entry.c.path == bindparam("path"))
 _SOME_ENTRIES = _TREE.where(entry.c.path.in_(bindparam("paths", expanding=True)))
@@ -219,27 +241,40 @@ async def head(s: Scope, project: str) -> Head:
     return Head._make(row)
 
 
+async def floor(s: Scope, project: str) -> int:
+    """The oldest version that can be read; 0 or 1 while all can. Raises ``NoSuchProject``."""
+    row = await s.row(_FLOOR, {"project": project})
+    if row is None:
+        raise NoSuchProject("there is no such project")
+    return int(row.floor)
+
+
 async def tree(s: Scope, project: str, at: int | None = None) -> list[EntryRow]:
-    """All files of version ``at`` (default: the head), by path; raises ``NoSuchProject``, ``NoSuchVersion``."""
-    at = await _at(s, project, at)
-    return await _entries(s, project, await s.rows(_WHOLE_TREE, {"project": project, "at": at}))
+    """All files of version ``at`` (default: the head), by path.
+
+    Raises ``NoSuchProject``, ``NoSuchVersion``, ``VersionExpired``.
+    """
+    rows = await _read_at(s, project, at, lambda at: s.rows(_WHOLE_TREE, {"project": project, "at": at}))
+    return await _entries(s, project, rows)
 
 
 async def entry_at(s: Scope, project: str, path: str, at: int | None = None) -> EntryRow | None:
-    """One file of version ``at`` (default: the head), or None; raises ``NoSuchProject``, ``NoSuchVersion``."""
-    at = await _at(s, project, at)
-    rows = await _entries(s, project, await s.rows(_ONE_ENTRY, {"project": project, "at": at, "path": path}))
-    return rows[0] if rows else None
+    """One file of version ``at`` (default: the head), or None; raises as ``tree`` does."""
+    rows = await _read_at(s, project, at, lambda at: s.rows(_ONE_ENTRY, {"project": project, "at": at, "path": path}))
+    entries = await _entries(s, project, rows)
+    return entries[0] if entries else None
 
 
 async def entries_at(s: Scope, project: str, paths: Sequence[str], at: int | None = None) -> dict[str, EntryRow]:
     """Those of ``paths`` that version ``at`` (default: the head) holds; raises as ``tree`` does."""
-    at = await _at(s, project, at)
-    found: dict[str, EntryRow] = {}
-    for chunk in chunks(list(paths)):
-        rows = await s.rows(_SOME_ENTRIES, {"project": project, "at": at, "paths": list(chunk)})
-        found.update((row.path, row) for row in await _entries(s, project, rows))
-    return found
+
+    async def look(at: int) -> list[Record]:
+        found: list[Record] = []
+        for chunk in chunks(list(paths)):
+            found += await s.rows(_SOME_ENTRIES, {"project": project, "at": at, "paths": list(chunk)})
+        return found
+
+    return {row.path: row for row in await _entries(s, project, await _read_at(s, project, at, look))}
 
 
 async def changes(
@@ -247,7 +282,8 @@ async def changes(
 ) -> list[ChangeRow]:
     """What version ``until`` has otherwise than version ``since``, by path, deletions too; each path once.
 
-    ``since`` 0 gives the whole tree. ``after`` is the last path of the page before. Neither version is checked.
+    ``since`` 0 gives the whole tree. ``after`` is the last path of the page before. That the versions exist is not
+    checked; raises ``VersionExpired`` where one of them cannot be read any more.
     """
     if since == 0:
         rows: Sequence[Sequence[Any]] = await s.rows(
@@ -255,6 +291,7 @@ async def changes(
         )
     else:
         rows = await _page_of_changes(s, project, since, until, after, limit)
+    await _check_readable(s, project, min(since or until, until))
     makers = await _makers(s, project, {row[6] for row in rows})
     return [
         ChangeRow(path, not mode, mode, name, size, kind, title, number, *makers[number])
@@ -313,6 +350,7 @@ async def commit(s: Scope, project: str, new: NewVersion) -> Head:
         raise ObjectsMissing(
             f"{len(absent):,} objects of the commit are not in the project", objects=absent[:MAX_NAMED_MISSING]
         )
+    await purges.forget(s, project, [change.object for change in new.changes if change.object is not None])
     ended = [(project, change.path, number) for change in fresh if change.path in standing]
     await s.execute_many(_END_ENTRY, ("of_project", "of_path", "ended"), ended)
     set_now = [change for change in fresh if change.object is not None]
@@ -412,10 +450,27 @@ async def _makers(s: Scope, project: str, numbers: Iterable[int]) -> dict[int, t
     return makers
 
 
-async def _at(s: Scope, project: str, at: int | None) -> int:
-    now = await head(s, project)
-    if at is None:
-        return now.version
-    if not 1 <= at <= now.version:
-        raise NoSuchVersion(f"version {at} is not one of this project's")
-    return at
+async def _read_at(
+    s: Scope, project: str, at: int | None, look: Callable[[int], Awaitable[Sequence[Record]]]
+) -> Sequence[Record]:
+    """What ``look`` finds at a version that can be read, or at the head if none is named."""
+    while True:
+        now = await head(s, project)
+        if at is not None and not 1 <= at <= now.version:
+            raise NoSuchVersion(f"version {at} is not one of this project's")
+        rows = await look(now.version if at is None else at)
+        if rows:
+            return rows
+        try:
+            await _check_readable(s, project, now.version if at is None else at)
+        except VersionExpired:
+            if at is not None:
+                raise  # else the head moved on and expired meanwhile: look at the new one
+        else:
+            return rows
+
+
+async def _check_readable(s: Scope, project: str, at: int) -> None:
+    oldest = await floor(s, project)
+    if at < oldest:
+        raise VersionExpired(f"version {at} has expired; the oldest to be read is {oldest}", oldest=oldest)

@@ -53,6 +53,8 @@ _STATUS: tuple[tuple[type[SatchelError], int], ...] = (
     (errors.TooManyRequests, 429),
     (errors.BodyTimeout, 408),
     (errors.FrameRefused, 422),
+    (errors.VersionExpired, 410),
+    (errors.ArtifactPurged, 410),
     (errors.NotFound, 404),
     (errors.SignInNeeded, 401),
     (errors.Conflict, 409),
