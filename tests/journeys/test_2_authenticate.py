@@ -99,7 +99,7 @@ def test_http_to_another_machine_is_refused_unless_accepted(sam: Person) -> None
 def test_a_server_that_is_away_is_told_with_status_6(own_server: Server, sam: Person) -> None:
     sam.joins(own_server)
     own_server.stop()
-    for words in (["whoami"], ["sync"], ["search", "--remote", "x"]):
+    for words in (["whoami"], ["sync", "--wait", "0"], ["search", "--remote", "x"]):
         error = sam.json(*words, status=6)["error"]
         assert error["code"] == "remote.away"
         assert error["hint"]

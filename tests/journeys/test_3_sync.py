@@ -135,7 +135,7 @@ def test_a_server_killed_while_it_receives_has_all_or_nothing_and_goes_on(
     new_server.stop()
     new_server.start(die_at=point)
     _moved(sam, new_server)
-    assert sam.run("sync", "--to-cloud", status=6).stderr.count("[remote.away]") == 1
+    assert sam.run("sync", "--to-cloud", "--wait", "0", status=6).stderr.count("[remote.away]") == 1
     assert new_server.wait_for_death() == KILLED
     new_server.start()
     _moved(sam, new_server)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 import random as seeded
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from satchel.errors import Busy, HeadMoved, ServerAway, UnresolvedConflicts
+from satchel.errors import Busy, HeadMoved, ServerAway, StoreUnavailable, UnresolvedConflicts
+from satchel.sync.patience import Patience
 from satchel.sync.run import ChangedPath, status
 from satchel.sync.session import Direction, Strategy
 from satchel.worktree.base import load_base
@@ -381,3 +383,33 @@ def test_nothing_is_written_through_a_symlink(ann: Desk, bob: Desk, tmp_path: Pa
     report = bob.sync()
     assert [c.path for c in report.conflicts] == ["docs/a.md"]
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.promise("P7")
+def test_a_sync_waits_for_a_store_that_is_away_and_repeats_itself_under_the_same_key(
+    ann: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, FILES)
+    real = type(ann.peer).sync
+    keys: list[str] = []
+    told: list[str] = []
+
+    def sync(project: str, stream: Iterable[bytes], declared: int, key: str) -> object:
+        keys.append(key)
+        if len(keys) == 2:
+            real(ann.peer, project, stream, declared, key)  # committed, though the answer says otherwise
+        if len(keys) < 4:
+            raise StoreUnavailable("the storage does not answer", retry_after=5)
+        return real(ann.peer, project, stream, declared, key)
+
+    monkeypatch.setattr(ann.peer, "sync", sync)
+    report = ann.sync(patience=Patience(60, told.append, sleep=lambda seconds: None))
+    assert (report.version, len(report.pushed), ann.peer.head(ann.project).version) == (1, 3, 1)
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+    assert len(told) == 2
+    assert "storage does not answer" in told[0]
+    put(ann.root, {"more.md": "more"})
+    with pytest.raises(StoreUnavailable):
+        ann.sync(patience=Patience(0, told.append))
+    assert ann.sync(patience=Patience(60, told.append, sleep=lambda seconds: None)).version == 2

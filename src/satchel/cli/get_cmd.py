@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 
 import click
 
 from satchel.cli.face import Face
 from satchel.cli.reading import Reading, open_reading
 from satchel.cli.verb import verb
+from satchel.cli.waiting import patience, wait_option
 from satchel.context.answers import ArtifactText
 from satchel.errors import InvalidInput, NoSuchArtifact, ServerLied
 
@@ -36,7 +38,8 @@ MAX_PAGES = 10_000
 @click.option("--at", "version", type=click.IntRange(1), help="As it was at this version (with --remote).")
 @click.option("-p", "--project", help="Another project.")
 @click.option("--remote", is_flag=True, help="Ask the server instead of this disk.")
-def command(face: Face, artifact: str, version: int | None, project: str | None, remote: bool) -> None:
+@wait_option
+def command(face: Face, artifact: str, version: int | None, project: str | None, remote: bool, wait: int) -> None:
     """Print an artifact, or some lines of it.
 
     ARTIFACT is a path, relative to where you are or to the project, with `:FIRST-LAST` for some lines, as search prints
@@ -47,7 +50,8 @@ def command(face: Face, artifact: str, version: int | None, project: str | None,
     last = int(named["last"] or named["first"]) if named else None
     with open_reading(face, (project,) if project else (), remote=remote) as reading:
         path = _in_project(reading, face, named["path"] if named else artifact)
-        answer = _whole(reading, path, first, last, version)
+        ask = partial(_whole, reading, path, first, last, version)
+        answer = patience(face, wait).through(ask) if remote else ask()
         reading.tell(face)
     text = answer["text"]
     if text is None and not face.json:

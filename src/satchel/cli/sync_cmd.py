@@ -13,6 +13,7 @@ from satchel.cli.hosted import project_remote
 from satchel.cli.progress import Progress
 from satchel.cli.sync_report import conflict_line, print_changes, report_data, travelled
 from satchel.cli.verb import verb
+from satchel.cli.waiting import patience, wait_option
 from satchel.errors import InvalidInput
 from satchel.sync.run import SyncReport, run
 from satchel.sync.session import Direction, Strategy
@@ -44,14 +45,16 @@ from satchel.sync.session import Direction, Strategy
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Name the files too, as --dry-run does.")
 @click.option("--trust", is_flag=True, help="Also fetch files that tools execute on their own, such as .mcp.json.")
+@wait_option
 def command(
-    face: Face, to_cloud: bool, from_cloud: bool, strategy: str, dry_run: bool, verbose: bool, trust: bool
+    face: Face, to_cloud: bool, from_cloud: bool, strategy: str, dry_run: bool, verbose: bool, trust: bool, wait: int
 ) -> int:
     """Send and fetch what changed.
 
     Compares this folder, the server and what both last had in common. Only what changed travels. A file that both sides
     changed is a conflict: neither is overwritten, it is held back until `satchel resolve`, and everything else gets in
-    step (exit status 3). What a sync overwrites here can be brought back with `satchel undo`.
+    step (exit status 3). What a sync overwrites here can be brought back with `satchel undo`. A server that is away for
+    a while is waited for (`--wait`); nothing is lost if it stays away.
     """
     if to_cloud and from_cloud:
         raise InvalidInput("--to-cloud and --from-cloud exclude each other", hint="Leave both out to sync both ways.")
@@ -70,6 +73,7 @@ def command(
             dry_run=dry_run,
             trust=trust,
             progress=progress,
+            patience=patience(face, wait, progress.close),
         )
     seconds = time.perf_counter() - began
     for notice in report.notices:

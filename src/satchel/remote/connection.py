@@ -38,6 +38,8 @@ READ_SECONDS = 60.0
 MAX_JSON_BYTES = 64 << 20
 """A page of 10,000 changes with paths of 1,024 bytes, JSON escapes included, is below 40 MiB."""
 CHUNK_BYTES = 1 << 18
+AGAIN_SECONDS = 1
+"""The fact ``retry_after`` of a server that may be back soon: what waits for it is ``sync.patience``."""
 
 Json = dict[str, Any]
 Body = bytes | Iterable[bytes] | None
@@ -304,8 +306,11 @@ class _trouble_as_away:  # noqa: N801 - reads as the phrase it is
                     hint="Its certificate does not count here: check the address, the date and the certificate.",
                 ) from error
             case urllib3.exceptions.NewConnectionError():  # which urllib3 counts among the timeouts
+                # A server that restarts refuses connections; a name without an address is no server at all.
+                if isinstance(error.__cause__, ConnectionRefusedError):
+                    raise ServerAway(f"{self._url} cannot be reached", retry_after=AGAIN_SECONDS) from error
                 raise ServerAway(f"{self._url} cannot be reached") from error
             case urllib3.exceptions.TimeoutError():
-                raise ServerAway(f"{self._url} did not answer in time") from error
+                raise ServerAway(f"{self._url} did not answer in time", retry_after=AGAIN_SECONDS) from error
             case urllib3.exceptions.HTTPError() | ConnectionError():
-                raise ServerAway(f"the connection to {self._url} broke off") from error
+                raise ServerAway(f"the connection to {self._url} broke off", retry_after=AGAIN_SECONDS) from error

@@ -15,12 +15,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from satchel.errors import HeadMoved, ObjectsMissing, SatchelError, ServerAway, ServerLied, UnresolvedConflicts
+from satchel.errors import (
+    HeadMoved,
+    ObjectsMissing,
+    SatchelError,
+    ServerAway,
+    ServerLied,
+    Unavailable,
+    UnresolvedConflicts,
+)
 from satchel.objects.ids import ObjectId
 from satchel.objects.listing import Entry, Tree, digest
 from satchel.sync import pull
 from satchel.sync.failpoints import reach
 from satchel.sync.folder import present
+from satchel.sync.patience import Patience
 from satchel.sync.peer import Committed, Head, Peer
 from satchel.sync.plan import Clash, plan
 from satchel.sync.pull import Cloud
@@ -128,10 +137,14 @@ def run(
     dry_run: bool = False,
     trust: bool = False,
     progress: Progress | None = None,
+    patience: Patience | None = None,
     random: Callable[[int], bytes] = os.urandom,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> SyncReport:
     """Bring the folder and ``project`` on ``peer`` in step. Holds the folder's lock.
+
+    With ``patience`` a peer that is away for a while is waited for. What was done before is found done then, and a push
+    that is repeated goes under the same key.
 
     Conflicts are no error: they are in the report, and everything else is in step. Raises ``Busy``, ``ServerAway``,
     ``ServerLied``, ``HeadMoved`` (somebody else was faster each time), and what the peer refuses with.
@@ -139,13 +152,10 @@ def run(
     report = SyncReport(direction, dry_run)
     with folder_lock(worktree.root):
         one = _Run(worktree, peer, project, report, strategy, trust, progress, random, clock_ns)
-        for last in [*[False] * (ATTEMPTS - 1), True]:
-            try:
-                one.attempt()
-                break
-            except _Again as again:
-                if last:
-                    raise again.reason from again
+        if patience is None:
+            one.attempts()
+        else:
+            patience.through(one.attempts)
     return report
 
 
@@ -189,12 +199,23 @@ class _Run:
         self.hoped: _Hoped | None = None
         self.resend: set[ObjectId] = set()
 
-    def attempt(self) -> None:
+    def attempts(self) -> None:
+        """Start over while somebody else is faster, or a file changes."""
+        for last in [*[False] * (ATTEMPTS - 1), True]:
+            try:
+                self._attempt()
+                return
+            except _Again as again:
+                if last:
+                    raise again.reason from again
+
+    def _attempt(self) -> None:
         base, notices = load_base(self.root)
         scan = self.worktree.scan()
         cloud = pull.learn(self.peer, self.project, base)
         if self.hoped is not None and self.hoped[:3] == cloud.head:
             self.report.pushed += self.hoped.pushed
+            self.hoped = None
         known = base
         if base is not None and cloud.head.lineage != base.lineage:
             notices, known = [*notices, DELETIONS_MAY_RETURN], None
@@ -246,13 +267,13 @@ class _Run:
             raise _Again(error) from error
         except HeadMoved as error:
             raise _Again(error) from error
-        except ServerAway as error:
+        except Unavailable as error:
             # It may have committed: the next look tells. Sent again under the same key, it is answered again.
-            if self.hoped is not None:
-                raise
-            told = _changed(steps.push, theirs)
+            first, told = self.hoped is None, _changed(steps.push, theirs)
             self.hoped = _Hoped(cloud.head.lineage, cloud.head.version + 1, outgoing.digest, told)
-            raise _Again(error) from error
+            if first and isinstance(error, ServerAway):
+                raise _Again(error) from error
+            raise
         self._check(answer, outgoing, cloud.head)
         self.report.pushed += _changed(steps.push, theirs)
         self.report.raw_bytes += outgoing.raw_bytes
