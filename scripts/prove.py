@@ -32,6 +32,9 @@ PROOFS = {
     ],
     "defects of sealing and framing, noticed": ["tests/objects/test_planted.py"],
     "no key and nonce twice in 1,000,000 seals, and repeats noticed": ["tests/objects/test_single_use.py"],
+    "words of contents looked for in all that a server writes, and leaks of them noticed": [
+        "tests/isolation/test_canaries.py"
+    ],
     "forged, stale and foreign tokens and keys, refused": ["tests/auth/test_tokens.py", "tests/auth/test_keys.py"],
     "crashes of a sync after which the next run finished": ["tests/faults"],
     "crashes of a store that left a whole object or none": ["tests/store/test_durable_local.py"],
