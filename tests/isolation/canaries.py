@@ -51,7 +51,7 @@ def sightings(files: Iterable[Path], words: Iterable[str]) -> list[Sighting]:
 
 
 def dresses(word: str) -> Iterator[tuple[str, bytes]]:
-    """What to look for: the inner letters, since an index may stem a word's end and share its beginning with another."""
+    """What to look for: the inner letters, for an index may stem its end and share its beginning."""
     inner = word[_EDGE:-_EDGE].encode()
     yield "as it is", inner
     yield "UTF-16", inner.decode().encode("utf-16-le")
