@@ -22,6 +22,7 @@ _WRONG_CREDENTIALS = {
 }  # fmt: skip
 _WRONG_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 _WRONG_CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
+_NO_SUCH_RANGE = re.compile(r"InvalidRangeRequest|ParseContentRange")  # said with a 206 that holds nothing
 _FULL = re.compile(r"Quota|StorageFull|InsufficientStorage|InsufficientCapacity")
 _LOST_RACE = {"ConditionalRequestConflict", "OperationAborted"}
 _TOO_MUCH = {"SlowDown", "ServerBusy", "RequestTimeout", "OperationTimedOut", "InternalError", "Throttling"}
@@ -60,7 +61,7 @@ def refusal(error: BaseException, place: str) -> Refusal:
         return _wrong(f"there is no bucket {place}", "Make it, or mend its name in SATCHEL_STORE_URL.")
     if isinstance(error, FileNotFoundError):
         return Refusal(Meaning.MISSING)
-    if number == 416:
+    if number == 416 or _NO_SUCH_RANGE.search(text):
         return Refusal(Meaning.BEYOND)
     if number == 507 or _FULL.search(code):
         return Refusal(Meaning.FULL, f"{place} takes no more: its quota or its space is used up")
