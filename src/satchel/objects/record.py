@@ -25,6 +25,7 @@ MAX_RECORD_BYTES = 256 << 20
 """Most bytes of JSON: 100,000 changes and a listing of 100,000 files with paths of 1,024 bytes."""
 _FORMAT = "satchel-record 1"
 _TABLES_FORMAT = "satchel-tables 1"
+_PURGE_FORMAT = "satchel-purge 1"
 
 
 class RecordRefused(Damaged):
@@ -67,6 +68,14 @@ class PackTable(NamedTuple):
     name: str
     size: int
     frames: tuple[FrameAt, ...]
+
+
+class Purge(NamedTuple):
+    """Objects that were removed for good, the paths they were asked to be removed from, and when (milliseconds UTC)."""
+
+    objects: tuple[ObjectId, ...]
+    paths: tuple[str, ...]
+    time: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,22 @@ def decode_tables(encoded: bytes) -> tuple[PackTable, ...]:
     if not isinstance(fields, dict) or set(fields) != {"format", "packs"} or fields["format"] != _TABLES_FORMAT:
         _refuse("its fields are not those of this format")
     return tuple(_pack(item) for item in _list(fields["packs"]))
+
+
+def encode_purge(purge: Purge) -> bytes:
+    """The bytes, before sealing, of a purge."""
+    fields = {"format": _PURGE_FORMAT, "objects": purge.objects, "paths": purge.paths, "time": purge.time}
+    return zstd.compress(_canonical(fields))
+
+
+def decode_purge(encoded: bytes) -> Purge:
+    """Read a purge back. Raises ``RecordRefused`` for anything ``encode_purge`` would not have written."""
+    fields = _json(encoded)
+    known = {"format", "objects", "paths", "time"}
+    if not isinstance(fields, dict) or set(fields) != known or fields["format"] != _PURGE_FORMAT:
+        _refuse("its fields are not those of this format")
+    objects = tuple(ObjectId(_hex(name)) for name in _list(fields["objects"]))
+    return Purge(objects, tuple(_text(path) for path in _list(fields["paths"])), _count(fields["time"]))
 
 
 def record_hash(encoded: bytes) -> str:

@@ -292,7 +292,8 @@ class Committer:
                 lineage=standing.head.lineage,
                 version=version,
                 digest=proposed.digest,
-                changes=tuple(Change(c.path, c.mode or None, *c[2:]) for c in changes),
+                # Titles are taken from contents: what is purged must not live on in a record.
+                changes=tuple(Change(c.path, c.mode or None, c.object, c.size, c.kind) for c in changes),
                 packs=tuple(pack_table(pack) for pack in tables),
                 author_id=caller.principal_id,
                 author=caller.author,

@@ -1,7 +1,7 @@
 """Named points between two durable writes, where a test may stop the process dead.
 
 ``reach`` does nothing unless a test armed the point in this process (``arm``); nothing outside can arm one. The order
-of writes they stand in is drawn in ``docs/spec/sync.md``.
+of writes of a sync is drawn in ``docs/spec/sync.md``, that of upkeep in ``docs/spec/catalog.md``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,22 @@ NAMES = (
     "receive.before_commit",
     "receive.after_commit",
     "receive.after_head",
+    "collect.after_floor",
+    "collect.after_entries",
+    "collect.after_abandoned",
+    "collect.after_dying",
+    "repack.after_packs",
+    "repack.after_tables",
+    "repack.after_switch",
+    "collect.after_bytes",
+    "collect.after_rows",
+    "sweep.after_tables",
+    "sweep.after_head",
+    "sweep.after_record",
+    "purge.after_commit",
+    "purge.after_note",
+    "purge.after_switch",
+    "purge.after_bytes",
 )
 
 _armed: dict[str, Callable[[], None]] = {}
