@@ -18,7 +18,7 @@ from typing import TypeVar
 from satchel.errors import Damaged, SatchelError, SealBroken, StoreMissing
 from satchel.objects.frame import MAX_FRAME_RAW, Frame, Slot, content_size, make_frames, open_content
 from satchel.objects.ids import Lineage, ObjectId, ProjectId, TenantId, new_id
-from satchel.objects.record import PackTable, decode_tables, encode_tables
+from satchel.objects.record import PackTable, Purge, decode_purge, decode_tables, encode_purge, encode_tables
 from satchel.objects.seal import SALT_BYTES, Binding, open_sealed, seal
 from satchel.store.keyring import Keyring
 from satchel.store.objectstore import ObjectStore, StoredObject, StoreExists
@@ -124,8 +124,21 @@ class Vault:
         """The tables put under ``name``. Raises as ``get_record``, and ``RecordRefused``."""
         return decode_tables(await self._get_sealed(tenant, project, "table", name, f"tables/{name}"))
 
+    async def put_purge(self, tenant: TenantId, project: ProjectId, purge: Purge) -> None:
+        """Say which objects are removed for good, before they are: a rebuild knows then that their absence is meant."""
+        name = new_id("pur", self._random(16))
+        await self._put_sealed(tenant, project, "purge", name, encode_purge(purge), f"purges/{name}")
+
+    async def get_purge(self, tenant: TenantId, project: ProjectId, name: str) -> Purge:
+        """The purge put under ``name``. Raises as ``get_record``, and ``RecordRefused``."""
+        return decode_purge(await self._get_sealed(tenant, project, "purge", name, f"purges/{name}"))
+
+    async def delete(self, tenant: TenantId, project: ProjectId, kind: str, name: str) -> None:
+        """Delete what ``names`` gave; an absent one is no error."""
+        await self._store.delete(f"{_folder(tenant, project)}/{kind}/{name}")
+
     async def names(self, tenant: TenantId, project: ProjectId, kind: str) -> AsyncIterator[StoredObject]:
-        """What the project keeps of one kind (``packs``, ``records``, ``heads``, ``tables``), named without folder."""
+        """What the project keeps of one kind (``packs``, ``records``, ``heads``, ``tables``, ``purges``), named without folder."""
         prefix = f"{_folder(tenant, project)}/{kind}/"
         async for stored in self._store.list(prefix):
             yield stored._replace(name=stored.name.removeprefix(prefix))
