@@ -161,7 +161,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, tuple[str, ...]]:
     """Root key, store, catalog and first tenant, made where this is the first start."""
-    store = open_store(settings.store)
+    store = open_store(settings.store, settings.store_wait_seconds)
+    await store.check()
     path = settings.root_key_path
     if not path.exists():
         if await Generations(store, INSTALLATION).newest() is None:

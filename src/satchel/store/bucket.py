@@ -32,7 +32,7 @@ from satchel.store.objectstore import (
 )
 from satchel.store.profile import Profile
 from satchel.store.refusal import Meaning, Refusal, refusal
-from satchel.store.urls import BucketPlace, Timeouts
+from satchel.store.urls import BucketPlace
 
 if TYPE_CHECKING:
     from obstore import GetOptions
@@ -46,8 +46,11 @@ CONCURRENCY = 16
 ATTEMPTS = 4
 PAUSE_SECONDS = 0.1
 """Twice this is the longest pause before the second attempt. It doubles with each, and each is a random part of it."""
-BUDGET_REQUESTS = 2
-"""No attempt begins once an operation has taken the time of this many requests."""
+CONNECT_SECONDS = 5
+REQUEST_PART = 0.4
+"""The part of the time of an operation that one request may take, so that there is time for a second one."""
+LAST_START_PART = 0.5
+"""No attempt begins after this part."""
 RETRY_AFTER_SECONDS = 5
 CHECK_NAME = "store-check"
 LIST_PAGE = 1_000
@@ -60,11 +63,11 @@ _UNSURE = "It is not known whether the last write happened: the same write can b
 atexit.register(time.sleep, EXIT_SECONDS)
 
 
-def open_bucket(place: BucketPlace, timeouts: Timeouts) -> BucketStore:
+def open_bucket(place: BucketPlace, wait_seconds: float) -> BucketStore:
     """The store in a bucket. Asks nothing of it yet. Raises ``ConfigInvalid``."""
     options: ClientConfig = {
-        "connect_timeout": timedelta(seconds=timeouts.connect),
-        "timeout": timedelta(seconds=timeouts.request),
+        "connect_timeout": timedelta(seconds=min(CONNECT_SECONDS, wait_seconds * REQUEST_PART)),
+        "timeout": timedelta(seconds=wait_seconds * REQUEST_PART),  # to the last byte of the answer
         "allow_http": place.allow_http,
     }
     once: RetryConfig = {"max_retries": 0}  # only a loop of our own knows what was attempted
@@ -79,7 +82,7 @@ def open_bucket(place: BucketPlace, timeouts: Timeouts) -> BucketStore:
         client = AzureStore(place.bucket, prefix=prefix, config=told, client_options=options, retry_config=once)
     else:
         client = _s3(place, options, once)
-    return BucketStore(client, place.shown, timeouts)
+    return BucketStore(client, place.shown, wait_seconds)
 
 
 def _s3(place: BucketPlace, options: ClientConfig, once: RetryConfig) -> S3Store:
@@ -105,9 +108,9 @@ def _s3(place: BucketPlace, options: ClientConfig, once: RetryConfig) -> S3Store
 class BucketStore:
     """An object store in a bucket."""
 
-    def __init__(self, client: Client, place: str, timeouts: Timeouts) -> None:
+    def __init__(self, client: Client, place: str, wait_seconds: float) -> None:
         """``place`` is the bucket as people call it; ``client`` must not retry by itself."""
-        self._client, self._place, self._timeouts = client, place, timeouts
+        self._client, self._place, self._wait = client, place, wait_seconds
         self._turns = asyncio.Semaphore(CONCURRENCY)
         self._random = SystemRandom()
 
@@ -192,7 +195,9 @@ class BucketStore:
                 raise StoreUnavailable(f"{self._place} does not give back what was written to it")
             if not [stored async for stored in self.list(CHECK_NAME)]:
                 raise StoreUnavailable(f"{self._place} does not list what was written to it")
-        except _Misconfigured as error:
+        except StoreUnavailable as error:
+            if "retry_after" in error.facts:
+                raise
             raise StartRefused(error.message, hint=error.hint) from None
 
     async def _nothing_of(self, name: str, offset: int, length: int | None) -> bytes:
@@ -215,7 +220,7 @@ class BucketStore:
 
         ``unsure`` settles a refusal that follows an attempt which may have had its effect.
         """
-        last = time.monotonic() + self._timeouts.request * BUDGET_REQUESTS
+        last = time.monotonic() + self._wait * LAST_START_PART
         in_doubt = False
         attempt = 1
         while True:
@@ -247,8 +252,4 @@ class BucketStore:
                     hint="Nothing of this was stored, nothing was lost. Whoever runs the server has to make room.",
                 )
             case _:
-                return _Misconfigured(refused.message, hint=refused.hint)
-
-
-class _Misconfigured(StoreUnavailable):
-    """Repeating does not help: a person has to mend something. The same error to everybody outside."""
+                return StoreUnavailable(refused.message, hint=refused.hint)  # no time after which to try again

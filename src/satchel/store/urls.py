@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from satchel.errors import ConfigInvalid
@@ -34,13 +34,8 @@ _OPTIONS = {
 _FORMS = "Use file:///directory, s3://bucket, gs://bucket, az://account/container or memory://; see the guide, storage."
 
 
-class Timeouts(NamedTuple):
-    """How long a bucket is waited for, in seconds."""
-
-    connect: float = 5
-    """For a connection."""
-    request: float = 20
-    """For one request, from its start to the last byte of the answer. An operation may take three times as long."""
+WAIT_SECONDS = 20.0
+"""How long an operation on a bucket may take, repetitions included, unless somebody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +64,10 @@ class BucketPlace:
         return f"{self.service}://{self.account + '/' if self.account else ''}{self.bucket}"
 
 
-def open_store(url: str, timeouts: Timeouts = Timeouts()) -> ObjectStore:  # noqa: B008 (immutable)
+def open_store(url: str, wait_seconds: float = WAIT_SECONDS) -> ObjectStore:
     """The store that a URL names. Nothing is asked of a bucket yet: ``check`` does.
+
+    ``wait_seconds`` bounds an operation on a bucket; a request of it may take 0.4 of that, so that a second one fits.
 
     Raises ``ConfigInvalid`` for a URL of no form above, ``StoreUnavailable`` or ``DiskFull`` if a directory cannot be
     used. Errors never repeat the URL, which may hold a secret by mistake.
@@ -83,7 +80,7 @@ def open_store(url: str, timeouts: Timeouts = Timeouts()) -> ObjectStore:  # noq
         # Here, since a server whose objects rest on its own disk has no use for obstore.
         from satchel.store.bucket import open_bucket
 
-        return open_bucket(bucket_place(url), timeouts)
+        return open_bucket(bucket_place(url), wait_seconds)
     if parts.query or parts.fragment:
         raise ConfigInvalid(f"a store at {_shown(parts.scheme)} takes no options", hint=_FORMS)
     if parts.scheme == "memory" and not parts.netloc and parts.path in {"", "/"}:
