@@ -49,7 +49,7 @@ export function openSealed(keys, where, sealed) {
   if (sealed[4] !== 1 || sealed[5] !== 1 || sealed.readUInt16BE(6) !== 0) throw broken("sealed in an unknown way");
   if (sealed.readBigUInt64BE(20) !== BigInt(sealed.length - 92)) throw broken("another length");
   const key = keys.get(sealed.readUInt32BE(8));
-  if (key === undefined) throw new Refused("seal.wrong_key", "no key of this epoch");
+  if (key === undefined) throw new Refused("seal.epoch_unknown", "no key of this epoch");
   const salt = sealed.subarray(28, 60);
   if (!timingSafeEqual(derive(key, salt, ["satchel seal 1 key check"], 16), sealed.subarray(60, 76)))
     throw new Refused("seal.wrong_key", "sealed with another key");
