@@ -17,16 +17,17 @@ from typing import TypeVar
 
 from satchel.errors import Damaged, SatchelError, SealBroken, StoreMissing
 from satchel.objects.frame import MAX_FRAME_RAW, Frame, Slot, content_size, make_frames, open_content
-from satchel.objects.ids import Lineage, ObjectId, ProjectId, TenantId, new_id
+from satchel.objects.ids import FrameId, Lineage, ObjectId, ProjectId, TenantId, new_id
 from satchel.objects.record import PackTable, Purge, decode_purge, decode_tables, encode_purge, encode_tables
-from satchel.objects.seal import SALT_BYTES, Binding, open_sealed, seal
-from satchel.store.keyring import Keyring
+from satchel.objects.seal import SALT_BYTES, SEAL_OVERHEAD, Binding, open_sealed, seal
+from satchel.store.keyring import EpochUnknown, Keyring
 from satchel.store.objectstore import ObjectStore, StoredObject, StoreExists
 from satchel.store.places import Place, Read, StoredPack, WantedFrame, pack_table, places_of, plan_reads
 
 __all__ = ["PACK_TARGET_BYTES", "HeadClash", "PackWriter", "Place", "StoredPack", "Vault", "pack_table", "places_of"]
 
 T = TypeVar("T")
+KeyOf = Callable[[int], bytes]
 
 PACK_TARGET_BYTES = 8 << 20
 """A pack is put before it would grow beyond this: few enough requests for a bucket, little enough memory per writer."""
@@ -171,44 +172,66 @@ class Vault:
     async def _put_sealed(
         self, tenant: TenantId, project: ProjectId, kind: str, name: str, plaintext: bytes, at: str
     ) -> None:
-        epoch, key = await self._keyring.current(tenant)
-        binding = Binding(tenant, project, kind)
-        sealed = seal(key, binding, name, plaintext, epoch=epoch, salt=self._random(SALT_BYTES))
-        await self._store.put(f"{_folder(tenant, project)}/{at}", sealed, create=True)
+        binding, create = Binding(tenant, project, kind), True
+        while True:
+            epoch, key = await self._keyring.current(tenant)
+            sealed = seal(key, binding, name, plaintext, epoch=epoch, salt=self._random(SALT_BYTES))
+            await self._store.put(f"{_folder(tenant, project)}/{at}", sealed, create=create)
+            if (await self._keyring.current(tenant))[0] == epoch:
+                return
+            create = False  # a new epoch began meanwhile, and the old one may be retired: the name is ours, seal anew
 
     async def _get_sealed(self, tenant: TenantId, project: ProjectId, kind: str, name: str, at: str) -> bytes:
-        key_of = await self._keyring.key_of(tenant)
         binding = Binding(tenant, project, kind)
         return await self._opened(
-            f"{_folder(tenant, project)}/{at}", lambda sealed: open_sealed(key_of, binding, name, sealed)
+            tenant,
+            f"{_folder(tenant, project)}/{at}",
+            lambda key_of, sealed: open_sealed(key_of, binding, name, sealed),
         )
 
     async def _opened(
-        self, name: str, opened: Callable[[bytes], T], *, offset: int = 0, length: int | None = None
+        self,
+        tenant: TenantId,
+        name: str,
+        opened: Callable[[KeyOf, bytes], T],
+        *,
+        offset: int = 0,
+        length: int | None = None,
     ) -> T:
-        """What ``opened`` makes of a stored object or a range of it; from the store itself where a copy is damaged."""
+        """What ``opened`` makes of a stored object or a range of it.
+
+        A key that is not known is looked for in the bucket's keyring: the epoch may have begun on another node. What
+        then does not open is read from the store itself, where a copy was read.
+        """
+        key_of = await self._keyring.key_of(tenant)
         sealed = await self._store.get(name, offset=offset, length=length)
         try:
-            return opened(sealed)
+            try:
+                return opened(key_of, sealed)
+            except EpochUnknown:
+                key_of = await self._keyring.key_of(tenant, anew=True)
+                return opened(key_of, sealed)
         except Damaged:
             if self._doubt is None or not await self._doubt(name):
                 raise
-        return opened(await self._store.get(name, offset=offset, length=length))
+        return opened(key_of, await self._store.get(name, offset=offset, length=length))
 
     async def _read(
         self, tenant: TenantId, project: ProjectId, places: Sequence[Place]
     ) -> AsyncIterator[tuple[Read, list[bytes]]]:
         """Each planned read with its frames unsealed, still compressed."""
-        key_of = await self._keyring.key_of(tenant)
         binding = Binding(tenant, project, "frame")
         for read in plan_reads(places):
             name = f"{_folder(tenant, project)}/packs/{read.pack}"
-            open_frames = partial(_open_frames, key_of, binding, read)
-            yield read, await self._opened(name, open_frames, offset=read.offset, length=read.length)
+            open_frames = partial(_open_frames, binding, read)
+            yield read, await self._opened(tenant, name, open_frames, offset=read.offset, length=read.length)
 
 
 class PackWriter:
-    """Seals frames into packs of about 8 MiB and puts each under a random name as soon as it is full."""
+    """Seals frames into packs of about 8 MiB and puts each under a random name as soon as it is full.
+
+    A pack is sealed when it is put, all of it in one epoch.
+    """
 
     def __init__(
         self,
@@ -222,7 +245,7 @@ class PackWriter:
         self._binding = Binding(tenant, project, "frame")
         self._folder = _folder(tenant, project)
         self._name = self._new_name()
-        self._frames: list[bytes] = []
+        self._frames: list[tuple[FrameId, Frame]] = []
         self._places: list[Place] = []
         self._size = 0
         self._packs: list[StoredPack] = []
@@ -235,30 +258,17 @@ class PackWriter:
         return self._size + sum(pack.size for pack in self._packs)
 
     async def add(self, frame: Frame) -> None:
-        """Seal a frame whose objects were checked, and put the pack it fills. Raises what ``put`` does."""
-        epoch, key = await self._keyring.current(self._binding.tenant)
-        name = frame.id
-        sealed = seal(
-            key,
-            self._binding,
-            name,
-            frame.data,
-            epoch=epoch,
-            salt=self._random(SALT_BYTES),
-            index=frame.part,
-            count=frame.parts,
-        )
-        if self._frames and self._size + len(sealed) > PACK_TARGET_BYTES:
+        """Take a frame whose objects were checked, and put the pack it fills. Raises what ``put`` does."""
+        name, sealed = frame.id, len(frame.data) + SEAL_OVERHEAD
+        if self._frames and self._size + sealed > PACK_TARGET_BYTES:
             await self._put()
         for held, offset, length in frame.table:
             if frame.part == frame.parts - 1 > 0:
                 self._sizes[held] = frame.part * MAX_FRAME_RAW + length
-            place = Place(
-                held, frame.part, frame.parts, length, self._name, name, self._size, len(sealed), offset, length
-            )
+            place = Place(held, frame.part, frame.parts, length, self._name, name, self._size, sealed, offset, length)
             self._places.append(place)
-        self._frames.append(sealed)
-        self._size += len(sealed)
+        self._frames.append((name, frame))
+        self._size += sealed
 
     async def finish(self) -> list[StoredPack]:
         """Put what waits; all packs of this writer, durable now."""
@@ -280,11 +290,35 @@ class PackWriter:
         self._packs, self._tried = [], []
 
     async def _put(self) -> None:
-        self._tried.append(self._name)
-        await self._store.put(f"{self._folder}/packs/{self._name}", b"".join(self._frames), create=True)
+        while True:
+            epoch, key = await self._keyring.current(self._binding.tenant)
+            at = f"{self._folder}/packs/{self._name}"
+            self._tried.append(self._name)
+            await self._store.put(at, self._sealed(epoch, key), create=True)
+            if (await self._keyring.current(self._binding.tenant))[0] == epoch:
+                break
+            # A new epoch began meanwhile, and the old one may be retired: seal anew, under another name.
+            self._name = self._new_name()
+            self._places = [place._replace(pack=self._name) for place in self._places]
+            await self._store.delete(at)
         self._packs.append(StoredPack(self._name, self._size, len(self._frames), tuple(self._places)))
         self._frames, self._places, self._size = [], [], 0
         self._name = self._new_name()
+
+    def _sealed(self, epoch: int, key: bytes) -> bytes:
+        return b"".join(
+            seal(
+                key,
+                self._binding,
+                name,
+                frame.data,
+                epoch=epoch,
+                salt=self._random(SALT_BYTES),
+                index=frame.part,
+                count=frame.parts,
+            )
+            for name, frame in self._frames
+        )
 
     def _size_of(self, place: Place) -> int:
         return place.size if place.parts == 1 else self._sizes[place.object]
@@ -297,7 +331,7 @@ def _folder(tenant: TenantId, project: ProjectId) -> str:
     return f"tenants/{tenant}/projects/{project}"
 
 
-def _open_frames(key_of: Callable[[int], bytes], binding: Binding, read: Read, sealed: bytes) -> list[bytes]:
+def _open_frames(binding: Binding, read: Read, key_of: KeyOf, sealed: bytes) -> list[bytes]:
     """The frames of one read, unsealed, still compressed."""
     view = memoryview(sealed)
     opened = []
