@@ -23,7 +23,7 @@ from satchel.objects.ids import TenantId, is_random_id, new_id
 from satchel.objects.seal import KEY_BYTES, SALT_BYTES, Binding, derive, open_sealed, seal
 from satchel.store.generations import Generation, Generations
 from satchel.store.objectstore import ObjectStore, StoreExists
-from satchel.store.rootkey import RootKey
+from satchel.store.rootkey import KeyFiles, RootKey
 
 MAX_CACHED_TENANTS = 1_024
 CACHE_MS = 10 * 60 * 1000
@@ -88,6 +88,7 @@ class Keyring:
         """``clock`` gives milliseconds, ``random`` that many random bytes."""
         self._store, self._clock, self._random = store, clock, random
         self._roots = [root]  # the one that opened something last comes first
+        self._files = KeyFiles(root.path)
         self._own: Installation | None = None
         self._cache: OrderedDict[TenantId, _Opened] = OrderedDict()
 
@@ -98,8 +99,9 @@ class Keyring:
         generations = Generations(self._store, INSTALLATION)
         if await generations.newest() is None:
             secret = self._random(KEY_BYTES)
-            fields = {"id": new_id("ins", self._random(16)), "secret": secret.hex()}
-            await generations.add(0, self._wrap(self._roots[0], _NOBODY, INSTALLATION, 1, fields))
+            root = self._roots[0]
+            fields = {"id": root.installation or new_id("ins", self._random(16)), "secret": secret.hex()}
+            await generations.add(0, self._wrap(root, _NOBODY, INSTALLATION, 1, fields))
         return await self.installation()
 
     async def installation(self) -> Installation:
@@ -295,7 +297,7 @@ class Keyring:
         """The content, and the root key that opened it: one known, or one that lies in the key files now."""
         opened = _opened_by(self._roots, tenant, kind, newest)
         if opened is None:
-            found = await asyncio.to_thread(self._roots[0].successors)
+            found = await asyncio.to_thread(self._files.read)
             opened = _opened_by(found, tenant, kind, newest)
             if opened is None:
                 ids = ", ".join(root.id for root in dict.fromkeys([*self._roots, *found]))
