@@ -35,6 +35,9 @@ class ServerSettings:
     )
     public_url: str = setting("", "The address clients use, such as https://context.example.org. Default: host, port.")
     root_key: str = setting("", "File holding the root key. Default: `root.key` in the data directory.")
+    root_kms: str = setting(
+        "", "Key service that wraps the root key made by the first start: `aws-kms:` and the key's ARN. Default: none."
+    )
     catalog_url: str = setting("", "Where the catalog is. Default: `catalog.db` in the data directory (SQLite).")
     store_url: str = setting("", "Where sealed objects rest. Default: `store` in the data directory.")
     allowed_hosts: tuple[str, ...] = setting(
@@ -86,6 +89,21 @@ class ServerSettings:
     )
     index_cache_bytes: int = setting(
         4 * GIB, "Disk the search indexes may take; the least used go first.", kind="number", unit="bytes", low=MIB
+    )
+    store_cache_bytes: int = setting(
+        GIB,
+        "Disk for sealed bytes of a store that is elsewhere, to be read faster and while it does not answer; 0: none.",
+        kind="number",
+        unit="bytes",
+        low=0,
+    )
+    store_wait_seconds: int = setting(
+        20,
+        "Longest wait for one answer of the store; then requests are refused at once until it answers again.",
+        kind="number",
+        unit="seconds",
+        low=1,
+        high=300,
     )
     quota_storage_bytes: int = setting(50 * 10**9, "Storage of a new tenant.", kind="number", unit="bytes", low=0)
     quota_projects: int = setting(1_000, "Projects of a new tenant.", kind="number", unit="projects", low=0)

@@ -2,7 +2,8 @@
 
 Every request stands alone (no sessions, JSON answers, nothing pushed), in spec 2026-07-28 and in those with a
 handshake, up to 2025-11-25. Whoever mounts the endpoint puts into the ASGI scope, under ``ASK``, the way to ask a
-reader that sees what the caller may see; host, origin and credential have been checked by then.
+reader that sees what the caller may see, and under ``CACHE_STATUS`` what answers have to say beside; host, origin and
+credential have been checked by then.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ from satchel.mcp.tools import INSTRUCTIONS, TOOLS, call, failure, find_tool
 
 ASK = "satchel.ask"
 """Where the scope holds an ``Ask``."""
+CACHE_STATUS = "satchel.cache_status"
+"""Where the scope holds what to say of answers given while the store does not answer: called afterwards, it says
+``None`` while all is well."""
+CACHE_STATUS_KEY = "satchel/cache-status"
+"""Under which member of ``_meta`` a result says so."""
 MAX_MESSAGE_BYTES = 1024 * 1024
 _TOOLS_KEPT_MS = 3_600_000
 """Tools are the same for everybody until the program is replaced."""
@@ -97,8 +103,11 @@ async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types
     name, arguments = params.name, params.arguments
     if find_tool(name) is None:
         raise MCPError(types.INVALID_PARAMS, f"there is no tool {name[:100]!r}")
-    result = await _ask(ctx)(lambda reader: call(reader, name, arguments))
-    return types.CallToolResult.model_validate(tool_result(result))
+    result = tool_result(await _ask(ctx)(lambda reader: call(reader, name, arguments)))
+    said = ctx.request.scope[CACHE_STATUS]() if ctx.request is not None else None
+    if said is not None and not result["isError"]:
+        result["_meta"] = {CACHE_STATUS_KEY: said}
+    return types.CallToolResult.model_validate(result)
 
 
 async def _list_resources(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:

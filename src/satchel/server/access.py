@@ -131,6 +131,13 @@ async def project_writer(request: Request, p: str) -> OnProject:
     return await _on_project(request, p, Action.PROJECT_WRITE)
 
 
+async def content_writer(request: Request, p: str) -> OnProject:
+    """A writer of content, told at once, before any of it is taken, when the store is known not to answer."""
+    on = await project_writer(request, p)
+    on.cloud.outage.require()
+    return on
+
+
 async def project_admin(request: Request, p: str) -> OnProject:
     return await _on_project(request, p, Action.PROJECT_ADMIN)
 
@@ -176,4 +183,5 @@ Operator = Annotated[Caller, Depends(operator)]
 ProjectCreator = Annotated[Caller, Depends(project_creator)]
 Reader = Annotated[OnProject, Depends(project_reader)]
 Writer = Annotated[OnProject, Depends(project_writer)]
+ContentWriter = Annotated[OnProject, Depends(content_writer)]
 ProjectAdmin = Annotated[OnProject, Depends(project_admin)]

@@ -23,6 +23,7 @@ from satchel.server.access import cloud_of, exchange_of
 from satchel.server.bodies import answer
 from satchel.server.cloud import Cloud, now_ms, open_cloud
 from satchel.server.edge import Edge
+from satchel.server.marks import StoreMarks
 from satchel.server.mcpgate import McpGate
 from satchel.server.openapi import document, operation
 from satchel.server.problems import MethodNotAllowed, problem
@@ -48,7 +49,7 @@ async def application(
         app = build()
         _put_together(app)
         app.state.cloud = cloud
-        whole = _At("/mcp", McpGate(endpoint, cloud), app)
+        whole = StoreMarks(_At("/mcp", McpGate(endpoint, cloud), app), lambda: cloud.outage.down)
         yield Edge(whole, random=random, idle=settings.body_idle_seconds, total=settings.body_total_seconds), cloud
 
 

@@ -16,11 +16,14 @@ from satchel.objects.ids import TenantId
 from satchel.server.credentials import Authenticator
 from satchel.server.edge import Exchange
 from satchel.server.indexes import IndexCache
+from satchel.server.logs import log
 from satchel.server.readers import Readers
 from satchel.server.signin import SignInGate
 from satchel.server.tokenkeys import open_token_keys
+from satchel.store.cache import CachedStore
 from satchel.store.keyring import Keyring
 from satchel.store.objectstore import ObjectStore
+from satchel.store.outage import OutageStore
 from satchel.store.packs import Vault
 from satchel.store.rootkey import RootKey
 from satchel.store.urls import open_store
@@ -70,6 +73,9 @@ class Cloud:
     settings: ServerSettings
     catalog: Catalog
     store: ObjectStore
+    """With what is kept of it on this disk."""
+    outage: OutageStore
+    """The same without: whether it answers."""
     keyring: Keyring
     vault: Vault
     receiver: Receiver
@@ -109,20 +115,29 @@ async def open_cloud(
     Raises ``StartRefused``, ``WrongKey``, ``StoreUnavailable``, ``CatalogUnavailable``.
     """
     root = RootKey.load(settings.root_key_path)
-    store = open_store(settings.store)
-    keyring = Keyring(store, root, clock=clock, random=random)
+    outage = OutageStore(
+        open_store(settings.store, settings.store_wait_seconds),
+        wait_seconds=settings.store_wait_seconds,
+        tell=_tell_store,
+    )
+    cached = _cached(settings, outage)
+    store = cached or outage
+    keyring = Keyring(outage, root, clock=clock, random=random)
     installation = await keyring.installation()
     catalog = await Catalog.open(settings.catalog, random=random)
     try:
         pepper = installation.pepper
-        vault = Vault(store, keyring, random=random)
+        vault = Vault(store, keyring, random=random, doubt=cached.doubt if cached else None)
         tokens = await open_token_keys(catalog, installation, url=settings.url, clock=clock, random=random)
         indexes = IndexCache(settings.data / "cache" / "index", settings.index_cache_bytes, random=random)
-        readers = Readers(catalog, vault, keyring, indexes, threads=settings.reader_threads)
+        readers = Readers(
+            catalog, vault, keyring, indexes, threads=settings.reader_threads, degraded=lambda: outage.down
+        )
         cloud = Cloud(
             settings=settings,
             catalog=catalog,
             store=store,
+            outage=outage,
             keyring=keyring,
             vault=vault,
             receiver=Receiver(catalog, vault, clock=clock, random=random, limits=Limits(settings.max_file_bytes)),
@@ -145,4 +160,19 @@ async def open_cloud(
             readers.close()
             indexes.close()
     finally:
+        await outage.close()
         await catalog.close()
+
+
+def _cached(settings: ServerSettings, store: ObjectStore) -> CachedStore | None:
+    """What keeps sealed bytes of a store elsewhere on this disk; a store that is on this disk needs none."""
+    if not settings.store_cache_bytes or settings.store.startswith(("file:", "memory:")):
+        return None
+    return CachedStore(store, settings.data / "cache" / "store", settings.store_cache_bytes)
+
+
+def _tell_store(down: bool) -> None:
+    if down:
+        log.warning("the store does not answer")
+    else:
+        log.info("the store answers again")

@@ -73,13 +73,23 @@ class Shelf(NamedTuple):
     key: Callable[[Ref, bytes], bytes]
     held: Mapping[Ref, ProjectRow]
     """What each index was last brought to."""
+    degraded: Callable[[], bool]
+    """Whether the store is known not to answer."""
 
 
 class HostedReader:
     """A ``ContextReader`` of the cloud."""
 
-    def __init__(self, shelf: Shelf, who: Principal, known: Sequence[ProjectRow], *, settle: bool) -> None:
-        self._shelf, self._who, self._settle = shelf, who, settle
+    def __init__(
+        self,
+        shelf: Shelf,
+        who: Principal,
+        known: Sequence[ProjectRow],
+        *,
+        settle: bool,
+        failed: Mapping[Ref, SatchelError],
+    ) -> None:
+        self._shelf, self._who, self._settle, self._failed = shelf, who, settle, failed
         self._known = {name: row for row in known for name in (row.id, row.slug)}
 
     # Questions ---------------------------------------------------------------------------------------------------
@@ -168,7 +178,8 @@ class HostedReader:
         }
 
     def health(self) -> Health:
-        return {"status": "ok", "version": __version__, "mode": "cloud", "projects": len(self._readable())}
+        status = "degraded" if self._shelf.degraded() else "ok"
+        return {"status": status, "version": __version__, "mode": "cloud", "projects": len(self._readable())}
 
     # What the principal may see ----------------------------------------------------------------------------------
 
@@ -226,7 +237,7 @@ class HostedReader:
         return parts, skipped
 
     def _part(self, borrowed: ExitStack, row: ProjectRow) -> Part | None:
-        """The project with its index, or ``None`` if that is behind."""
+        """The project with its index, or ``None`` if that is behind. Raises why it cannot be brought to the head."""
         ref = self._ref(row)
         index = borrowed.enter_context(self._shelf.indexes.borrow(ref, lambda file_id: self._shelf.key(ref, file_id)))
         digest = index.digest
@@ -235,6 +246,8 @@ class HostedReader:
         held = self._shelf.held.get(ref)
         if self._settle and held is not None and held.digest == digest:
             return Part(row.slug, index, held.version, self._history(ref, held.lineage, held.version, held.files))
+        if ref in self._failed:
+            raise self._failed[ref]
         return None
 
     def _history(self, ref: Ref, lineage: str, version: int, files: int) -> assemble.History:

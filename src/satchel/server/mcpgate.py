@@ -13,7 +13,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from satchel.config.server import ServerSettings
-from satchel.mcp.http import ASK, Ask
+from satchel.mcp.http import ASK, CACHE_STATUS, Ask
+from satchel.server import marks
 from satchel.server.cloud import Cloud
 from satchel.server.edge import Exchange
 from satchel.server.problems import MethodNotAllowed, OriginRefused
@@ -50,6 +51,7 @@ class McpGate:
         cloud.admission.enter(who.tenant, exchange)
         ask: Ask = lambda question: cloud.readers.ask(who, question)  # noqa: E731 (a closure over the principal)
         scope[ASK] = ask
+        scope[CACHE_STATUS] = lambda: marks.CACHE_STATUS if cloud.outage.down else None
         await self._endpoint(scope, receive, send)
 
     def _check_host(self, host: str) -> None:

@@ -52,6 +52,7 @@ _STATUS: tuple[tuple[type[SatchelError], int], ...] = (
     (errors.QuotaReached, 429),
     (errors.TooManyRequests, 429),
     (errors.BodyTimeout, 408),
+    (errors.DiskFull, 507),
     (errors.FrameRefused, 422),
     (errors.VersionExpired, 410),
     (errors.ArtifactPurged, 410),

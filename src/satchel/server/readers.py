@@ -22,7 +22,7 @@ from satchel.catalog.scope import Catalog
 from satchel.catalog.versions import EntryRow
 from satchel.context.answers import ContextReader
 from satchel.documents.kinds import indexable
-from satchel.errors import NoSuchArtifact, StoreUnavailable
+from satchel.errors import NoSuchArtifact, SatchelError, StoreUnavailable
 from satchel.objects.ids import Digest, ObjectId, TenantId
 from satchel.objects.listing import Entry
 from satchel.search.index import Index
@@ -51,7 +51,18 @@ class Content(NamedTuple):
 class Readers:
     """One for a process; its methods are for the event loop."""
 
-    def __init__(self, catalog: Catalog, vault: Vault, keyring: Keyring, indexes: IndexCache, *, threads: int) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        vault: Vault,
+        keyring: Keyring,
+        indexes: IndexCache,
+        *,
+        threads: int,
+        degraded: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``degraded`` says whether the store is known not to answer."""
+        self._degraded = degraded
         self._catalog, self._vault, self._keyring, self._indexes = catalog, vault, keyring, indexes
         self._loop = asyncio.get_running_loop()
         self._askers = ThreadPoolExecutor(threads, "reader")
@@ -68,15 +79,21 @@ class Readers:
         self._builders.shutdown(wait=False, cancel_futures=True)
 
     async def ask(self, who: Principal, question: Callable[[ContextReader], T], *known: ProjectRow) -> T:
-        """Ask ``question`` of a reader that sees what ``who`` may see. ``known`` projects need no look-up."""
+        """Ask ``question`` of a reader that sees what ``who`` may see. ``known`` projects need no look-up.
+
+        A project whose index cannot be brought to its head raises the reason, or is named as skipped where the question
+        is about all projects.
+        """
+        failed: dict[Ref, SatchelError] = {}
         with ExitStack() as pins:
             for tries_left in reversed(range(TRIES)):
-                reader = self.reader(who, known, settle=not tries_left)
+                reader = self.reader(who, known, settle=not tries_left, failed=failed)
                 try:
                     return await self._loop.run_in_executor(self._askers, question, reader)
                 except Behind as behind:
                     pins.enter_context(self._indexes.pinned(behind.needed))
-                    await asyncio.gather(*(self.bring(who.tenant, row) for row in behind.rows))
+                    brought = (self._tried(who.tenant, row) for row in behind.rows)
+                    failed |= {ref: error for ref, error in await asyncio.gather(*brought) if error is not None}
                 known = ()
         raise StoreUnavailable("the project changes faster than it can be indexed")
 
@@ -84,12 +101,30 @@ class Readers:
         """The tree of a version if it is in memory. For any thread: it only looks."""
         return self._trees.get((ref, lineage, version))
 
-    def reader(self, who: Principal, known: Sequence[ProjectRow] = (), *, settle: bool = False) -> HostedReader:
-        """A reader for one question in one thread. With ``settle`` an index that is a little behind will do."""
+    def reader(
+        self,
+        who: Principal,
+        known: Sequence[ProjectRow] = (),
+        *,
+        settle: bool = False,
+        failed: Mapping[Ref, SatchelError] | None = None,
+    ) -> HostedReader:
+        """A reader for one question in one thread. With ``settle`` an index that is a little behind will do.
+
+        ``failed`` says of which projects the index cannot be brought to the head, and why.
+        """
         shelf = Shelf(
-            self._catalog, self._indexes, self._wait, self.known_tree, self.tree, self.bytes_of, self._key, self._held
+            self._catalog,
+            self._indexes,
+            self._wait,
+            self.known_tree,
+            self.tree,
+            self.bytes_of,
+            self._key,
+            self._held,
+            self._degraded,
         )
-        return HostedReader(shelf, who, known, settle=settle)
+        return HostedReader(shelf, who, known, settle=settle, failed=failed or {})
 
     # Content -----------------------------------------------------------------------------------------------------
 
@@ -142,6 +177,13 @@ class Readers:
             tree = await self.tree(ref, row.lineage, row.version)
             await self._loop.run_in_executor(self._builders, self._build, ref, row, tree)
             self._held[ref] = row
+
+    async def _tried(self, tenant: TenantId, row: ProjectRow) -> tuple[Ref, SatchelError | None]:
+        try:
+            await self.bring(tenant, row)
+        except SatchelError as error:
+            return Ref(tenant, row.id), error
+        return Ref(tenant, row.id), None
 
     def _build(self, ref: Ref, row: ProjectRow, rows: Mapping[str, EntryRow]) -> None:
         with self._indexes.build(ref, lambda file_id: self._key(ref, file_id)) as index:

@@ -10,7 +10,7 @@ from satchel.context.answers import ArtifactList, ArtifactText
 from satchel.errors import InvalidInput, PreconditionMissing
 from satchel.objects.listing import check_mode
 from satchel.objects.paths import check_path
-from satchel.server.access import Reader, Writer
+from satchel.server.access import ContentWriter, Reader
 from satchel.server.bodies import IMMUTABLE, answer, etags, idempotency_key, read_bytes, rfc3339
 from satchel.server.openapi import operation
 from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor, PageLimit
@@ -114,7 +114,7 @@ async def get_artifact(
         errors=(*ABSENT, *WRITE_ERRORS, "artifact.precondition_required"),
     ),
 )
-async def put_artifact(request: Request, on: Writer, path: str) -> Response:
+async def put_artifact(request: Request, on: ContentWriter, path: str) -> Response:
     """Any content type is taken; the bytes are kept as they are."""
     precondition = _precondition(request)
     check_path(path)
@@ -134,7 +134,7 @@ async def put_artifact(request: Request, on: Writer, path: str) -> Response:
         errors=(*ABSENT, *WRITE_ERRORS, "artifact.not_found", "artifact.precondition_required"),
     ),
 )
-async def delete_artifact(request: Request, on: Writer, path: str) -> Response:
+async def delete_artifact(request: Request, on: ContentWriter, path: str) -> Response:
     precondition = _precondition(request)
     if precondition == "*absent":
         raise InvalidInput("If-None-Match: * cannot go with a deletion")

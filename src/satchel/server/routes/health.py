@@ -32,12 +32,14 @@ async def live(request: Request) -> Response:
         "Whether requests can be served now",
         answer=HealthReport,
         public=True,
-        also={503: "A dependency does not answer; the body is the same."},
+        also={503: "The catalog does not answer: no request can be served. The body is the same."},
     ),
 )
 async def ready(request: Request) -> Response:
+    """Without its store a server goes on reading what it has, and refuses writes itself: it is degraded, and ready."""
     report = await _report(request)
-    return answer(report, 200 if report["status"] == "ok" else 503)
+    works = all(row["state"] == "ok" for row in report["dependencies"] if row["name"] == "catalog")
+    return answer(report, 200 if works else 503)
 
 
 async def _report(request: Request) -> HealthReport:

@@ -11,7 +11,7 @@ from satchel.context.answers import ContextAnswer, SearchAnswer, TaskList, Versi
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.manifest import ManifestInvalid, manifest_problems
 from satchel.errors import InvalidInput, NoSuchArtifact
-from satchel.server.access import OnProject, Reader, SignedIn, Writer
+from satchel.server.access import ContentWriter, OnProject, Reader, SignedIn
 from satchel.server.bodies import answer, idempotency_key, read_json
 from satchel.server.openapi import operation
 from satchel.server.routes.artifacts import WRITE_ERRORS
@@ -42,7 +42,7 @@ async def get_context(on: Reader) -> Response:
         example={"description": "The platform team's context"},
     ),
 )
-async def post_context(request: Request, on: Writer) -> Response:
+async def post_context(request: Request, on: ContentWriter) -> Response:
     """A JSON Merge Patch (RFC 7396): members replace, objects merge, null removes. The result has to be valid."""
     patch = await read_json(request, dict[str, Any], on.cloud.settings.max_json_bytes)
     key = idempotency_key(request)

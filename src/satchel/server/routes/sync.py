@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator, Iterable
 from typing import Annotated
 
 import msgspec
@@ -14,7 +15,7 @@ from satchel.catalog import versions
 from satchel.catalog.versions import ChangeRow
 from satchel.errors import HeadMoved, InvalidInput, LengthRequired, NoSuchVersion, TooLarge
 from satchel.objects.ids import Digest, Lineage, ObjectId
-from satchel.server.access import OnProject, Reader, Writer
+from satchel.server.access import ContentWriter, OnProject, Reader, Writer
 from satchel.server.bodies import answer, idempotency_key, read_json, require_media, rfc3339, stream
 from satchel.server.openapi import operation
 from satchel.server.routes.artifacts import WRITE_ERRORS
@@ -91,7 +92,7 @@ async def changes(
         errors=(*ABSENT, *WRITE_ERRORS, *_PACK_ERRORS, "sync.objects_missing"),
     ),
 )
-async def sync(request: Request, on: Writer) -> Response:
+async def sync(request: Request, on: ContentWriter) -> Response:
     """The stream is specified in docs/spec/wire.md. A conflict answers `sync.head_moved` with the head as it is."""
     declared = _declared(request, on)
     key = idempotency_key(request)
@@ -110,7 +111,7 @@ async def sync(request: Request, on: Writer) -> Response:
         errors=(*ABSENT, *WRITE_ERRORS, *_PACK_ERRORS),
     ),
 )
-async def packs(request: Request, on: Writer) -> Response:
+async def packs(request: Request, on: ContentWriter) -> Response:
     """What no commit names within a day is forgotten."""
     declared = _declared(request, on)
     require_media(request, SYNC_TYPE)
@@ -129,7 +130,7 @@ async def packs(request: Request, on: Writer) -> Response:
         errors=(*ABSENT, *WRITE_ERRORS, "sync.objects_missing"),
     ),
 )
-async def commits(request: Request, on: Writer) -> Response:
+async def commits(request: Request, on: ContentWriter) -> Response:
     asked = await read_json(request, CommitRequest, _MAX_COMMIT_BYTES)
     seen: set[str] = set()
     rows = [_sent(change, seen) for change in asked.changes]
@@ -165,7 +166,16 @@ async def objects_read(request: Request, on: Reader) -> Response:
     asked = await read_json(request, ObjectsRequest, _MAX_NAMES_BYTES)
     names = [ObjectId(name) for name in asked.objects]
     frames = await on.cloud.receiver.read_frames(on.caller.tenant, on.row.id, names)
-    return StreamingResponse(frames, media_type=PACK_TYPE)
+    # The first frame is read before the answer begins: content that cannot be read has a status of its own then.
+    begun = [piece for _ in ("start", "frame") if (piece := await anext(frames, None)) is not None]
+    return StreamingResponse(_after(begun, frames), media_type=PACK_TYPE)
+
+
+async def _after(begun: Iterable[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in begun:
+        yield piece
+    async for piece in rest:
+        yield piece
 
 
 def _declared(request: Request, on: OnProject) -> int:
