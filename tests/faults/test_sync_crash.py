@@ -25,7 +25,7 @@ THEIRS = {"docs/0.md": "changed by Bob\n", "docs/new.md": "made by Bob\n"}
 MINE = {"docs/1.md": "changed by Ann\n", "mine.md": "made by Ann\n"}
 MERGED = {path: text for path, text in {**FILES, **THEIRS, **MINE}.items() if path != "docs/5.md"}
 
-SYNC_POINTS = [point for point in failpoints.NAMES if not point.startswith("undo.")]
+SYNC_POINTS = [point for point in failpoints.NAMES if point.startswith(("pull.", "push.", "receive."))]
 
 
 class Stage:

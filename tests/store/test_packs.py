@@ -15,7 +15,6 @@ from satchel.store.keyring import Keyring, TenantShredded
 from satchel.store.objectstore import MemoryStore, StoreExists
 from satchel.store.packs import HeadClash, PackWriter, Place, StoredPack, Vault, pack_table, places_of
 from satchel.store.rootkey import RootKey
-from satchel.store.verify import verify_project
 
 TENANT, OTHER = TenantId("ten_a"), TenantId("ten_b")
 PROJECT, NEXT = ProjectId("prj_a"), ProjectId("prj_b")
@@ -236,26 +235,5 @@ def test_nothing_of_a_shredded_tenant_can_be_read() -> None:
         await setting.keyring.shred(TENANT)
         with pytest.raises(TenantShredded):
             await setting.read(places)
-
-    asyncio.run(use())
-
-
-def test_verify_names_exactly_the_objects_that_cannot_be_read() -> None:
-    async def use() -> None:
-        setting = await Setting().start()
-        kept = await setting.write({object_id(b"kept"): b"kept"})
-        lost = await setting.write({object_id(data): data for data in (b"hurt", b"too")})
-        places = all_places(kept + lost)
-        sound = await verify_project(setting.vault, TENANT, PROJECT, places)
-        assert (sound.clean, sound.objects, sound.bytes) == (True, 3, 11)
-
-        name = f"tenants/ten_a/projects/prj_a/packs/{lost[0].name}"
-        flipped = bytearray(setting.store.objects[name])
-        flipped[-1] ^= 1
-        setting.store.objects[name] = bytes(flipped)
-        hurt = await verify_project(setting.vault, TENANT, PROJECT, places)
-        assert not hurt.clean
-        assert hurt.objects == 1
-        assert [bad for bad, _ in hurt.problems] == sorted(map(object_id, (b"hurt", b"too")))
 
     asyncio.run(use())

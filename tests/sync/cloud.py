@@ -25,10 +25,12 @@ from satchel.store.durable_local import LocalStore
 from satchel.store.keyring import Keyring
 from satchel.store.packs import Place, Vault
 from satchel.store.rootkey import RootKey
-from satchel.store.verify import VerifyReport, verify_project
 from satchel.sync.peer import Change, Changes, Committed, Head
 from satchel.sync.receive import Caller, Limits, PacksKept, Receiver
 from satchel.sync.wire import Parent, Sent
+from satchel.upkeep.estate import Estate
+from satchel.upkeep.findings import VerifyReport
+from satchel.upkeep.verify import verify
 from satchel.worktree.walk import Worktree
 
 T = TypeVar("T")
@@ -70,8 +72,8 @@ class Cloud:
         self.catalog = await Catalog.open(url)
         self.store = LocalStore(self.folder / "store")
         key = self.folder / "root.key"
-        root = RootKey.load(key) if key.exists() else RootKey.create(key)
-        self.keyring = Keyring(self.store, root, clock=self.clock, random=os.urandom)
+        self.root = RootKey.load(key) if key.exists() else RootKey.create(key)
+        self.keyring = Keyring(self.store, self.root, clock=self.clock, random=os.urandom)
         await self.keyring.found()
         self.vault = Vault(self.store, self.keyring, random=os.urandom)
         self.receiver = Receiver(self.catalog, self.vault, clock=self.clock, random=os.urandom, limits=self.limits)
@@ -99,17 +101,9 @@ class Cloud:
         return InProcessPeer(self, tenant, author)
 
     def verify(self, tenant: TenantId, project: ProjectId) -> VerifyReport:
-        """Everything the head needs is there, opens and hashes."""
-
-        async def look() -> VerifyReport:
-            async with self.catalog.read(tenant) as s:
-                rows = await versions.all_places(s, project)
-                tree = await versions.tree(s, project)
-            assert {row.object for row in tree} <= {row.object for row in rows}
-            places = [Place(*row) for row in rows]
-            return await verify_project(self.vault, tenant, project, places)
-
-        return self.wait(look())
+        """Every byte of the project is read, and all of it fits together."""
+        estate = Estate(self.catalog, self.store, self.root, self.keyring, self.vault, self.clock, os.urandom)
+        return self.wait(verify(estate, full=True, tenant=tenant, project=project))
 
     def stored(self) -> set[str]:
         """Names of all objects in the store."""

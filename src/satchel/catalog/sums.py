@@ -1,8 +1,8 @@
 """A sum over the rows of each table, by which a row that anything but Satchel changed is found.
 
 SQLite notices a broken page and not a flipped letter in a row. So the writer's connection keeps, by triggers of its
-own, one sum for each table in ``row_sum``, in the transaction that changes the rows: 62 bits of a hash of every row, added
-up, and the number of rows. ``place`` has none, since the packs themselves prove its rows; it would double what a large
+own, one sum for each table in ``row_sum``, in the transaction that changes the rows: 62 bits of a hash of every row,
+added up, and the number of rows. ``place`` has none, since the packs prove its rows; it would double what a large
 commit costs. Whoever changes rows by other means than Satchel is found too, and may ``renew`` the sums.
 
 The sums tell of accidents: who can write to the catalog can write sums as well.

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from satchel.catalog import tenants
+from satchel.catalog import installation, tenants
 from satchel.catalog.scope import Catalog
 from satchel.catalog.tenants import TenantRow
 from satchel.errors import NoSuchThing
@@ -46,13 +46,13 @@ class Estate:
     clock: Callable[[], int]
     random: Callable[[int], bytes]
 
-    async def tenants(self) -> list[TenantRow]:
-        """Every tenant that is not shredded, by slug."""
+    async def tenants(self, *, shredded: bool = False) -> list[TenantRow]:
+        """Every tenant that is not shredded, or every one that is, by slug."""
         found: list[TenantRow] = []
         async with self.catalog.directory() as d:
             while page := await tenants.list_(d, found[-1].slug if found else "", PAGE):
                 found += page
-        return [row for row in found if row.state != tenants.SHREDDED]
+        return [row for row in found if (row.state == tenants.SHREDDED) == shredded]
 
     async def tenant(self, ref: str) -> TenantRow:
         """The tenant of that slug or id. Raises ``NoSuchThing``."""
@@ -80,9 +80,11 @@ async def open_estate(
     root = RootKey.load(root_key)
     store = open_store(store_url)
     keyring = Keyring(store, root, clock=clock, random=random)
-    await keyring.installation()
+    own = await keyring.installation()
     catalog = await Catalog.open(catalog_url, random=random)
     try:
+        async with catalog.directory(write=True) as d:
+            await installation.bind(d, own.id)
         yield Estate(catalog, store, root, keyring, Vault(store, keyring, random=random), clock, random)
     finally:
         await catalog.close()

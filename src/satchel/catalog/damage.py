@@ -1,0 +1,74 @@
+"""Content that the store lost and that somebody may still have.
+
+A repair without a copy notes here what is gone. A client that syncs and still holds such an object sends it, and the
+transaction that makes it whole again forgets the note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import bindparam, delete, func, insert, select
+
+from satchel.catalog import packs
+from satchel.catalog.schema import TENANT, damaged, mine
+from satchel.catalog.scope import Scope, chunks
+from satchel.objects.ids import ObjectId
+
+_OF_PROJECT = (mine(damaged), damaged.c.project_id == bindparam("project"))
+_COUNT = select(func.count(damaged.c.object)).where(*_OF_PROJECT)
+_LIST = (
+    select(damaged.c.object)
+    .where(*_OF_PROJECT, damaged.c.object > bindparam("after"))
+    .order_by(damaged.c.object)
+    .limit(bindparam("limit"))
+)
+_AMONG = select(damaged.c.object).where(*_OF_PROJECT, damaged.c.object.in_(bindparam("objects", expanding=True)))
+_INSERT = insert(damaged).values(tenant_id=TENANT)
+_FORGET = delete(damaged).where(*_OF_PROJECT, damaged.c.object.in_(bindparam("objects", expanding=True)))
+
+
+async def count(s: Scope, project: str) -> int:
+    """How many objects of a project are noted as lost."""
+    row = await s.row(_COUNT, {"project": project})
+    return 0 if row is None else int(row[0])
+
+
+async def list_(s: Scope, project: str, after: str = "", limit: int = 1_000) -> list[ObjectId]:
+    """The noted objects whose id comes after ``after``, by id."""
+    rows = await s.rows(_LIST, {"project": project, "after": after, "limit": limit})
+    return [ObjectId(row[0]) for row in rows]
+
+
+async def among(s: Scope, project: str, objects: Collection[ObjectId]) -> set[ObjectId]:
+    """Those of ``objects`` that are noted. Asks nothing more of a project without a note."""
+    if not objects or not await count(s, project):
+        return set()
+    found: set[ObjectId] = set()
+    for chunk in chunks(list(objects)):
+        rows = await s.rows(_AMONG, {"project": project, "objects": list(chunk)})
+        found.update(ObjectId(row[0]) for row in rows)
+    return found
+
+
+async def note(s: Scope, project: str, objects: Iterable[ObjectId], now: int) -> int:
+    """Note objects that no live pack holds in full; returns how many are newly noted."""
+    asked = list(dict.fromkeys(objects))
+    whole = {row.object for row in await packs.places(s, project, asked)}
+    lost = set(asked) - whole
+    fresh = lost - await among(s, project, lost)
+    rows = ((project, name, now) for name in sorted(fresh))
+    await s.execute_many(_INSERT, ("project_id", "object", "found"), rows)
+    return len(fresh)
+
+
+async def settle(s: Scope, project: str, objects: Collection[ObjectId]) -> set[ObjectId]:
+    """Make live what holds those of ``objects`` that are noted, and forget these; returns them."""
+    asked = await among(s, project, objects)
+    if not asked:
+        return set()
+    missing = await packs.rely_on(s, project, sorted(asked), [])
+    whole = asked - set(missing)
+    for chunk in chunks(sorted(whole)):
+        await s.execute(_FORGET, {"project": project, "objects": list(chunk)})
+    return whole

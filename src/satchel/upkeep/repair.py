@@ -1,0 +1,327 @@
+"""Mending what a check found: from a copy of the store, or by keeping what is sound and asking clients for the rest.
+
+With a copy, the bytes under the same name there are checked as ours are, and only if they are sound do they take the
+place of ours, which were looked at once more. Without one, the sound frames of a damaged pack are put into a new pack,
+and what is lost is noted: a client that still has it sends it with its next sync.
+
+    the new pack in the store  ·  a table of it  ·  the catalog's transaction
+
+A repair that is killed has changed nothing or all of one thing; run again, it goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from satchel.catalog import damage, inspection, packs, versions
+from satchel.catalog.inspection import PackState
+from satchel.catalog.packs import LIVE, PENDING, PlaceRow
+from satchel.errors import Damaged, FrameRefused, StoreMissing
+from satchel.objects.ids import ObjectId, ProjectId, TenantId, new_id
+from satchel.objects.record import FrameAt, PackTable, decode_record, decode_tables
+from satchel.objects.seal import Binding, open_sealed
+from satchel.store.objectstore import ObjectStore
+from satchel.store.packs import HeadClash
+from satchel.store.places import places_of
+from satchel.upkeep.about import refresh_about
+from satchel.upkeep.contents import KeyOf, lost_objects, open_pack, pack_path, table_of
+from satchel.upkeep.estate import Estate
+from satchel.upkeep.findings import Problem, VerifyReport
+from satchel.upkeep.lease import Lease, upkeep_lease
+
+COPIES_BELOW = ("", "objects/")
+"""Where a copy lies in its store: under the same name, or below this, where a backup keeps objects."""
+_FROM_BACKUP = "restore it from a copy of the store, or from a backup"
+_CATALOG = "restore the catalog from a backup (satchel admin restore), or rebuild it (satchel admin rebuild-catalog)"
+
+
+@dataclass(slots=True)
+class Repaired:
+    """What a repair did."""
+
+    restored: int = 0
+    """Stored objects put back from the copy."""
+    moved: int = 0
+    """Objects that were still sound in a damaged pack, now in a new one."""
+    lost: int = 0
+    """Objects noted as lost, to be asked of clients."""
+    rewritten: int = 0
+    """Heads, tables and names written anew from what the catalog knows."""
+    left: list[str] = field(default_factory=list)
+    """What this cannot mend, and what can."""
+
+    def told(self) -> dict[str, object]:
+        """For a program."""
+        counts = {"restored": self.restored, "moved": self.moved, "lost": self.lost, "rewritten": self.rewritten}
+        return {**counts, "left": self.left}
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        said = [
+            (self.restored, "stored objects were put back from the copy"),
+            (self.moved, "objects were still sound in a damaged pack, and are in a new one"),
+            (self.lost, "objects are lost here; clients that still have them send them with their next sync"),
+            (self.rewritten, "heads, tables or names were written anew"),
+        ]
+        return [*(f"{count:,} {text}" for count, text in said if count), *(f"Left: {text}" for text in self.left)]
+
+
+async def repair(estate: Estate, report: VerifyReport, copy: ObjectStore | None = None) -> Repaired:
+    """Mend the problems of a report, under the upkeep lease of each tenant.
+
+    Raises ``UpkeepBusy`` if another work is under way, and what the stores raise.
+    """
+    done = Repaired()
+    by_tenant: dict[TenantId, list[Problem]] = {}
+    for problem in report.problems:
+        if problem.tenant_id is None:
+            done.left.append(f"{problem}: {_CATALOG}")
+        else:
+            by_tenant.setdefault(problem.tenant_id, []).append(problem)
+    for tenant, problems in by_tenant.items():
+        async with upkeep_lease(estate, tenant, "repair") as lease:
+            one = _Repair(estate, lease, tenant, copy, done)
+            for problem in sorted(problems, key=lambda problem: problem.kind != "keyring"):  # nothing opens without
+                await lease.renew()
+                await one.mend(problem)
+    return done
+
+
+class _Repair:
+    """The repair of one tenant."""
+
+    def __init__(
+        self, estate: Estate, lease: Lease, tenant: TenantId, copy: ObjectStore | None, done: Repaired
+    ) -> None:
+        self.estate, self.lease, self.tenant, self.copy, self.done = estate, lease, tenant, copy, done
+
+    async def mend(self, problem: Problem) -> None:
+        if problem.kind in ("catalog", "version"):
+            self.done.left.append(f"{problem}: {_CATALOG}")
+            return
+        if problem.kind == "keyring":
+            await self._keyring(problem)
+            return
+        if problem.kind != "object" and await self._from_copy(problem):
+            self.done.restored += 1
+            return
+        mended = False
+        if problem.kind == "about":
+            self.done.rewritten += await refresh_about(self.estate, self.tenant)
+            mended = True
+        elif problem.project_id is not None and problem.kind == "pack":
+            mended = await self._salvage(problem.project_id, problem.name.rpartition("/")[2])
+        elif problem.project_id is not None and problem.kind == "object":
+            mended = await self._note(problem.project_id, problem.objects)
+        elif problem.project_id is not None and problem.kind == "head":
+            mended = await self._head(problem.project_id, problem.name)
+        elif problem.project_id is not None and problem.kind == "table":
+            mended = await self._table(problem.project_id, problem.name)
+        if not mended:
+            self.done.left.append(f"{problem}: {_FROM_BACKUP}")
+
+    # From a copy ------------------------------------------------------------------------------------------------------
+
+    async def _from_copy(self, problem: Problem) -> bool:
+        if self.copy is None or await self._sound(self.estate.store, problem.name, problem) is not None:
+            return False  # no copy, or ours is sound by now
+        for below in COPIES_BELOW:
+            data = await self._sound(self.copy, below + problem.name, problem)
+            if data is not None:
+                await self.estate.store.put(problem.name, data)
+                return True
+        return False
+
+    async def _sound(self, store: ObjectStore, name: str, problem: Problem) -> bytes | None:
+        """The bytes under a name, if they are what the problem's object should be."""
+        try:
+            data = await store.get(name)
+            key_of = await self.estate.keyring.key_of(self.tenant, anew=True)
+            if problem.kind == "pack":
+                return data if problem.project_id and await self._sound_pack(problem, data, key_of) else None
+            await asyncio.to_thread(self._open, problem, data, key_of)
+        except Damaged:
+            return None
+        return data
+
+    def _open(self, problem: Problem, data: bytes, key_of: KeyOf) -> None:
+        """Raise ``Damaged`` unless ``data`` opens as what it should be."""
+        own = problem.name.rpartition("/")[2]
+        if problem.kind == "head":
+            own = "/".join(problem.name.split("/")[-2:])
+        elif problem.kind == "about":
+            own = "about"
+        binding = Binding(self.tenant, problem.project_id or "", problem.kind)
+        plaintext = open_sealed(key_of, binding, own, data)
+        if problem.kind == "record":
+            decode_record(plaintext)
+        elif problem.kind == "table":
+            decode_tables(plaintext)
+
+    async def _sound_pack(self, problem: Problem, data: bytes, key_of: KeyOf) -> bool:
+        assert problem.project_id is not None
+        pack, table = await self._pack(problem.project_id, problem.name.rpartition("/")[2])
+        if pack is None or table is None or len(data) != pack.size:
+            return False
+        binding = Binding(self.tenant, problem.project_id, "frame")
+        return not (await asyncio.to_thread(open_pack, data, table, key_of, binding)).broken
+
+    async def _keyring(self, problem: Problem) -> None:
+        """Put back the generation that counts, if the copy has that very one."""
+        prefix = f"{problem.name}/"
+        own = [stored.name async for stored in self.estate.store.list(prefix)]
+        for below in COPIES_BELOW if self.copy is not None else ():
+            assert self.copy is not None
+            names = [stored.name.removeprefix(below) async for stored in self.copy.list(below + prefix)]
+            newest = max([*own, *names], key=_number, default="")
+            if newest not in names:
+                continue
+            data = await self.copy.get(below + newest)
+            ours = await self.estate.store.get(newest) if newest in own else None
+            await self.estate.store.put(newest, data)
+            try:
+                await self.estate.keyring.key_of(self.tenant, anew=True)
+            except Damaged:
+                if ours is not None:
+                    await self.estate.store.put(newest, ours)  # no better than what there was
+                continue
+            self.done.restored += 1
+            return
+        self.done.left.append(f"{problem}: restore the keys from a backup (satchel admin restore)")
+
+    # Without ----------------------------------------------------------------------------------------------------------
+
+    async def _pack(self, project: ProjectId, name: str) -> tuple[PackState | None, PackTable | None]:
+        async with self.estate.catalog.read(self.tenant) as s:
+            pack = await inspection.pack_state(s, project, name)
+            rows = await inspection.places_in(s, project, name)
+        try:
+            return pack, None if pack is None else table_of(pack, rows)
+        except FrameRefused:
+            return pack, None
+
+    async def _salvage(self, project: ProjectId, name: str) -> bool:
+        """Move what a damaged pack still holds to a new one, and note what is lost."""
+        pack, table = await self._pack(project, name)
+        if pack is None or pack.state not in (LIVE, PENDING):
+            return True
+        if pack.state == PENDING:
+            async with self.estate.catalog.write(self.tenant) as s:
+                await self.lease.stands(s)
+                await packs.forget_packs(s, project, [name])  # no commit relies on it: its sender sends it again
+            return True
+        if table is None:
+            return False
+        data = await _bytes(self.estate.store, pack_path(self.tenant, project, name))
+        key_of = await self.estate.keyring.key_of(self.tenant, anew=True)
+        opened = await asyncio.to_thread(open_pack, data, table, key_of, Binding(self.tenant, project, "frame"))
+        if not opened.broken and len(data) == pack.size:
+            return True
+        kept = [frame for index, frame in enumerate(table.frames) if index not in opened.broken]
+        lost = lost_objects(table, opened.broken)
+        await self._replace(project, pack, kept, data, lost)
+        self.done.moved += len({slot.object for frame in kept for slot in frame.table} - set(lost))
+        return True
+
+    async def _replace(
+        self, project: ProjectId, old: PackState, kept: Sequence[FrameAt], data: bytes, lost: Sequence[ObjectId]
+    ) -> None:
+        """Sealed frames name no pack: they go over as they are."""
+        fresh = _packed(new_id("pak", self.estate.random(16)), kept)
+        async with self.estate.catalog.read(self.tenant) as s:
+            rows = await inspection.places_in(s, project, old.name)
+        sizes = {row.object: row.size for row in rows}
+        if kept:
+            pieces = [data[frame.offset : frame.offset + frame.length] for frame in kept]
+            await self.estate.store.put(pack_path(self.tenant, project, fresh.name), b"".join(pieces), create=True)
+            await self.estate.vault.put_tables(self.tenant, project, [fresh])
+        async with self.estate.catalog.write(self.tenant) as s:
+            await self.lease.stands(s)
+            if not await packs.lock_live(s, project, [old.name]):
+                return  # somebody else replaced it: what was put is garbage
+            now = self.estate.clock()
+            await packs.mark_dying(s, project, [old.name], now)
+            if kept:
+                places = [PlaceRow(*place) for place in places_of(fresh, sizes)]
+                await packs.add_pack(s, project, fresh.name, fresh.size, places, now, now=now)
+                await packs.rely_on(s, project, [], [fresh.name])
+            self.done.lost += await damage.note(s, project, lost, now)
+
+    async def _note(self, project: ProjectId, objects: Sequence[ObjectId]) -> bool:
+        """Note an object that no pack holds; one whose stored bytes lie is taken out of the packs that hold it."""
+        async with self.estate.catalog.read(self.tenant) as s:
+            holding = sorted({row.pack for row in await packs.places(s, project, objects)})
+        for name in holding:
+            if not await self._salvage(project, name):
+                return False
+        async with self.estate.catalog.write(self.tenant) as s:
+            await self.lease.stands(s)
+            self.done.lost += await damage.note(s, project, objects, self.estate.clock())
+        return True
+
+    async def _head(self, project: ProjectId, name: str) -> bool:
+        """Confirm a version anew, if its record is sound."""
+        version = int(name.rpartition("/")[2])
+        vault = self.estate.vault
+        async with self.estate.catalog.read(self.tenant) as s:
+            row = await versions.version(s, project, version)
+        try:
+            record = decode_record(await vault.get_record(self.tenant, project, row.record))
+        except Damaged:
+            return False
+        if (record.lineage, record.version, record.digest) != (row.lineage, row.version, row.digest):
+            return False
+        try:
+            await vault.confirm_head(self.tenant, project, row.lineage, version, row.record)
+        except HeadClash:
+            return False  # two records claim the version: a person decides
+        except Damaged:
+            await self.estate.store.delete(name)
+            await vault.confirm_head(self.tenant, project, row.lineage, version, row.record)
+        self.done.rewritten += 1
+        return True
+
+    async def _table(self, project: ProjectId, name: str) -> bool:
+        """Say anew where everything lies, and drop the table that does not open."""
+        tables: list[PackTable] = []
+        after = ""
+        while True:
+            async with self.estate.catalog.read(self.tenant) as s:
+                page = await inspection.packs_after(s, project, after)
+            for pack in page:
+                if pack.state == LIVE:
+                    _, table = await self._pack(project, pack.name)
+                    if table is None:
+                        return False
+                    tables.append(table)
+            if not page:
+                break
+            after = page[-1].name
+        for start in range(0, len(tables), inspection.PAGE):
+            await self.estate.vault.put_tables(self.tenant, project, tables[start : start + inspection.PAGE])
+        await self.estate.store.delete(name)
+        self.done.rewritten += 1
+        return True
+
+
+async def _bytes(store: ObjectStore, name: str) -> bytes:
+    try:
+        return await store.get(name)
+    except StoreMissing:
+        return b""
+
+
+def _packed(name: str, frames: Sequence[FrameAt]) -> PackTable:
+    """The table of a pack that holds these frames one after another."""
+    at, placed = 0, []
+    for frame in frames:
+        placed.append(frame._replace(offset=at))
+        at += frame.length
+    return PackTable(name, at, tuple(placed))
+
+
+def _number(name: str) -> int:
+    last = name.rpartition("/")[2]
+    return int(last) if last.isdecimal() else 0

@@ -1,0 +1,198 @@
+"""Whether an installation can keep its promise: everything that was acknowledged can be read back.
+
+Looks at the catalog (pages, references, sums of rows), at keys, at each project's line of history and at its packs;
+with ``full`` it opens and hashes every stored byte. Nothing is changed and nobody is kept from working: what looks
+wrong while a server works is looked at a second time, and only what then still is wrong counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from satchel.catalog import inspection
+from satchel.catalog.projects import ProjectRow
+from satchel.catalog.scope import CatalogDamaged
+from satchel.catalog.tenants import TenantRow
+from satchel.errors import Damaged, NoSuchProject, NotFound, SatchelError
+from satchel.objects.seal import Binding, open_sealed
+from satchel.store.about import Abouts
+from satchel.store.keyring import open_tombstone
+from satchel.upkeep.about import every_project
+from satchel.upkeep.contents import Contents, KeyOf, examine_objects, examine_packs
+from satchel.upkeep.estate import Estate, Progress, silent
+from satchel.upkeep.findings import Findings, Problem, Target, VerifyReport
+from satchel.upkeep.history import History, examine_history
+
+SEALED_KINDS = {"tables": "table", "purges": "purge"}
+"""What else a project keeps under random names, and the kind it is sealed as."""
+
+
+async def verify(
+    estate: Estate,
+    *,
+    full: bool = False,
+    tenant: str | None = None,
+    project: str | None = None,
+    progress: Progress = silent,
+) -> VerifyReport:
+    """Look at everything, or at one tenant or one of its projects (slugs or ids).
+
+    ``progress`` counts stored bytes. Raises ``NoSuchThing``, ``NoSuchProject``, and ``StoreUnavailable`` when the store
+    does not answer; damage is in the report.
+    """
+    report = VerifyReport(full)
+    for line in await estate.catalog.problems():
+        report.problems.append(Problem("catalog", "catalog", line))
+    try:
+        rows = [await estate.tenant(tenant)] if tenant is not None else await estate.tenants()
+        run = _Run(estate, report, progress, await _total(estate, rows))
+        for row in rows:
+            await run.tenant(row, project)
+        if tenant is None:
+            await run.tombstones()
+    except (CatalogDamaged, ValueError, LookupError, TypeError) as error:
+        if not report.problems:
+            raise
+        why = error.message if isinstance(error, SatchelError) else "its rows cannot be followed"
+        report.problems.append(Problem("catalog", "catalog", f"{why}; what comes after was not looked at"))
+    return report
+
+
+async def _total(estate: Estate, rows: list[TenantRow]) -> int:
+    total = 0
+    for row in rows:
+        async with estate.catalog.read(row.id) as s:
+            total += await inspection.stored_bytes(s)
+    return total
+
+
+class _Run:
+    """One call of ``verify``."""
+
+    def __init__(self, estate: Estate, report: VerifyReport, progress: Progress, total: int) -> None:
+        self.estate, self.report = estate, report
+        self._progress, self._done, self._total = progress, 0, total
+
+    def advance(self, stored: int) -> None:
+        self._done = min(self._done + stored, self._total)
+        self._progress(self._done, self._total)
+
+    async def tenant(self, row: TenantRow, only: str | None) -> None:
+        self.report.tenants += 1
+        estate = self.estate
+        try:
+            await estate.keyring.key_of(row.id, anew=True)
+        except Damaged as error:
+            why = f"{error.message}; its projects cannot be opened"
+            self.report.problems.append(Problem("keyring", f"tenants/{row.id}/keys", why, row.slug, tenant_id=row.id))
+            return
+        except NotFound:
+            return  # shredded since the list was made
+        await self._about(row, None)
+        async for project in every_project(estate.catalog, row.id):
+            if only in (None, project.id, project.slug):
+                await self.project(row, project)
+                only = only if only is None else ""
+        if only:
+            raise NoSuchProject(f"the tenant {row.slug} has no project {only}")
+
+    async def tombstones(self) -> None:
+        """Shredded tenants stay shredded: each has a tombstone that opens."""
+        installation = await self.estate.keyring.installation()
+        for row in await self.estate.tenants(shredded=True):
+            name = f"tenants/{row.id}/shredded"
+            try:
+                open_tombstone(installation, row.id, await self.estate.store.get(name))
+            except Damaged as error:
+                self.report.problems.append(Problem("tombstone", name, error.message, row.slug, tenant_id=row.id))
+
+    async def project(self, owner: TenantRow, row: ProjectRow) -> None:
+        self.report.projects += 1
+        target = await self._target(owner, row)
+        findings = Findings()
+        await self._about(owner, row)
+        history, contents = await self._look(target, findings, None)
+        if findings.problems:
+            packs = {problem.name.rpartition("/")[2] for problem in findings.problems if problem.kind == "pack"}
+            again = Findings(notes=findings.notes)
+            await self._look(await self._target(owner, row), again, packs)
+            seen = {(problem.kind, problem.name) for problem in findings.problems}
+            again.problems = [problem for problem in again.problems if (problem.kind, problem.name) in seen]
+            findings = again
+        report = self.report
+        report.versions += history.versions
+        report.packs += contents.packs
+        report.stored_bytes += contents.stored_bytes
+        report.objects += contents.objects
+        report.bytes += contents.bytes
+        await self._orphans(target, history, contents)
+        report.notes += [f"{owner.slug}/{row.slug}: {note}" for note in dict.fromkeys(findings.notes)]
+        report.more_problems += findings.more
+        for problem in findings.problems:
+            report.problems.append(await self._placed(owner, row, problem))
+
+    async def _target(self, owner: TenantRow, row: ProjectRow) -> Target:
+        async with self.estate.catalog.read(owner.id) as s:
+            return Target(owner.id, row.id, await inspection.floor(s, row.id))
+
+    async def _look(self, target: Target, findings: Findings, only: set[str] | None) -> tuple[History, Contents]:
+        full, estate = self.report.full, self.estate
+        # Anew: an epoch may have begun since the first look.
+        key_of = await estate.keyring.key_of(target.tenant, anew=True)
+        history = await examine_history(estate, target, findings)
+        for folder, kind in SEALED_KINDS.items():
+            await self._sealed(target, findings, key_of, folder, kind)
+        contents = await examine_packs(
+            estate,
+            target,
+            findings,
+            key_of=key_of if full else None,
+            only=only,
+            advance=self.advance if only is None else lambda _bytes: None,
+        )
+        await examine_objects(estate, target, findings)
+        return history, contents
+
+    async def _sealed(self, target: Target, findings: Findings, key_of: KeyOf, folder: str, kind: str) -> None:
+        """Open everything of one kind that rests under a random name."""
+        async for stored in self.estate.vault.names(target.tenant, target.project, folder):
+            path = f"tenants/{target.tenant}/projects/{target.project}/{folder}/{stored.name}"
+            try:
+                data = await self.estate.store.get(path)
+                open_sealed(key_of, Binding(target.tenant, target.project, kind), stored.name, data)
+            except Damaged as error:
+                findings.add(kind, path, error.message)
+
+    async def _about(self, owner: TenantRow, row: ProjectRow | None) -> None:
+        estate = self.estate
+        abouts = Abouts(estate.store, estate.keyring, random=estate.random)
+        try:
+            await (abouts.tenant(owner.id) if row is None else abouts.project(owner.id, row.id))
+        except (Damaged, ValueError) as error:
+            name = f"tenants/{owner.id}" + ("" if row is None else f"/projects/{row.id}") + "/about"
+            why = error.message if isinstance(error, SatchelError) else "it cannot be read"
+            self.report.problems.append(
+                Problem("about", name, why, owner.slug, "" if row is None else row.slug, tenant_id=owner.id)
+            )
+
+    async def _orphans(self, target: Target, history: History, contents: Contents) -> None:
+        """Count what nothing names. It may be about to be named: never a problem."""
+        for folder, named in (("packs", contents.named), ("records", history.records), ("heads", history.heads)):
+            async for stored in self.estate.vault.names(target.tenant, target.project, folder):
+                if stored.name not in named:
+                    self.report.orphans += 1
+                    self.report.orphan_bytes += stored.size
+
+    async def _placed(self, owner: TenantRow, row: ProjectRow, problem: Problem) -> Problem:
+        """The problem with the paths and versions it affects."""
+        async with self.estate.catalog.read(owner.id) as s:
+            places, count = await inspection.holders(s, row.id, problem.objects) if problem.objects else ([], 0)
+        return replace(
+            problem,
+            tenant=owner.slug,
+            project=row.slug,
+            places=tuple(places),
+            affected=count,
+            tenant_id=owner.id,
+            project_id=row.id,
+        )
