@@ -49,9 +49,15 @@ def reference() -> str:
 
 def _words(name: str, command: click.Command) -> Iterator[tuple[str, VerbCommand]]:
     """A verb, or the several words of one."""
-    for word, one in command.commands.items() if isinstance(command, click.Group) else [("", command)]:
-        assert isinstance(one, VerbCommand)
-        yield f"{name} {word}".rstrip(), one
+    if not isinstance(command, click.Group):
+        assert isinstance(command, VerbCommand)
+        yield name, command
+        return
+    ctx = click.Context(command, info_name=name)
+    for word in command.list_commands(ctx):
+        one = command.get_command(ctx, word)
+        assert one is not None
+        yield from _words(f"{name} {word}", one)
 
 
 def _command(name: str, command: VerbCommand) -> str:

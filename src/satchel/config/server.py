@@ -107,6 +107,16 @@ class ServerSettings:
     )
     quota_storage_bytes: int = setting(50 * 10**9, "Storage of a new tenant.", kind="number", unit="bytes", low=0)
     quota_projects: int = setting(1_000, "Projects of a new tenant.", kind="number", unit="projects", low=0)
+    backup_url: str = setting("", "Where `satchel admin backup` keeps backups: a store of its own. Default: none.")
+    backup_keep_days: int = setting(30, "How long a backup is kept.", kind="number", unit="days", low=1, high=3_650)
+    key_backup_keep_days: int = setting(
+        7,
+        "How long a backup keeps the tenants' keys: after this long a deleted tenant is beyond recovery.",
+        kind="number",
+        unit="days",
+        low=1,
+        high=3_650,
+    )
     shutdown_seconds: int = setting(
         8, "How long running requests may finish after SIGTERM.", kind="number", unit="seconds", low=0, high=600
     )

@@ -38,6 +38,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "It is malformed, unknown, revoked, or meant for another server. Which of these is not told apart.",
     ),
     "auth.missing": ("A credential is needed", "The request carried no credential."),
+    "backup.damaged": ("The backup is damaged", "A part of the backup is missing, cut, altered or in another's place."),
+    "backup.refused": ("The backup cannot be used here", "There is none so called, or it does not fit this store."),
     "catalog.damaged": ("The catalog is damaged", "The database of the server is not what it wrote."),
     "catalog.unavailable": ("The catalog does not answer", "The database of the server is away, locked or too busy."),
     "config.invalid": (
@@ -115,6 +117,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "request.too_large": ("Too large", "The body, a file or a list is over the stated limit."),
     "resource.exists": ("It exists already", "Something of that name or id is already there."),
     "resource.not_found": ("Nothing at this address", "There is nothing here, or nothing you may see."),
+    "restore.in_the_way": ("There is a catalog already", "A catalog is where one is to be made, or a server uses it."),
+    "restore.nothing_there": ("There is nothing to rebuild from", "The store named holds no tenant."),
     "seal.broken": ("Stored bytes were altered", "Sealed bytes do not open: they were changed, cut or moved."),
     "seal.epoch_unknown": (
         "A key is not in the keyring",

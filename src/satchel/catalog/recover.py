@@ -1,0 +1,202 @@
+"""What restoring and rebuilding do to a catalog that nobody serves from yet: rows as the commits made them.
+
+A commit judges what a caller asks. Here everything was judged when it was committed; the caller has checked the records
+against each other, and writes the rows they tell of.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
+
+from satchel.catalog.packs import DYING, LIVE, PackRow, PlaceRow
+from satchel.catalog.schema import TENANT, entry, mine, operator, pack, place, project, usage
+from satchel.catalog.schema import version as version_table
+from satchel.catalog.scope import Scope, chunks
+from satchel.catalog.versions import VersionRow
+from satchel.objects.ids import Digest, Lineage, ObjectId, ProjectId
+
+
+class EntryRows(NamedTuple):
+    """Entries as the table has them, and the ends of entries that were there before, each a path and its ``until``."""
+
+    new: Sequence[tuple[str, int, int | None, str, int, str, str, str]]
+    """path, since, until, object, size, mode, kind, title."""
+    ended: Sequence[tuple[str, int]]
+
+
+_PROJECT: BindParameter[str] = bindparam("project")
+_PACKS = select(pack.c.pack, pack.c.state, pack.c.size).where(mine(pack), pack.c.project_id == _PROJECT)
+_NEEDED = _PACKS.where(pack.c.state != DYING)
+_RECORDS = select(version_table.c.record).where(mine(version_table), version_table.c.project_id == _PROJECT)
+_OBJECTS = select(entry.c.object).where(mine(entry), entry.c.project_id == _PROJECT).distinct()
+_LIVING = select(
+    entry.c.path, entry.c.since, entry.c.object, entry.c.size, entry.c.mode, entry.c.kind, entry.c.title
+).where(mine(entry), entry.c.project_id == _PROJECT, entry.c.until.is_(None))
+_SLUG_TAKEN = select(project.c.project_id).where(mine(project), project.c.slug == bindparam("slug"))
+
+_INSERT_PROJECT = insert(project).values(tenant_id=TENANT)
+_INSERT_PACK = insert(pack).values(tenant_id=TENANT)
+_INSERT_PLACE = insert(place).values(tenant_id=TENANT)
+_INSERT_ENTRY = insert(entry).values(tenant_id=TENANT)
+_INSERT_VERSION = insert(version_table).values(tenant_id=TENANT)
+_INSERT_OPERATOR = insert(operator).values(tenant_id=TENANT)
+_OF_PROJECT = (mine(project), project.c.project_id == bindparam("of_project"))
+_UPDATE_PROJECT = update(project).where(*_OF_PROJECT)
+_END_ENTRY = (
+    update(entry)
+    .where(mine(entry), entry.c.project_id == bindparam("of_project"), entry.c.path == bindparam("of_path"))
+    .where(entry.c.until.is_(None))
+    .values(until=bindparam("ended"))
+)
+_DROP_PLACES = delete(place).where(
+    mine(place), place.c.project_id == _PROJECT, place.c.pack.in_(bindparam("packs", expanding=True))
+)
+_DROP_PACKS = delete(pack).where(
+    mine(pack), pack.c.project_id == _PROJECT, pack.c.pack.in_(bindparam("packs", expanding=True))
+)
+_ADD_USE = update(usage).where(mine(usage)).values(stored_bytes=usage.c.stored_bytes + bindparam("more"))
+
+
+class HeldPack(NamedTuple):
+    name: str
+    state: str
+    size: int
+
+
+def in_use(file: Path) -> bool:
+    """Whether another process has the SQLite catalog ``file`` open. Ends its write-ahead log if nobody has."""
+    connection = sqlite3.connect(f"file:{file}?mode=rw", uri=True, timeout=0, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=DELETE").fetchall()
+    except sqlite3.OperationalError as error:
+        return "locked" in str(error)
+    except sqlite3.DatabaseError:
+        return False  # damaged, which is why it is being replaced
+    finally:
+        connection.close()
+    return False
+
+
+async def packs(s: Scope, project: str, *, dying: bool = False) -> list[HeldPack]:
+    """The packs that hold something a version or a commit to come needs; with ``dying`` the others too."""
+    rows = await s.rows(_PACKS if dying else _NEEDED, {"project": project})
+    return [HeldPack._make(row) for row in rows]
+
+
+async def records(s: Scope, project: str) -> list[str]:
+    """The commit record of each version."""
+    return [row[0] for row in await s.rows(_RECORDS, {"project": project})]
+
+
+async def objects(s: Scope, project: str) -> set[ObjectId]:
+    """Every object that a readable version has."""
+    return {row[0] for row in await s.rows(_OBJECTS, {"project": project})}
+
+
+async def living(s: Scope, project: str) -> list[tuple[str, int, str, int, str, str, str]]:
+    """The entries of the head: path, since, object, size, mode, kind, title."""
+    return [tuple(row) for row in await s.rows(_LIVING, {"project": project})]
+
+
+async def slug_taken(s: Scope, slug: str) -> bool:
+    """Whether a project of the tenant is so called."""
+    return await s.row(_SLUG_TAKEN, {"slug": slug}) is not None
+
+
+async def add_project(
+    s: Scope,
+    project: ProjectId,
+    slug: str,
+    description: str,
+    created: int,
+    archived: int | None,
+    lineage: Lineage,
+) -> None:
+    """A project without versions. No quota is asked: it was there before."""
+    values = {
+        "project_id": project,
+        "slug": slug,
+        "description": description,
+        "created": created,
+        "archived": archived,
+        "lineage": lineage,
+        "version": 0,
+        "digest": "",
+        "files": 0,
+        "bytes": 0,
+    }
+    await s.execute(_INSERT_PROJECT, values)
+
+
+async def set_head(
+    s: Scope, project: str, lineage: Lineage, version: int, digest: Digest, files: int, size: int, floor: int
+) -> None:
+    """Move the head, forward or to another lineage, in the transaction that writes what it is the head of."""
+    values = {
+        "lineage": lineage,
+        "version": version,
+        "digest": digest,
+        "files": files,
+        "bytes": size,
+        "floor": floor,
+    }
+    await s.execute(_UPDATE_PROJECT.values(values), {"of_project": project})
+
+
+async def start_lineage(s: Scope, project: str, lineage: Lineage) -> None:
+    """Begin another line of history at the head as it is: who knows the old one compares anew, and loses nothing."""
+    await s.execute(_UPDATE_PROJECT.values(lineage=lineage), {"of_project": project})
+
+
+async def describe(s: Scope, project: str, slug: str, description: str, archived: int | None) -> None:
+    """Call a project as its people last called it."""
+    values = {"slug": slug, "description": description, "archived": archived}
+    await s.execute(_UPDATE_PROJECT.values(values), {"of_project": project})
+
+
+async def add_versions(s: Scope, project: str, rows: Iterable[VersionRow], entries: EntryRows) -> None:
+    """Versions, and the entries that they made and ended."""
+    await s.execute_many(
+        _END_ENTRY, ("of_project", "of_path", "ended"), ((project, path, until) for path, until in entries.ended)
+    )
+    columns = ("project_id", "path", "since", "until", "object", "size", "mode", "kind", "title")
+    await s.execute_many(_INSERT_ENTRY, columns, ((project, *row) for row in entries.new))
+    await s.execute_many(_INSERT_VERSION, ("project_id", *VersionRow._fields), ((project, *row) for row in rows))
+
+
+async def add_packs(s: Scope, project: str, found: Sequence[PackRow], now: int, *, dying: bool = False) -> None:
+    """Packs of the bucket, live, or (``dying``, without places) to be collected; their bytes count as used."""
+    for row in found:
+        values = {
+            "project_id": project,
+            "pack": row.name,
+            "state": DYING if dying else LIVE,
+            "size": row.size,
+            "frames": row.frames,
+            "created": now,
+            "lease_until": None,
+            "dying_since": now if dying else None,
+        }
+        await s.execute(_INSERT_PACK, values)
+        places = () if dying else row.places
+        await s.execute_many(_INSERT_PLACE, ("project_id", *PlaceRow._fields), ((project, *at) for at in places))
+    await s.execute(_ADD_USE, {"more": sum(row.size for row in found)})
+
+
+async def drop_packs(s: Scope, project: str, gone: Sequence[HeldPack]) -> None:
+    """Forget packs whose bytes are gone."""
+    for some in chunks(gone):
+        names = [row.name for row in some]
+        await s.execute(_DROP_PLACES, {"project": project, "packs": names})
+        await s.execute(_DROP_PACKS, {"project": project, "packs": names})
+    await s.execute(_ADD_USE, {"more": -sum(row.size for row in gone)})
+
+
+async def make_operator(s: Scope, principal: str) -> None:
+    """Let a principal of the tenant run the server."""
+    await s.execute(_INSERT_OPERATOR, {"principal_id": principal})

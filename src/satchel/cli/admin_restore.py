@@ -1,0 +1,215 @@
+"""``satchel admin restore`` and ``rebuild-catalog``: a catalog again, from a backup or from the bucket alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from satchel.cli.admin_backup import backup_url, moment
+from satchel.cli.estate import server_part, settings_for
+from satchel.cli.face import Face, plural
+from satchel.cli.progress import Progress
+from satchel.cli.verb import verb
+from satchel.config.server import ServerSettings
+from satchel.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from satchel.upkeep.rebuild import NewOwner, RebuildReport
+    from satchel.upkeep.recovery import Recovered
+    from satchel.upkeep.restore import RestoreReport
+
+SHOWN_PROJECTS = 20
+"""Projects named on a terminal; ``--json`` names all."""
+_SQLITE = "sqlite:///"
+_PROJECTS = (
+    "`projects` (each with `tenant`, `project`, `slug`, `version`, `applied`, `lineage`, `newLineage`, `why`, "
+    "`unconfirmed`, `missing`), `owners` (each with `tenant`, `slug`, `adminKey`, this once, `operator`), `unreadable`"
+)
+
+_data = click.option("--data", metavar="FOLDER", required=True, help="The data directory to make the catalog in.")
+_replace = click.option("--replace", is_flag=True, help="Set a catalog that is there aside, and keep it.")
+
+
+@verb(
+    "restore",
+    examples=[
+        ("satchel admin restore bak_... --from file:///mnt/backup/satchel --data new", "The bucket is still there."),
+        ("satchel admin restore bak_... --objects --data new", "The bucket is lost too: fill a new one from the copy."),
+    ],
+    gives=f"`backup`, `time`, `filled`, `erased`, {_PROJECTS}.",
+    statuses=(0, 1, 2, 5, 6),
+)
+@click.argument("backup", metavar="BACKUP_ID")
+@click.option("--from", "source", metavar="URL", help="Where backups are kept (SATCHEL_BACKUP_URL).")
+@click.option("--objects", is_flag=True, help="First put back what the bucket lacks, from the backup's copy.")
+@click.option("--backup-key", metavar="FILE", help="The root key of when the backup was made, if it was changed since.")
+@_data
+@_replace
+def command(
+    face: Face,
+    backup: str,
+    source: str | None,
+    objects: bool,
+    backup_key: str | None,
+    data: str,
+    replace: bool,
+) -> None:
+    """Restore the catalog from a backup, and bring it forward.
+
+    The data directory needs the root key (or SATCHEL_ROOT_KEY names it) and no catalog. What was committed since the
+    backup was made is taken from the bucket, up to the newest acknowledged version: clients go on with nothing to do.
+    Where that cannot be followed to its end, the project starts a new lineage at what came back, and says so; clients
+    then lose nothing, and send again what they have.
+
+    Tenants that were shredded since stay shredded. Keys and grants are as they were when the backup was made: revoke
+    again what was revoked since. Start the server afterwards as before.
+    """
+    settings = settings_for(data)
+    catalog = _catalog(settings)
+    rootkey = server_part("satchel.store.rootkey").RootKey
+    urls = server_part("satchel.store.urls")
+    with closing(Progress(face)) as bar:
+        report: RestoreReport = asyncio.run(
+            server_part("satchel.upkeep.restore").restore(
+                backup,
+                urls.open_store(backup_url(settings, source)),
+                urls.open_store(settings.store),
+                rootkey.load(settings.root_key_path),
+                catalog,
+                backup_root=rootkey.load(Path(backup_key)) if backup_key else None,
+                replace=replace,
+                fill=objects,
+                progress=lambda done, total: bar("restored", done, total),
+                **_ways(settings),
+            )
+        )
+    answer = {
+        "backup": report.backup,
+        "time": moment(report.time),
+        "filled": report.filled,
+        "erased": report.erased,
+        **_common(report),
+    }
+
+    def show() -> None:
+        face.line(f"Restored {catalog} as of {moment(report.time)}, and brought it forward.")
+        if report.filled:
+            face.line(f"Put {plural(report.filled, 'object')} into the bucket.")
+        if report.erased:
+            face.line(f"{plural(report.erased, 'tenant')} shredded since: erased again.")
+        _tell(face, report)
+        face.note("Revoke again the keys, members and grants that were revoked since the backup was made.")
+
+    face.answer(answer, show)
+
+
+@verb(
+    "rebuild-catalog",
+    examples=[
+        ("satchel admin rebuild-catalog --data new", "From the bucket of SATCHEL_STORE_URL and the root key alone."),
+        ("satchel admin rebuild-catalog --data satchel-data --replace", "In place of a catalog that is damaged."),
+    ],
+    gives=f"`unnamed`, `shredded`, {_PROJECTS}.",
+    statuses=(0, 1, 2, 5, 6),
+)
+@_data
+@_replace
+def rebuild(face: Face, data: str, replace: bool) -> None:
+    """Make a catalog from the bucket and the root key alone.
+
+    Brings back tenants, projects, all readable versions and their contents. People, keys, grants, quotas and the audit
+    are not in the bucket: prefer `satchel admin restore` where there is a backup. Each tenant gets a new owner key,
+    printed once; that of the oldest tenant may also run the server.
+
+    The bucket is not written to, except where a project starts a new lineage since its history cannot be followed to
+    its end. A run that was stopped is begun again.
+    """
+    settings = settings_for(data)
+    with closing(Progress(face)) as bar:
+        report: RebuildReport = asyncio.run(
+            server_part("satchel.upkeep.rebuild").rebuild_catalog(
+                server_part("satchel.store.urls").open_store(settings.store),
+                server_part("satchel.store.rootkey").RootKey.load(settings.root_key_path),
+                _catalog(settings),
+                replace=replace,
+                progress=lambda done, total: bar("projects", done, total),
+                **_ways(settings),
+            )
+        )
+
+    def show() -> None:
+        face.line(f"Rebuilt {_catalog(settings)}: {plural(len(report.projects), 'project')}.")
+        if report.unnamed:
+            face.line(
+                f"{report.unnamed:,} of the tenants and projects have lost their names, and are called by their ids."
+            )
+        _tell(face, report)
+
+    face.answer({"unnamed": report.unnamed, "shredded": report.shredded, **_common(report)}, show)
+
+
+def _catalog(settings: ServerSettings) -> Path:
+    if not settings.catalog.startswith(_SQLITE):
+        raise ConfigInvalid("a catalog is restored to a file, sqlite:///PATH", hint="Unset SATCHEL_CATALOG_URL.")
+    return Path(settings.catalog.removeprefix(_SQLITE))
+
+
+def _ways(settings: ServerSettings) -> dict[str, Any]:
+    limits = server_part("satchel.catalog.quotas").Limits
+    return {
+        "limits": limits(storage_bytes=settings.quota_storage_bytes, projects=settings.quota_projects),
+        "clock": server_part("satchel.upkeep.estate").now_ms,
+        "random": os.urandom,
+    }
+
+
+def _common(report: RestoreReport | RebuildReport) -> dict[str, Any]:
+    return {
+        "projects": [_project(one) for one in report.projects],
+        "owners": [_owner(one) for one in report.owners],
+        "unreadable": [{"tenant": tenant, "why": why} for tenant, why in report.unreadable],
+    }
+
+
+def _project(one: Recovered) -> dict[str, Any]:
+    return {
+        "tenant": one.tenant,
+        "project": one.project,
+        "slug": one.slug,
+        "version": one.version,
+        "applied": one.applied,
+        "lineage": one.lineage,
+        "newLineage": one.new_lineage,
+        "why": one.why or None,
+        "unconfirmed": len(one.unconfirmed),
+        "missing": one.missing,
+    }
+
+
+def _owner(one: NewOwner) -> dict[str, Any]:
+    return {"tenant": one.tenant, "slug": one.slug, "adminKey": one.key, "operator": one.operates}
+
+
+def _tell(face: Face, report: RestoreReport | RebuildReport) -> None:
+    applied = sum(one.applied for one in report.projects)
+    face.line(f"{plural(len(report.projects), 'project')}; {plural(applied, 'version')} taken from the bucket.")
+    told = [one for one in report.projects if one.new_lineage or one.missing or one.unconfirmed]
+    for one in told[:SHOWN_PROJECTS]:
+        if one.new_lineage:
+            face.line(f"  {one.slug}  version {one.version}: a new lineage, since {one.why}")
+        if one.missing:
+            face.line(f"  {one.slug}  {plural(one.missing, 'object')} lost: a sync of a client that has them mends it")
+        if one.unconfirmed:
+            face.line(f"  {one.slug}  {plural(len(one.unconfirmed), 'record')} that nothing confirms: not applied")
+    if len(told) > SHOWN_PROJECTS:
+        face.line(f"  and {len(told) - SHOWN_PROJECTS:,} projects more: --json names all")
+    for tenant, why in report.unreadable:
+        face.warn(f"{tenant} cannot be read: {why}")
+    for owner in report.owners:
+        runs = ", who also runs the server" if owner.operates else ""
+        face.line(f"Owner key of {owner.slug}{runs} (shown once):  {owner.key}")

@@ -1,0 +1,427 @@
+"""Making a backup beside the running server: the catalog at one moment, the keys, and what the bucket has to hold.
+
+Order matters. The catalog comes first and the keyrings after it, so that every epoch a byte of that catalog is sealed
+in is among the keys kept: epochs are only added, and an old one is retired long after the last byte left it. The
+manifest comes last: what has none was cut off, and is cleared away by a later run.
+
+The content of projects is in the bucket and is not copied, unless ``objects`` is asked for: then everything the catalog
+needs and the backup store lacks is copied under ``objects/``, and a run that was cut off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time as clock_time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from satchel.catalog import recover
+from satchel.catalog.schema import SCHEMA_REVISION
+from satchel.catalog.scope import Catalog
+from satchel.errors import SatchelError, StoreMissing
+from satchel.objects.ids import ProjectId, TenantId, new_id
+from satchel.store.generations import Generations
+from satchel.store.objectstore import ObjectStore
+from satchel.upkeep.about import every_project, refresh_about
+from satchel.upkeep.archive import (
+    CATALOG,
+    HEADS,
+    INSTALLATION,
+    KEYS,
+    MANIFEST,
+    MAX_PART_BYTES,
+    NAMES,
+    Archive,
+    Kept,
+    Label,
+    kept,
+)
+from satchel.upkeep.estate import Estate, Progress, silent
+
+PIECE_BYTES = MAX_PART_BYTES // 2
+COPIES = 4
+"""Objects copied at once; a pack has about 8 MiB."""
+ABANDONED_MS = 24 * 60 * 60 * 1000
+"""A backup without a manifest is taken for one being made until it is this old."""
+MAX_NAMED = 100
+"""Most missing objects named in a report."""
+KINDS = frozenset({"packs", "records", "heads", "tables", "purges"})
+"""What a project keeps in the bucket that nothing else could make again."""
+
+
+class Keeping(NamedTuple):
+    """How long a backup is kept, and, usually shorter, the keys in it; milliseconds."""
+
+    backup: int
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a backup says of itself. Bytes and pieces of the catalog; pieces and lines of the lists."""
+
+    installation: str
+    schema: str
+    catalog_bytes: int
+    catalog_sha256: str
+    catalog_pieces: int
+    heads: int
+    heads_pieces: int
+    names: int
+    names_pieces: int
+    keys: tuple[str, ...]
+    """Tenants whose keyrings it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What a run did. Times are milliseconds UTC; ``missing`` names what the catalog needs and the bucket lacks."""
+
+    id: str
+    time: int
+    expires: int
+    keys_expire: int
+    tenants: int
+    projects: int
+    bytes: int
+    names: int
+    copied: int
+    copied_bytes: int
+    missing: int
+    missing_names: tuple[str, ...]
+    pruned: tuple[str, ...]
+    """Backups that were deleted since they expired, and ``pruned_keys`` those whose keys alone were."""
+    pruned_keys: tuple[str, ...]
+    pruned_objects: int
+
+
+async def make_backup(
+    estate: Estate,
+    target: ObjectStore,
+    scratch: Path,
+    keeping: Keeping,
+    *,
+    objects: bool = False,
+    progress: Progress = silent,
+) -> BackupReport:
+    """Back the installation up to ``target``, then delete what expired there.
+
+    ``scratch`` is a folder of the server's own for the snapshot, which is as secret as the catalog and removed at the
+    end. Raises what either store raises, ``WrongKey``, ``DiskFull``; a backup cut off is no backup, and harmless.
+    """
+    for tenant in await estate.tenants():
+        await refresh_about(estate, tenant.id)
+    now = estate.clock()
+    archive = Archive(target, estate.root, estate.random)
+    run = _Run(estate, archive, new_id("bak", estate.random(16)), now, keeping, progress)
+    snapshot = scratch / f".snapshot-{run.id}.db"
+    _clear_old(scratch)
+    try:
+        await estate.catalog.snapshot(snapshot)
+        manifest, found = await run.write(snapshot)
+        if objects:
+            await run.copy(manifest)
+    finally:
+        _remove(snapshot)
+    backups, keys, copies = await prune(archive, estate.clock(), objects=objects)
+    return BackupReport(
+        id=run.id,
+        time=now,
+        expires=now + keeping.backup,
+        keys_expire=now + keeping.keys,
+        tenants=found.tenants,
+        projects=manifest.heads,
+        bytes=run.bytes,
+        names=manifest.names,
+        copied=run.copied,
+        copied_bytes=run.copied_bytes,
+        missing=found.missing,
+        missing_names=tuple(found.missing_names),
+        pruned=backups,
+        pruned_keys=keys,
+        pruned_objects=copies,
+    )
+
+
+async def read_manifest(archive: Archive, backup: str) -> tuple[Label, Manifest]:
+    """The manifest of a backup. Raises ``StoreMissing``, ``WrongKey``, ``BackupDamaged``."""
+    label, content = await archive.get(backup, MANIFEST)
+    fields = json.loads(content)
+    fields["keys"] = tuple(fields["keys"])
+    return label, Manifest(**fields)
+
+
+async def named(archive: Archive, backup: str, manifest: Manifest) -> AsyncIterator[tuple[str, int]]:
+    """Name and size of every object of the bucket that the backup's catalog needs, by name."""
+    async for piece in archive.sequence(backup, NAMES, manifest.names_pieces):
+        for line in piece.decode().splitlines():
+            size, _, name = line.partition(" ")
+            yield name, int(size)
+
+
+async def prune(archive: Archive, now: int, *, objects: bool) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Delete what expired by ``now``: keys, whole backups, and (``objects``) copies that no backup left names.
+
+    Returns the backups deleted, those whose keys were, and the number of copies. Within a backup keys go first and the
+    manifest last, so that what is left of one cut off in between is no backup.
+    """
+    gone, keys_gone, left = [], [], []
+    for row in await kept(archive.store):
+        abandoned = not row.complete and 0 < row.time < now - ABANDONED_MS
+        if abandoned or 0 < row.expires <= now:
+            await _delete(archive.store, row.names)
+            gone.append(row.id)
+            continue
+        left.append(row)
+        if row.keys and 0 < row.keys_expire <= now:
+            await _delete(archive.store, [name for name in row.names if name.split("/")[2] == KEYS])
+            keys_gone.append(row.id)
+    copies = await _prune_copies(archive, left) if objects else 0
+    return tuple(gone), tuple(keys_gone), copies
+
+
+async def _prune_copies(archive: Archive, left: Sequence[Kept]) -> int:
+    wanted: set[str] = set()
+    for row in left:
+        if not row.complete:
+            return 0  # one being made: what it names is not known yet
+        try:
+            _, manifest = await read_manifest(archive, row.id)
+            async for name, _ in named(archive, row.id, manifest):
+                wanted.add(name)
+        except SatchelError:
+            return 0  # what a backup names that cannot be opened here is not known: nothing is deleted
+    unwanted = [
+        stored.name
+        async for stored in archive.store.list("objects/")
+        if stored.name.removeprefix("objects/") not in wanted and not stored.name.endswith("/shredded")
+    ]
+    await _delete(archive.store, unwanted)
+    return len(unwanted)
+
+
+async def _delete(store: ObjectStore, names: Sequence[str]) -> None:
+    def late(name: str) -> int:
+        return 0 if f"/{KEYS}/" in name else 2 if name.endswith(f"/{MANIFEST}") else 1
+
+    for name in sorted(names, key=late):
+        await store.delete(name)
+
+
+class _Found:
+    """What was counted on the way."""
+
+    def __init__(self) -> None:
+        self.tenants = self.missing = 0
+        self.missing_names: list[str] = []
+
+    def lack(self, name: str) -> None:
+        self.missing += 1
+        if len(self.missing_names) < MAX_NAMED:
+            self.missing_names.append(name)
+
+
+class _Lines:
+    """Lines gathered into pieces of about ``PIECE_BYTES``, each stored when it is full."""
+
+    def __init__(self, run: _Run, part: str) -> None:
+        self._run, self._part = run, part
+        self._held: list[str] = []
+        self._size = 0
+        self._pieces: list[bytes] = []
+        self.count = 0
+
+    def add(self, line: str) -> None:
+        self._held.append(line)
+        self._size += len(line) + 1
+        self.count += 1
+        if self._size >= PIECE_BYTES:
+            self._pieces.append(self._piece())
+
+    async def store(self) -> int:
+        """Store all pieces, and return how many. How many there are is part of each, so it is known before."""
+        pieces = [*self._pieces, self._piece()]
+        for index, piece in enumerate(pieces):
+            await self._run.put(self._part, piece, index, len(pieces))
+        return len(pieces)
+
+    def _piece(self) -> bytes:
+        text = "".join(f"{line}\n" for line in self._held).encode()
+        self._held, self._size = [], 0
+        return text
+
+
+class _Run:
+    """One backup being made."""
+
+    def __init__(
+        self,
+        estate: Estate,
+        archive: Archive,
+        name: str,
+        now: int,
+        keeping: Keeping,
+        progress: Progress,
+    ) -> None:
+        self.estate, self.archive, self.id, self.progress = estate, archive, name, progress
+        self._now, self._keeping = now, keeping
+        self.bytes = self.copied = self.copied_bytes = 0
+
+    async def put(self, part: str, content: bytes, index: int = 0, count: int = 1) -> None:
+        label = Label(
+            self.id,
+            part,
+            index,
+            count,
+            self._now,
+            self._now + self._keeping.backup,
+            self._now + self._keeping.keys,
+            self.estate.root.id,
+        )
+        self.bytes += await self.archive.put(label, content)
+
+    async def write(self, snapshot: Path) -> tuple[Manifest, _Found]:
+        """Every part of it, the manifest last."""
+        size, digest, pieces = await self._catalog(snapshot)
+        heads, names, found = _Lines(self, HEADS), _Lines(self, NAMES), _Found()
+        keys = []
+        catalog = await Catalog.open(f"sqlite:///{snapshot}", random=self.estate.random)
+        try:
+            for tenant in await self.estate_of(catalog).tenants():
+                found.tenants += 1
+                if await self._keys(tenant.id):
+                    keys.append(tenant.id)
+                async for project in every_project(catalog, tenant.id):
+                    heads.add(f"{tenant.id} {project.id} {project.lineage} {project.version} {project.digest}")
+                    await self._names(catalog, tenant.id, project.id, names, found)
+                async for stored in self.estate.store.list(f"tenants/{tenant.id}/about"):
+                    names.add(f"{stored.size} {stored.name}")
+        finally:
+            await catalog.close()
+        await self._tombstones()
+        await self.put(INSTALLATION, await self._newest("installation"))
+        manifest = Manifest(
+            installation=(await self.estate.keyring.installation()).id,
+            schema=SCHEMA_REVISION,
+            catalog_bytes=size,
+            catalog_sha256=digest,
+            catalog_pieces=pieces,
+            heads=heads.count,
+            heads_pieces=await heads.store(),
+            names=names.count,
+            names_pieces=await names.store(),
+            keys=tuple(keys),
+        )
+        await self.put(MANIFEST, json.dumps({name: getattr(manifest, name) for name in Manifest.__slots__}).encode())
+        return manifest, found
+
+    def estate_of(self, catalog: Catalog) -> Estate:
+        """The estate as the snapshot knows it."""
+        e = self.estate
+        return Estate(catalog, e.store, e.root, e.keyring, e.vault, e.clock, e.random)
+
+    async def _catalog(self, snapshot: Path) -> tuple[int, str, int]:
+        size = snapshot.stat().st_size  # noqa: ASYNC240 (a look at a local file)
+        pieces = -(-size // PIECE_BYTES)
+        whole = hashlib.sha256()
+        for index, piece in enumerate(_pieces(snapshot)):
+            whole.update(piece)
+            await self.put(CATALOG, piece, index, pieces)
+        return size, whole.hexdigest(), pieces
+
+    async def _keys(self, tenant: TenantId) -> bool:
+        """The keyring as it lies in the bucket, wrapped under the root key; False if there is none (any more)."""
+        keyring = await self._newest(f"tenants/{tenant}/keys")
+        if keyring:
+            await self.put(f"{KEYS}/{tenant}", keyring)
+        return bool(keyring)
+
+    async def _newest(self, prefix: str) -> bytes:
+        """What counts under ``prefix``, with its name, as it lies in the bucket; empty if there is nothing."""
+        newest = await Generations(self.estate.store, prefix).newest()
+        return b"" if newest is None else f"{prefix}/{newest.number}\n".encode() + newest.data
+
+    async def _names(
+        self, catalog: Catalog, tenant: TenantId, project: ProjectId, names: _Lines, found: _Found
+    ) -> None:
+        """What the project needs of the bucket: what the catalog names, and what has no name there."""
+        folder = f"tenants/{tenant}/projects/{project}/"
+        async with catalog.read(tenant) as s:
+            needed = {f"{folder}packs/{row.name}": row.size for row in await recover.packs(s, project)}
+            needed |= {f"{folder}records/{name}": 0 for name in await recover.records(s, project)}
+        async for stored in self.estate.store.list(folder):
+            kind = stored.name.removeprefix(folder).split("/")[0]
+            if stored.name in needed or kind == "about" or kind in KINDS - {"packs", "records"}:
+                names.add(f"{stored.size} {stored.name}")
+                needed.pop(stored.name, None)
+        for name, size in needed.items():  # a listing may lag behind
+            if await there(self.estate.store, name):
+                names.add(f"{size} {name}")
+            else:
+                found.lack(name)
+
+    async def _tombstones(self) -> None:
+        """Copy every tombstone, always: whoever restores without the bucket has to obey them too."""
+        known = {stored.name async for stored in self.archive.store.list("objects/tenants/")}
+        for tenant in await self.estate.tenants(shredded=True):
+            name = f"tenants/{tenant.id}/shredded"
+            if f"objects/{name}" not in known:
+                try:
+                    await self.archive.store.put(f"objects/{name}", await self.estate.store.get(name))
+                except StoreMissing:
+                    continue
+
+    async def copy(self, manifest: Manifest) -> None:
+        """Copy what the manifest names and the backup store lacks."""
+        have = {stored.name: stored.size async for stored in self.archive.store.list("objects/")}
+        done, waiting = 0, set[asyncio.Task[None]]()
+        async for name, size in named(self.archive, self.id, manifest):
+            done += 1
+            at = f"objects/{name}"
+            if at not in have or (size and have[at] != size) or name.endswith("/about"):
+                waiting.add(asyncio.create_task(self._copy(name)))
+                if len(waiting) >= COPIES:
+                    finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    for task in finished:
+                        task.result()
+            self.progress(done, manifest.names)
+        await asyncio.gather(*waiting)
+
+    async def _copy(self, name: str) -> None:
+        try:
+            data = await self.estate.store.get(name)
+        except StoreMissing:
+            return  # collected or purged since; the next backup does not name it
+        await self.archive.store.put(f"objects/{name}", data)
+        self.copied, self.copied_bytes = self.copied + 1, self.copied_bytes + len(data)
+
+
+async def there(store: ObjectStore, name: str) -> bool:
+    """Whether the store has it, asked by name: a listing may not show what was written just now."""
+    try:
+        await store.get(name, offset=0, length=1)
+    except StoreMissing:
+        return False
+    return True
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as source:
+        while piece := source.read(PIECE_BYTES):
+            yield piece
+
+
+def _remove(snapshot: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        snapshot.with_name(snapshot.name + end).unlink(missing_ok=True)
+
+
+def _clear_old(scratch: Path) -> None:
+    """Snapshots that a killed run left behind."""
+    for left in scratch.glob(".snapshot-*.db*"):
+        if left.stat().st_mtime < clock_time.time() - ABANDONED_MS / 1000:
+            left.unlink(missing_ok=True)
