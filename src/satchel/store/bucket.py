@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from secrets import SystemRandom
 from typing import TYPE_CHECKING, TypeVar
 
 import obstore
@@ -52,7 +52,7 @@ REQUEST_PART = 0.4
 LAST_START_PART = 0.5
 """No attempt begins after this part."""
 RETRY_AFTER_SECONDS = 5
-CHECK_NAME = "store-check"
+CHECK_FOLDER = "store-check"
 LIST_PAGE = 1_000
 EXIT_SECONDS = 0.1
 _FAILURES = (BaseError, OSError, ValueError, TimeoutError)
@@ -112,7 +112,7 @@ class BucketStore:
         """``place`` is the bucket as people call it; ``client`` must not retry by itself."""
         self._client, self._place, self._wait = client, place, wait_seconds
         self._turns = asyncio.Semaphore(CONCURRENCY)
-        self._random = SystemRandom()
+        self._random = secrets.SystemRandom()
 
     async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
         checked_name(name)
@@ -187,18 +187,27 @@ class BucketStore:
             yield stored
 
     async def check(self) -> None:
-        """Write, read and list one small object. Raises ``StartRefused`` where a person has to mend something."""
-        content = b"satchel"
+        """Write, read, list and delete one small object. Raises ``StartRefused`` where a person has to mend something.
+
+        What is written is new each time, so that nothing between can answer with what was there before.
+        """
+        name, content = f"{CHECK_FOLDER}/{secrets.token_hex(16)}", secrets.token_bytes(16)
         try:
-            await self.put(CHECK_NAME, content)
-            if await self.get(CHECK_NAME) != content:
-                raise StoreUnavailable(f"{self._place} does not give back what was written to it")
-            if not [stored async for stored in self.list(CHECK_NAME)]:
-                raise StoreUnavailable(f"{self._place} does not list what was written to it")
+            await self.put(name, content)
+            kept = await self.get(name) == content
+            listed = [stored.size async for stored in self.list(name)] == [len(content)]
+            await self.delete(name)
+        except StoreMissing:
+            kept = listed = False
         except StoreUnavailable as error:
             if "retry_after" in error.facts:
                 raise
             raise StartRefused(error.message, hint=error.hint) from None
+        if not kept or not listed:
+            raise StartRefused(
+                f"{self._place} does not {'list' if kept else 'keep'} what is written to it",
+                hint="Check the endpoint in SATCHEL_STORE_URL: does something between here and there answer from a cache?",
+            )
 
     async def _nothing_of(self, name: str, offset: int, length: int | None) -> bytes:
         """The empty end of an object, if it ends there; buckets do not give ranges of no bytes."""

@@ -13,9 +13,8 @@ from enum import Enum
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>\s*(\w{1,64})\s*</Code>")
 _NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName", "ContainerBeingDeleted", "AccountNotFound"}
-_NO_CREDENTIALS = re.compile(
-    r"169\.254\.|metadata|[Mm]issing.*credential|credential provider|CredentialProvider", re.DOTALL
-)
+# What was asked last was not the bucket but a place that might have had credentials.
+_NO_CREDENTIALS = re.compile(r"/latest/(api/token|meta-data)|TokenRequest|token request|computeMetadata|WebIdentity")
 _WRONG_CREDENTIALS = {
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
     "AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation", "MissingSecurityHeader",
@@ -56,6 +55,11 @@ def refusal(error: BaseException, place: str) -> Refusal:
     text = str(error)
     status, code = _found(_STATUS, text), _found(_CODE, text)
     number = int(status) if status else 0
+    if _NO_CREDENTIALS.search(text):
+        return _wrong(
+            f"no credentials were found for {place}",
+            "Put them into the environment, a profile or the machine's role; the guide, storage, tells how.",
+        )
     # An object that is being written cannot be what is missing.
     if code in _NO_BUCKET or (isinstance(error, FileNotFoundError) and "performing PUT" in text):
         return _wrong(f"there is no bucket {place}", "Make it, or mend its name in SATCHEL_STORE_URL.")
@@ -77,7 +81,10 @@ def _misconfigured(text: str, status: int, code: str, place: str) -> Refusal:
     if code in _WRONG_CLOCK:
         return _wrong(f"the clock of this host and that of {place} differ too much", "Set the clock of this host.")
     if code in _WRONG_REGION or 300 <= status < 400:
-        return _wrong(f"{place} is in another region", "Name its region: ?region= in SATCHEL_STORE_URL, or AWS_REGION.")
+        return _wrong(
+            f"{place} is in another region, or at another endpoint",
+            "Name its region (?region= in SATCHEL_STORE_URL, or AWS_REGION), and the endpoint that redirects to no other.",
+        )
     if code in _WRONG_CREDENTIALS or status == 401:
         return _wrong(
             f"{place} does not accept the credentials ({code or status})",
@@ -92,12 +99,9 @@ def _misconfigured(text: str, status: int, code: str, place: str) -> Refusal:
 
 
 def _unheard(text: str, place: str) -> Refusal:
-    """No answer came from the bucket itself."""
-    if _NO_CREDENTIALS.search(text):
-        return _wrong(
-            f"no credentials were found for {place}",
-            "Put them into the environment, a profile or the machine's role; the guide, storage, tells how.",
-        )
+    """No answer came from the bucket itself, or none that says anything."""
+    if "BareRedirect" in text:
+        return _misconfigured(text, 301, "", place)
     if "Error parsing Path" in text or "PathPart" in text or "empty path segment" in text:
         return _wrong(
             f"{place} holds objects that are not Satchel's, under names that cannot be read",
