@@ -32,7 +32,8 @@ def test_a_second_implementation_agrees_on_every_vector() -> None:
         held += sum(1 if name in ONE else len(section) for name, section in sections.items())
     assert len(told) == held > 250  # none was left out, and none of them twice
     assert {verdict[3] for verdict in told} == {
-        "read", "seal.broken", "seal.wrong_key", "seal.epoch_unknown", "frame.refused", "listing.refused", "record.refused", "path.refused",
+        "read", "seal.broken", "seal.wrong_key", "seal.epoch_unknown", "frame.refused", "listing.refused",
+        "record.refused", "path.refused",
     }  # fmt: skip
 
 
