@@ -174,12 +174,43 @@ def test_a_catalog_of_a_newer_satchel_is_refused(tmp_path: Path) -> None:
 
 def test_a_first_start_cut_short_is_finished_by_the_next(tmp_path: Path) -> None:
     settings = _founded(tmp_path / "data")
-    (settings.data / "catalog.db").unlink()
-    for beside in ("catalog.db-wal", "catalog.db-shm"):
-        (settings.data / beside).unlink(missing_ok=True)
+    _drop_catalog(settings)
     prepared = prepare(settings)
     prepared.listener.close()
     assert prepared.first is not None
+
+
+def _drop_catalog(settings: ServerSettings) -> None:
+    (settings.data / "catalog.db").unlink()
+    for beside in ("catalog.db-wal", "catalog.db-shm"):
+        (settings.data / beside).unlink(missing_ok=True)
+
+
+def test_a_lost_catalog_is_not_begun_anew_beside_the_projects_it_knew(tmp_path: Path) -> None:
+    settings = _founded(tmp_path / "data")
+    kept = settings.data / "store" / "tenants" / "ten_a" / "projects" / "prj_a" / "packs"
+    kept.mkdir(parents=True)
+    (kept / "pak_a").write_bytes(b"sealed")
+    _drop_catalog(settings)
+    with pytest.raises(StartRefused, match="and the catalog is empty") as refused:
+        prepare(settings)
+    assert "rebuild-catalog" in refused.value.hint
+
+
+def test_a_catalog_and_the_store_of_another_installation_are_never_mixed_up(tmp_path: Path) -> None:
+    ours, theirs = _founded(tmp_path / "ours"), _founded(tmp_path / "theirs")
+    mixed = _settings(
+        tmp_path / "ours", store_url=(tmp_path / "theirs" / "store").as_uri(), root_key=str(theirs.root_key_path)
+    )
+    with pytest.raises(StartRefused, match=r"the catalog is of the installation ins_.*, and the store of ins_"):
+        prepare(mixed)
+    empty = _settings(tmp_path / "ours", store_url=(tmp_path / "empty").as_uri())
+    with pytest.raises(StartRefused, match="and the store holds none"):
+        prepare(empty)
+    assert not [path for path in (tmp_path / "empty").rglob("*") if path.is_file()]  # nothing was begun there
+    again = prepare(ours)
+    again.listener.close()
+    assert again.first is None
 
 
 def test_a_key_file_open_to_others_is_warned_of(tmp_path: Path) -> None:

@@ -129,6 +129,12 @@ operator = _table(
     key=("tenant_id", "principal_id"),
 )
 
+installation = _table(
+    "installation",
+    _text("installation_id"),
+    key=("installation_id",),
+)
+
 signing_key = _table(
     "signing_key",
     _text("kid"),
@@ -139,7 +145,9 @@ signing_key = _table(
     key=("kid",),
 )
 
-DIRECTORY = frozenset({"tenant", "person", "membership", "operator", "signing_key", "alembic_version"})
+DIRECTORY = frozenset(
+    {"tenant", "person", "membership", "operator", "installation", "signing_key", "alembic_version"}
+)
 """The only tables that may be reached without a tenant. Do not add one without need: each is a hole in the wall."""
 
 row_sum = _table("row_sum", _text("name"), _number("rows"), _number("sum"), key=("name",))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     ],
     gives=(
         "Before it serves: `version`, `url`, `data`, `firstStart`, `tenant`, `adminKey` (on the first start), "
-        "`rootKey`."
+        "`rootKey`, `rootKeyKept`."
     ),
     statuses=(0, 1, 2, 5, 6),
 )
@@ -61,7 +61,9 @@ def command(
         face.answer(_data(prepared), lambda: _banner(face, prepared))
         for warning in prepared.warnings:
             face.warn(warning)
-        if not check:
+        if check:
+            face.note(f"Root key: {prepared.settings.root_key_path}, {prepared.root_kept}.")
+        else:
             serving.run(prepared)
     finally:
         prepared.listener.close()
@@ -77,6 +79,7 @@ def _data(prepared: Prepared) -> dict[str, object]:
         "tenant": first.tenant if first else None,
         "adminKey": first.key if first else None,
         "rootKey": str(prepared.settings.root_key_path),
+        "rootKeyKept": prepared.root_kept,
     }
 
 

@@ -22,16 +22,19 @@ import uvloop
 from starlette.types import ASGIApp
 
 from satchel.catalog import bootstrap, tenants
+from satchel.catalog import installation as catalog_installation
 from satchel.catalog.quotas import Limits
 from satchel.catalog.scope import Catalog
 from satchel.config.server import ServerSettings
-from satchel.errors import StartRefused, WrongKey
+from satchel.errors import StartRefused, StoreMissing, WrongKey
+from satchel.objects.ids import new_id
 from satchel.server.app import application
 from satchel.server.cloud import now_ms
 from satchel.server.heads import BoundedHeads
 from satchel.server.logs import configure, log
 from satchel.store.generations import Generations
 from satchel.store.keyring import INSTALLATION, Installation, Keyring
+from satchel.store.kms import kms_place
 from satchel.store.objectstore import ObjectStore
 from satchel.store.rootkey import RootKey
 from satchel.store.urls import open_store
@@ -59,6 +62,8 @@ class Prepared:
     """With the port really taken, where 0 was asked."""
     first: FirstStart | None
     """``None`` when this is a restart."""
+    root_kept: str
+    """Where the root key is: in its file, or wrapped by which key service."""
     warnings: tuple[str, ...]
     listener: socket.socket
 
@@ -69,11 +74,18 @@ def prepare(settings: ServerSettings) -> Prepared:
     listener = _listen(settings.host, settings.port)
     try:
         settings = replace(settings, port=listener.getsockname()[1])
-        first, warnings = asyncio.run(_founded(settings))
+        first, root = asyncio.run(_founded(settings))
     except BaseException:
         listener.close()
         raise
-    return Prepared(settings, first, warnings, listener)
+    return Prepared(settings, first, root.kept, (*root.warnings, *_kms_warning(settings, root)), listener)
+
+
+def _kms_warning(settings: ServerSettings, root: RootKey) -> tuple[str, ...]:
+    if not settings.root_kms or root.kms is not None:
+        return ()
+    move = f"satchel admin key rotate-root --kms {settings.root_kms}"
+    return (f"SATCHEL_ROOT_KMS is set, and the root key lies in its file; to move it, run: {move}",)
 
 
 def run(prepared: Prepared) -> None:
@@ -159,37 +171,53 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, tuple[str, ...]]:
+async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, RootKey]:
     """Root key, store, catalog and first tenant, made where this is the first start."""
     store = open_store(settings.store, settings.store_wait_seconds)
     await store.check()
-    path = settings.root_key_path
-    if not path.exists():
-        if await Generations(store, INSTALLATION).newest() is None:
-            RootKey.create(path)
-        else:
-            raise StartRefused(
-                f"there is data here, and its root key {path} is missing",
-                hint="Put the key back from its copy: without it nothing can be read.",
-            )
-    try:
-        root = RootKey.load(path)
-    except WrongKey as error:
-        raise StartRefused(error.message, hint="Put the key back from its copy: a root key is not text.") from error
-    keyring = Keyring(store, root, clock=now_ms, random=os.urandom)
-    try:
-        installation = await keyring.found()
-    except WrongKey as error:
-        raise StartRefused(
-            f"the root key {path} (id {root.id}) is not the one this data was written with",
-            hint="Put the right key in its place.",
-        ) from error
     await Catalog.migrate(settings.catalog)
     catalog = await Catalog.open(settings.catalog)
     try:
-        return await _first_tenant(settings, catalog, store, keyring, installation), root.warnings
+        async with catalog.directory() as d:
+            known = await catalog_installation.find(d)
+        root = await _root_key(settings, store, known)
+        keyring = Keyring(store, root, clock=now_ms, random=os.urandom)
+        try:
+            own = await (keyring.found() if known is None else keyring.installation())
+        except WrongKey as error:
+            raise StartRefused(
+                f"the root key {settings.root_key_path} (id {root.id}) is not the one this data was written with",
+                hint="Put the right key in its place.",
+            ) from error
+        except StoreMissing as error:
+            raise StartRefused(
+                f"the catalog is of the installation {known}, and the store holds none",
+                hint="Name the store that belongs to this catalog, or fill it from a backup: satchel admin restore.",
+            ) from error
+        async with catalog.directory(write=True) as d:
+            await catalog_installation.bind(d, own.id)
+        return await _first_tenant(settings, catalog, store, keyring, own), root
     finally:
         await catalog.close()
+
+
+async def _root_key(settings: ServerSettings, store: ObjectStore, known: str | None) -> RootKey:
+    """The root key, made where there is neither one nor data; ``known`` is the installation the catalog is of."""
+    path = settings.root_key_path
+    try:
+        if path.exists():
+            return RootKey.load(path)
+        if known is None and await Generations(store, INSTALLATION).newest() is None:
+            if not settings.root_kms:
+                return RootKey.create(path)
+            own = new_id("ins", os.urandom(16))
+            return RootKey.create(path, kms=kms_place(settings.root_kms), installation=own)
+    except WrongKey as error:
+        raise StartRefused(error.message, hint="Put the key back from its copy: a root key is not text.") from error
+    raise StartRefused(
+        f"there is data here, and its root key {path} is missing",
+        hint="Put the key back from its copy: without it nothing can be read.",
+    )
 
 
 async def _first_tenant(
@@ -199,6 +227,7 @@ async def _first_tenant(
     async with catalog.directory(write=True) as d:
         if await tenants.list_(d, limit=1):
             return None
+        await _refuse_orphans(store, installation)
         founded = await bootstrap.found_tenant(
             d,
             slug="default",
@@ -212,3 +241,13 @@ async def _first_tenant(
         await keyring.create(founded.tenant.id)
     await Notices(catalog, store, keyring, random=os.urandom).tenant(founded.tenant.id)
     return FirstStart(founded.tenant.slug, founded.key, settings.root_key_path)
+
+
+async def _refuse_orphans(store: ObjectStore, installation: Installation) -> None:
+    """Do not begin anew beside projects that the catalog has lost."""
+    async for stored in store.list("tenants/"):
+        if stored.name.split("/")[2] == "projects":
+            raise StartRefused(
+                f"the store holds projects of the installation {installation.id}, and the catalog is empty",
+                hint="Bring the catalog back: satchel admin restore, or satchel admin rebuild-catalog.",
+            )

@@ -45,6 +45,12 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "installation",
+        sa.Column("installation_id", TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("installation_id", name=op.f("pk_installation")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "row_sum",
         sa.Column("name", TEXT, nullable=False),
         sa.Column("rows", sa.BigInteger(), nullable=False),
@@ -56,6 +62,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("row_sum")
+    op.drop_table("installation")
     op.drop_table("upkeep")
     op.drop_table("purged")
     op.drop_table("damaged")
