@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from satchel.catalog import packs
 from satchel.catalog.packs import NewPack, PlaceRow
+from satchel.errors import StoreMissing
 from satchel.objects.ids import ProjectId, TenantId
 from satchel.store.packs import Place, StoredPack, pack_table
 from satchel.sync.failpoints import reach
@@ -60,6 +61,8 @@ async def _whole(estate: Estate, tenant: TenantId, project: ProjectId, rows: Seq
         return [Place(*row) for row in rows]
     async with estate.catalog.read(tenant) as s:
         found = await packs.places(s, project, torn)
+    if torn - {row.object for row in found}:
+        raise StoreMissing("a part of a long object is nowhere stored")
     return [Place(*row) for row in (*(row for row in rows if row.object not in torn), *found)]
 
 
