@@ -206,7 +206,7 @@ class BucketStore:
         if not kept or not listed:
             raise StartRefused(
                 f"{self._place} does not {'list' if kept else 'keep'} what is written to it",
-                hint="Check the endpoint in SATCHEL_STORE_URL: does something between here and there answer from a cache?",
+                hint="Check the endpoint in SATCHEL_STORE_URL: does something before it answer from a cache?",
             )
 
     async def _nothing_of(self, name: str, offset: int, length: int | None) -> bytes:

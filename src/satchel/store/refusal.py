@@ -83,7 +83,7 @@ def _misconfigured(text: str, status: int, code: str, place: str) -> Refusal:
     if code in _WRONG_REGION or 300 <= status < 400:
         return _wrong(
             f"{place} is in another region, or at another endpoint",
-            "Name its region (?region= in SATCHEL_STORE_URL, or AWS_REGION), and the endpoint that redirects to no other.",
+            "Name its region (?region= in SATCHEL_STORE_URL, or AWS_REGION), and an endpoint that does not redirect.",
         )
     if code in _WRONG_CREDENTIALS or status == 401:
         return _wrong(
