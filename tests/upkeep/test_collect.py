@@ -325,6 +325,7 @@ async def test_a_dry_run_says_the_numbers_of_the_run_and_changes_nothing(house: 
     house.clock.now += 2 * LEASE_MS
     await keep(house, tenant, versions=2)
     before = {name: (house.folder / "store" / name).stat().st_mtime_ns for name in await house.names()}
+    dry = CollectReport(dry=True)
     for window in (WINDOW, 0):
         dry = await run(house, tenant, window, dry=True)
         after = {name: (house.folder / "store" / name).stat().st_mtime_ns for name in await house.names()}

@@ -12,6 +12,7 @@ _SUMMARY = "Look after an installation on its machine: keys, verify, collect, ba
 
 WORDS: dict[str, tuple[str, str]] = {
     "verify": ("admin_verify", "command"),
+    "collect": ("admin_collect", "command"),
     "backup": ("admin_backup", "command"),
     "restore": ("admin_restore", "command"),
     "rebuild-catalog": ("admin_restore", "rebuild"),

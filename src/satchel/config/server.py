@@ -107,6 +107,18 @@ class ServerSettings:
     )
     quota_storage_bytes: int = setting(50 * 10**9, "Storage of a new tenant.", kind="number", unit="bytes", low=0)
     quota_projects: int = setting(1_000, "Projects of a new tenant.", kind="number", unit="projects", low=0)
+    backup_window_days: int = setting(
+        7,
+        "How long bytes that nothing needs any more stay in the store: a backup of the catalog as old as this can be "
+        "restored without copies of the objects.",
+        kind="number",
+        unit="days",
+        low=0,
+        high=3_650,
+    )
+    collect_hours: int = setting(
+        24, "How often the server collects by itself; 0: never.", kind="number", unit="hours", low=0, high=8_760
+    )
     backup_url: str = setting("", "Where `satchel admin backup` keeps backups: a store of its own. Default: none.")
     backup_keep_days: int = setting(30, "How long a backup is kept.", kind="number", unit="days", low=1, high=3_650)
     key_backup_keep_days: int = setting(
