@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from satchel.catalog import audit, projects, versions
+from satchel.catalog import audit, damage, projects, versions
 from satchel.catalog.bootstrap import found_tenant
 from satchel.catalog.scope import Catalog, Scope
-from satchel.errors import NoSuchProject
+from satchel.errors import NoSuchProject, VersionExpired
 from satchel.objects.frame import Frame
 from satchel.objects.ids import Digest, Lineage, ObjectId, PrincipalId, ProjectId, TenantId, new_id
 from satchel.objects.listing import Entry
@@ -159,12 +159,17 @@ class InProcessPeer:
                 row = await self._resolve(s, project)
                 head = Head(*await versions.head(s, row.id))
                 known = since if lineage == head.lineage and since <= head.version else 0
-                rows = await versions.changes(s, row.id, known, head.version, limit=1_000_000)
+                try:
+                    rows = await versions.changes(s, row.id, known, head.version, limit=1_000_000)
+                except VersionExpired:
+                    known = 0
+                    rows = await versions.changes(s, row.id, 0, head.version, limit=1_000_000)
+                lost = await damage.count(s, row.id)
             items = [
                 Change(r.path, None if r.deleted else Entry(r.mode, r.object), r.size, r.version, r.author, r.time)
                 for r in rows
             ]
-            return Changes(head, known, items)
+            return Changes(head, known, items, lost)
 
         self.calls.append("changes")
         return self.cloud.wait(ask())
@@ -192,6 +197,19 @@ class InProcessPeer:
         for piece in self.cloud.wait(ask()):
             yield from reader.feed(piece)
         reader.finish()
+
+    def damaged(self, project: str) -> list[ObjectId]:
+        async def ask() -> list[ObjectId]:
+            row = await self._row(project)
+            async with self.cloud.catalog.read(self.tenant) as s:
+                return await damage.list_(s, row.id)
+
+        self.calls.append("damaged")
+        return self.cloud.wait(ask())
+
+    def give_back(self, project: str, stream: Iterable[bytes], declared: int) -> int:
+        self.calls.append("give_back")
+        return self.packs(project, stream, declared).restored
 
     # Beyond the protocol ------------------------------------------------------------------------------------------
 

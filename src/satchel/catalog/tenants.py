@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from satchel.catalog.quotas import Limits
+from satchel.catalog.retention import KEEP_ALL, Retention
 from satchel.catalog.schema import METADATA, TENANT, mine, tenant
 from satchel.catalog.schema import usage as usage_table
 from satchel.catalog.scope import Directory, Record, Scope
@@ -28,6 +29,7 @@ class TenantRow(NamedTuple):
     """``active``; ``suspended``: nobody gets in; ``shredded``: its keys and rows are gone, for good."""
     created: int
     limits: Limits
+    retention: Retention = KEEP_ALL
 
 
 _COLUMNS = [
@@ -36,6 +38,7 @@ _COLUMNS = [
     tenant.c.name,
     tenant.c.state,
     tenant.c.created,
+    *(tenant.c[f"keep_{name}"] for name in Retention._fields),
     *(tenant.c[f"{name}_limit"] for name in Limits._fields),
 ]
 _ANY = select(*_COLUMNS)
@@ -135,5 +138,6 @@ async def erase(d: Directory, id: TenantId) -> None:  # noqa: A002
 
 
 def _read(row: Record) -> TenantRow:
-    id_, slug, name, state, created, *limits = row
-    return TenantRow(id_, slug, name, state, created, Limits._make(limits))
+    id_, slug, name, state, created, keep_versions, keep_days, *limits = row
+    kept = Retention(keep_versions, keep_days)
+    return TenantRow(id_, slug, name, state, created, Limits._make(limits), kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from satchel.cli.face import Face, size
+from satchel.cli.face import Face, plural, size
 from satchel.cli.hosted import open_remote, replay_key
 from satchel.cli.verb import VerbGroup, verb
 from satchel.remote import Remote
@@ -17,7 +17,7 @@ _STATUSES = (0, 1, 2, 4, 5, 6)
 @verb(
     "show",
     examples=[("satchel tenant show", "The tenant you act in."), ("satchel tenant show --json", "For a program.")],
-    gives="The tenant as REST gives it: `id`, `slug`, `name`, `state`, `createdAt`.",
+    gives="The tenant as REST gives it: `id`, `slug`, `name`, `state`, `createdAt`, `retention`.",
     statuses=_STATUSES,
 )
 @click.option("--url", help="The server.")
@@ -54,6 +54,43 @@ def usage(face: Face, url: str | None) -> None:
             face.line(f"{row['name']:<14} {amount(row['used'])} of {limit}")
 
     face.answer(answer, print_rows)
+
+
+@verb(
+    "retention",
+    examples=[
+        ("satchel tenant retention", "How long versions are kept."),
+        ("satchel tenant retention --days 90", "Every state of the last 90 days stays readable, and no older one."),
+        ("satchel tenant retention --versions 10", "The newest ten versions of each project."),
+        ("satchel tenant retention --keep-all", "Every version for ever, as at first."),
+    ],
+    gives="The tenant as REST gives it; `retention` has `versions` and `days`, both null when all are kept.",
+    statuses=_STATUSES,
+)
+@click.option("--keep-all", is_flag=True, help="Keep every version.")
+@click.option("--versions", type=click.IntRange(1, 1_000_000), metavar="N", help="Keep the newest N of each project.")
+@click.option("--days", type=click.IntRange(1, 36_500), metavar="D", help="Keep the states of the last D days.")
+@click.option("--url", help="The server.")
+def retention(face: Face, keep_all: bool, versions: int | None, days: int | None, url: str | None) -> None:
+    """Show or set how long old versions are kept.
+
+    The newest version is always kept whole. Older ones expire with the next collect, which the server runs once a day,
+    and cannot be brought back. They stay listed in the history.
+    """
+    if sum((keep_all, versions is not None, days is not None)) > 1:
+        raise click.UsageError("give one of --keep-all, --versions, --days")
+    remote = open_remote(face, url)
+    if keep_all or versions is not None or days is not None:
+        tenant = remote.call("PATCH", "/tenant", json={"retention": {"versions": versions, "days": days}})
+    else:
+        tenant = remote.call("GET", "/tenant")
+    face.answer(tenant, lambda: face.line(f"{tenant['slug']} keeps {_kept(tenant['retention'])}"))
+
+
+def _kept(rule: dict[str, int | None]) -> str:
+    if rule["versions"] is not None:
+        return f"the newest {plural(rule['versions'], 'version')} of each project"
+    return "every version" if rule["days"] is None else f"the states of the last {plural(rule['days'], 'day')}"
 
 
 @verb(
@@ -158,5 +195,5 @@ def _id_of(remote: Remote, tenant: str) -> str:
     return next((row["id"] for row in remote.rows("/admin/tenants") if row["slug"] == tenant), tenant)
 
 
-for word in (show, usage, create, list_, suspend, resume):
+for word in (show, usage, retention, create, list_, suspend, resume):
     command.add_command(word)

@@ -178,6 +178,8 @@ class VersionInfo(TypedDict):
     added: int
     changed: int
     deleted: int
+    readable: bool
+    """Whether its artifacts can still be read; retention decides."""
 
 
 class VersionList(TypedDict):

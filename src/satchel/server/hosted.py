@@ -159,6 +159,7 @@ class HostedReader:
             raise InvalidInput("the cursor is not one of this list", hint="Pass the `next` of the page before.")
         before = None if cursor is None else int(cursor)
         found = self._read(lambda s: versions.versions(s, row.id, before, limit + 1))
+        oldest = self._read(lambda s: versions.floor(s, row.id))
         return {
             "project": row.slug,
             "lineage": row.lineage,
@@ -171,6 +172,7 @@ class HostedReader:
                     "added": v.added,
                     "changed": v.changed,
                     "deleted": v.deleted,
+                    "readable": v.version >= oldest,
                 }
                 for v in found[:limit]
             ],

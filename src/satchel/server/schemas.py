@@ -117,8 +117,16 @@ class GrantCreate(Request):
     role: RoleName
 
 
+class RetentionIn(Request):
+    """At most one is set; neither keeps every version."""
+
+    versions: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    days: Annotated[int, Meta(ge=1, le=36_500)] | None = None
+
+
 class TenantPatch(Request):
-    name: Name
+    name: Name | UnsetType = UNSET
+    retention: RetentionIn | UnsetType = UNSET
 
 
 class TenantCreate(Request):
@@ -194,6 +202,8 @@ class Project(TypedDict):
     role: RoleName
     createdAt: str
     archived: bool
+    damaged: int
+    """Objects that the storage lost, and that are asked of clients."""
 
 
 class ProjectPage(TypedDict):
@@ -231,6 +241,7 @@ class ChangesPage(TypedDict):
     digest: str
     items: list[ChangedPath]
     next: str | None
+    damaged: int
 
 
 class Version(TypedDict):
@@ -242,15 +253,24 @@ class Version(TypedDict):
     added: int
     changed: int
     deleted: int
+    readable: bool
 
 
 class Missing(TypedDict):
     missing: list[str]
 
 
+class DamagedPage(TypedDict):
+    """Ids of objects that the storage lost."""
+
+    items: list[str]
+    next: str | None
+
+
 class PacksKept(TypedDict):
     packs: int
     objects: int
+    restored: int
 
 
 class KeyGrant(TypedDict):
@@ -303,12 +323,20 @@ class GrantPage(TypedDict):
     next: str | None
 
 
+class RetentionOut(TypedDict):
+    """How long versions are kept: the newest so many, or the states of so many days; both null: all of them."""
+
+    versions: int | None
+    days: int | None
+
+
 class Tenant(TypedDict):
     id: str
     slug: str
     name: str
     state: str
     createdAt: str
+    retention: RetentionOut
 
 
 class TenantPage(TypedDict):

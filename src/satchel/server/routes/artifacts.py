@@ -60,7 +60,7 @@ async def list_artifacts(
         "The bytes of an artifact; as JSON with lines and a budget when asked for application/json",
         answer=ArtifactText,
         sends="application/octet-stream",
-        errors=(*ABSENT, "artifact.not_found", "version.not_found"),
+        errors=(*ABSENT, "artifact.not_found", "artifact.purged", "version.not_found", "version.expired"),
         headers={"If-None-Match": "An ETag: 304 if the content is still that."},
         gives=_ETAG,
         also={304: "The content is the one named in If-None-Match."},

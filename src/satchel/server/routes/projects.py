@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from satchel.auth.policy import Action, reads_everything, role_on
 from satchel.auth.roles import Principal
-from satchel.catalog import audit, projects, versions
+from satchel.catalog import audit, damage, projects, versions
 from satchel.catalog.projects import ProjectRow
 from satchel.catalog.scope import Scope
 from satchel.errors import InvalidInput
@@ -156,6 +156,7 @@ async def delete_project(on: ProjectAdmin) -> Response:
 async def get_version(on: Reader, n: int) -> Response:
     async with on.cloud.catalog.read(on.caller.tenant) as s:
         row = await versions.version(s, on.row.id, n)
+        oldest = await versions.floor(s, on.row.id)
     return answer(
         {
             "version": row.version,
@@ -166,6 +167,7 @@ async def get_version(on: Reader, n: int) -> Response:
             "added": row.added,
             "changed": row.changed,
             "deleted": row.deleted,
+            "readable": row.version >= oldest,
         }
     )
 
@@ -193,4 +195,5 @@ async def _shown(s: Scope, caller: Caller, row: ProjectRow) -> dict[str, object]
         "role": role.value if role else "admin",
         "createdAt": rfc3339(row.created),
         "archived": row.archived is not None,
+        "damaged": await damage.count(s, row.id),
     }

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from msgspec import UNSET
 
-from satchel.catalog import versions
+from satchel.catalog import damage, versions
 from satchel.catalog.versions import ChangeRow
 from satchel.errors import HeadMoved, InvalidInput, LengthRequired, NoSuchVersion, TooLarge
 from satchel.objects.ids import Digest, Lineage, ObjectId
@@ -19,12 +19,13 @@ from satchel.server.access import ContentWriter, OnProject, Reader, Writer
 from satchel.server.bodies import answer, idempotency_key, read_json, require_media, rfc3339, stream
 from satchel.server.openapi import operation
 from satchel.server.routes.artifacts import WRITE_ERRORS
-from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor
+from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor, PageLimit
 from satchel.server.schemas import (
     ChangeIn,
     ChangesPage,
     CommitRequest,
     CommittedOut,
+    DamagedPage,
     Missing,
     ObjectsRequest,
     PacksKept,
@@ -56,7 +57,7 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     **operation(
         "What the head has otherwise than version `since`, deletions too; 0 gives the whole tree",
         answer=ChangesPage,
-        errors=(*ABSENT, "version.not_found", "sync.head_moved"),
+        errors=(*ABSENT, "version.not_found", "version.expired", "sync.head_moved"),
     ),
 )
 async def changes(
@@ -74,12 +75,13 @@ async def changes(
         raise NoSuchVersion(f"version {since} is not one of this project's")
     async with on.cloud.catalog.read(on.caller.tenant) as s:
         rows = await versions.changes(s, row.id, since, at.version, at.after, limit + 1)
+        lost = await damage.count(s, row.id)
     more = None
     if len(rows) > limit:
         at.after = rows[limit - 1].path
         more = base64.urlsafe_b64encode(msgspec.json.encode(at)).decode()
     head = {"lineage": at.lineage, "version": at.version, "digest": at.digest}
-    return answer(head | {"items": [_change(change) for change in rows[:limit]], "next": more})
+    return answer(head | {"items": [_change(change) for change in rows[:limit]], "next": more, "damaged": lost})
 
 
 @router.post(
@@ -112,12 +114,12 @@ async def sync(request: Request, on: ContentWriter) -> Response:
     ),
 )
 async def packs(request: Request, on: ContentWriter) -> Response:
-    """What no commit names within a day is forgotten."""
+    """What no commit names within a day is forgotten. What the storage had lost (`objects/damaged`) counts at once."""
     declared = _declared(request, on)
     require_media(request, SYNC_TYPE)
     on.caller.exchange.allow(on.cloud.settings.sync_total_seconds)
     kept = await on.cloud.receiver.packs(on_behalf(on), on.row.id, stream(request, declared), declared)
-    return answer({"packs": kept.packs, "objects": kept.objects})
+    return answer(kept._asdict())
 
 
 @router.post(
@@ -151,6 +153,17 @@ async def objects_query(request: Request, on: Writer) -> Response:
     async with on.cloud.catalog.read(on.caller.tenant) as s:
         missing = await versions.missing(s, on.row.id, [ObjectId(name) for name in asked.objects])
     return answer({"missing": missing})
+
+
+@router.get(
+    "/projects/{p}/objects/damaged",
+    **operation("The objects that the storage lost and asks for, by id", answer=DamagedPage, errors=ABSENT),
+)
+async def objects_damaged(on: Writer, cursor: Cursor = None, limit: PageLimit = 1_000) -> Response:
+    """Whoever still has one sends it to `packs`: it is whole again when that answers."""
+    async with on.cloud.catalog.read(on.caller.tenant) as s:
+        items = await damage.list_(s, on.row.id, cursor or "", limit + 1)
+    return answer({"items": items[:limit], "next": items[limit - 1] if len(items) > limit else None})
 
 
 @router.post(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from msgspec import UNSET
 
 from satchel.auth.policy import Action
-from satchel.catalog import audit, quotas, tenants
+from satchel.catalog import audit, quotas, retention, tenants
+from satchel.catalog.retention import Retention
+from satchel.catalog.scope import Scope
 from satchel.catalog.tenants import TenantRow
-from satchel.server.access import SignedIn, TenantAdmin
+from satchel.errors import InvalidInput
+from satchel.server.access import Caller, SignedIn, TenantAdmin
 from satchel.server.bodies import answer, read_json, rfc3339
 from satchel.server.openapi import operation
 from satchel.server.routes.projects import Cursor, PageLimit
@@ -24,15 +28,31 @@ async def get_tenant(caller: SignedIn) -> Response:
 
 
 @router.patch(
-    "/tenant", **operation("Rename the tenant", body=TenantPatch, answer=Tenant, errors=(*_REFUSED, "disk.full"))
+    "/tenant",
+    **operation(
+        "Rename the tenant, or say how long versions are kept",
+        body=TenantPatch,
+        answer=Tenant,
+        errors=(*_REFUSED, "disk.full"),
+        example={"retention": {"days": 90}},
+    ),
 )
 async def patch_tenant(request: Request, caller: TenantAdmin) -> Response:
+    """Retention takes effect with the next collect, and is then final: what has expired does not come back."""
     asked = await read_json(request, TenantPatch, 16 * 1024)
+    if asked.name is UNSET and asked.retention is UNSET:
+        raise InvalidInput("send name, retention, or both")
     now = caller.cloud.clock()
     async with caller.cloud.catalog.write(caller.tenant) as s:
         await caller.stands(s, Action.TENANT_ADMIN)
-        row = await tenants.rename(s, name=asked.name)
-        await audit.record(s, caller.principal, "tenant.rename", row.id, "done", caller.exchange.id, now)
+        if asked.name is not UNSET:
+            await tenants.rename(s, name=asked.name)
+            await _record(s, caller, "tenant.rename", caller.tenant, now)
+        if asked.retention is not UNSET:
+            rule = Retention(asked.retention.versions, asked.retention.days)
+            await retention.set_(s, rule)
+            await _record(s, caller, "tenant.retention", f"{caller.tenant} {_said(rule)}", now)
+        row = await tenants.own(s)
     await caller.cloud.notices.tenant(row.id)
     return answer(shown(row))
 
@@ -75,4 +95,15 @@ def shown(row: TenantRow) -> dict[str, object]:
         "name": row.name,
         "state": row.state,
         "createdAt": rfc3339(row.created),
+        "retention": row.retention._asdict(),
     }
+
+
+async def _record(s: Scope, caller: Caller, action: str, target: str, now: int) -> None:
+    await audit.record(s, caller.principal, action, target, "done", caller.exchange.id, now)
+
+
+def _said(rule: Retention) -> str:
+    if rule.versions is not None:
+        return f"keeps {rule.versions} versions"
+    return "keeps all" if rule.days is None else f"keeps {rule.days} days"
