@@ -23,7 +23,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     ),
     "artifact.purged": (
         "The content was purged",
-        "Somebody had this content removed for good, from every version that held it. The version itself is still listed.",
+        "Somebody had this content removed for good, from every version that held it. The version is still listed.",
     ),
     "auth.expired": (
         "The credential has expired",
@@ -68,6 +68,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
     ),
     "index.corrupt": ("A search index is corrupt", "The index file could not be read. Nothing is lost with it."),
     "internal.error": ("Something went wrong inside", "The server met a state it did not expect."),
+    "key.staged": (
+        "A root key waits already",
+        "A successor of the root key lies beside it, and it is not kept where the command was told to keep it.",
+    ),
     "listing.refused": ("A listing was refused", "The list of a tree's files is not in its one canonical form."),
     "path.refused": (
         "The path is refused",
@@ -158,7 +162,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     ),
     "version.expired": (
         "The version has expired",
-        "The tenant's retention no longer keeps this version. It is still listed; the answer names the oldest readable one.",
+        "The tenant's retention no longer keeps this version. It is still listed; the answer names the oldest kept.",
     ),
     "version.not_found": ("No such version", "The project has no version of this number."),
 }
