@@ -379,17 +379,23 @@ class _Run:
         """Copy what the manifest names and the backup store lacks."""
         have = {stored.name: stored.size async for stored in self.archive.store.list("objects/")}
         done, waiting = 0, set[asyncio.Task[None]]()
-        async for name, size in named(self.archive, self.id, manifest):
-            done += 1
-            at = f"objects/{name}"
-            if at not in have or (size and have[at] != size) or name.endswith("/about"):
-                waiting.add(asyncio.create_task(self._copy(name)))
-                if len(waiting) >= COPIES:
-                    finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                    for task in finished:
-                        task.result()
-            self.progress(done, manifest.names)
-        await asyncio.gather(*waiting)
+        try:
+            async for name, size in named(self.archive, self.id, manifest):
+                done += 1
+                at = f"objects/{name}"
+                if at not in have or (size and have[at] != size) or name.endswith("/about"):
+                    waiting.add(asyncio.create_task(self._copy(name)))
+                    if len(waiting) >= COPIES:
+                        finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                        for task in finished:
+                            task.result()
+                self.progress(done, manifest.names)
+            while waiting:
+                await waiting.pop()
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
     async def _copy(self, name: str) -> None:
         try:

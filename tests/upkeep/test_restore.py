@@ -1,0 +1,315 @@
+"""From a backup to the newest acknowledged version, or, where the bucket cannot prove it, to a new lineage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from satchel.catalog import audit, principals, recover, tenants
+from satchel.catalog import projects as catalog_projects
+from satchel.catalog.tenants import erase
+from satchel.errors import WrongKey
+from satchel.objects.ids import ProjectId, TenantId, new_id
+from satchel.objects.record import decode_record, encode_record
+from satchel.store.durable_local import LocalStore
+from satchel.store.rootkey import RootKey
+from satchel.upkeep.about import refresh_about
+from satchel.upkeep.archive import BackupDamaged, BackupRefused
+from satchel.upkeep.fresh import CatalogInTheWay
+from tests.upkeep.house import House, fill
+from tests.upkeep.recovering import DAY, Ruin, flip, head_name, pack_names, record_name, state
+
+pytestmark = pytest.mark.anyio
+MANIFEST = b'{"name": "notes", "relations": [{"type": "related-to", "project": "other"}]}'
+
+
+@pytest.fixture
+def ruin(tmp_path: Path) -> Ruin:
+    return Ruin(tmp_path)
+
+
+async def begun(house: House) -> tuple[TenantId, ProjectId]:
+    """A project with three versions."""
+    tenant = await house.tenant()
+    project = await house.project(tenant)
+    await fill(house, tenant, project, {"a.md": b"# A\n", "b.md": b"# B\n", "c.md": b"# C\n"})
+    return tenant, project
+
+
+@pytest.mark.promise("P3")
+async def test_every_acknowledged_commit_since_the_backup_comes_back_and_the_lineage_stays(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        made = await ruin.backup(house)
+        await house.put(tenant, project, "a.md", b"# A anew\n")
+        await house.put(tenant, project, "b.md", None)
+        await house.put(tenant, project, "context.json", MANIFEST)
+        await house.put(tenant, project, "sub/d.md", b"# D\n" * 400_000)  # in two parts
+        await house.put(tenant, project, "b.md", b"# B\n")  # content that was there before
+        before = await state(house, tenant, project)
+    ruin.lose_catalog()
+    report = await ruin.restore(made.id)
+    [one] = report.projects
+    assert (one.applied, one.version, one.new_lineage, one.missing, one.why) == (5, 8, False, 0, "")
+    async with ruin.house() as house:
+        assert await state(house, tenant, project) == before
+        after = await house.put(tenant, project, "e.md", b"# E\n")
+        assert (after.version, after.lineage) == (9, before.row.lineage)
+        async with house.estate.catalog.read(tenant) as s:
+            assert "tenant.restore" in {row.action for row in await audit.list_(s)}
+
+
+async def test_restoring_twice_comes_to_the_same_and_the_old_catalog_is_kept(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        made = await ruin.backup(house)
+        await house.put(tenant, project, "d.md", b"# D\n")
+        before = await state(house, tenant, project)
+        with pytest.raises(CatalogInTheWay, match="there is a catalog already"):
+            await ruin.restore(made.id)
+        with pytest.raises(CatalogInTheWay, match="open"):
+            await ruin.restore(made.id, replace=True)
+    for times in (1, 2):
+        await ruin.restore(made.id, replace=True)
+        assert (ruin.folder / f"catalog.db.replaced-{times}").exists()
+    async with ruin.house() as house:
+        assert await state(house, tenant, project) == before
+
+
+async def test_tenants_and_projects_made_renamed_suspended_or_shredded_since_are_as_they_were(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        doomed, quiet = await house.tenant("doomed"), await house.tenant("quiet")
+        buried = await house.project(doomed, "buried")
+        await house.put(doomed, buried, "secret.md", b"# Secret\n")
+        made = await ruin.backup(house)
+        later, late = await house.project(tenant, "later"), await house.tenant("late")
+        theirs = await house.project(late, "theirs")
+        await house.put(tenant, later, "x.md", b"# X\n")
+        await house.put(late, theirs, "y.md", b"# Y\n")
+        async with house.estate.catalog.write(tenant) as s:
+            await catalog_projects.update(s, project, slug="renamed", description="said later")
+            await catalog_projects.archive(s, project, 7)
+        async with house.estate.catalog.directory(write=True) as d:
+            await tenants.set_state(d, quiet, tenants.SUSPENDED)
+        await house.estate.keyring.shred(doomed)
+        async with house.estate.catalog.directory(write=True) as d:
+            await erase(d, doomed)
+        for one in (tenant, late, quiet):
+            await refresh_about(house.estate, one)  # as the server does with each change
+        was = [await state(house, tenant, project), await state(house, tenant, later), await state(house, late, theirs)]
+    ruin.lose_catalog()
+    report = await ruin.restore(made.id)
+    assert report.erased == 1
+    [owner] = report.owners
+    assert (owner.tenant, owner.slug, owner.operates) == (late, "late", False)
+    async with ruin.house() as house:
+        now = [await state(house, tenant, project), await state(house, tenant, later), await state(house, late, theirs)]
+        assert now == was
+        assert now[0].row.archived == 7
+        rows = {row.id: row.state for row in await house.estate.tenants()}
+        assert rows == {tenant: "active", quiet: "suspended", late: "active"}
+        async with house.estate.catalog.read(late) as s:
+            [key] = await principals.list_(s, principals.KEY)
+            assert key.tenant_role.value == "owner"
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("how", ["record gone", "record flipped", "head gone", "head flipped"])
+async def test_a_chain_that_is_cut_begins_a_new_lineage_at_the_last_sound_version(ruin: Ruin, how: str) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        made = await ruin.backup(house)
+        for number in range(4, 9):
+            await house.put(tenant, project, f"n{number}.md", b"# N %d\n" % number)
+        before = await state(house, tenant, project, upto=5)
+        name = await (record_name if how.startswith("record") else head_name)(house, tenant, project, 6)
+        await (house.estate.store.delete(name) if how.endswith("gone") else flip(house.estate.store, name))
+    ruin.lose_catalog()
+    [one] = (await ruin.restore(made.id)).projects
+    assert (one.version, one.new_lineage) == (5, True)
+    assert "version 6" in one.why
+    async with ruin.house() as house:
+        now = await state(house, tenant, project)
+        assert now.row.lineage == one.lineage != before.row.lineage
+        assert (now.versions, now.trees, now.contents) == (before.versions, before.trees, before.contents)
+        after = await house.put(tenant, project, "later.md", b"# Later\n")
+        assert (after.version, after.lineage) == (6, one.lineage)
+        before = await state(house, tenant, project)
+    # From now on the new line is the line, whatever is left of the old one beyond the fork.
+    ruin.lose_catalog()
+    [again] = (await ruin.restore(made.id)).projects
+    assert (again.version, again.new_lineage, again.lineage) == (6, False, one.lineage)
+    async with ruin.house() as house:
+        assert (await state(house, tenant, project)).contents == before.contents
+
+
+async def test_a_commit_that_may_have_been_read_before_it_was_acknowledged_ends_the_lineage(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        made = await ruin.backup(house)
+        await house.put(tenant, project, "d.md", b"# D\n")
+        await house.estate.store.delete(await head_name(house, tenant, project, 4))  # as a crash before it leaves it
+    ruin.lose_catalog()
+    [one] = (await ruin.restore(made.id)).projects
+    assert (one.version, one.new_lineage) == (3, True)
+    assert [(lost.version, lost.lineage == one.lineage) for lost in one.unconfirmed] == [(4, False)]
+
+
+async def test_a_loser_of_the_commit_race_is_told_and_not_applied(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        made = await ruin.backup(house)
+        await house.put(tenant, project, "d.md", b"# D\n")
+        winner = await house.estate.vault.get_record(
+            tenant, project, (await record_name(house, tenant, project, 4)).rpartition("/")[2]
+        )
+        loser = decode_record(winner)
+        name = new_id("rec", bytes(16))
+        other = loser.changes[0]._replace(path="other.md")
+        planted = encode_record(replace(loser, id=name, changes=(other,)))
+        await house.estate.vault.put_record(tenant, project, name, planted)
+        before = await state(house, tenant, project)
+    ruin.lose_catalog()
+    [one] = (await ruin.restore(made.id)).projects
+    assert [lost.record for lost in one.unconfirmed] == [name]
+    assert not one.new_lineage
+    async with ruin.house() as house:
+        assert await state(house, tenant, project) == before
+
+
+async def test_a_listing_that_lags_hides_nothing_from_a_restore(ruin: Ruin, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        made = await ruin.backup(house)
+        await fill(house, tenant, project, {f"n{n}.md": b"# N %d\n" % n for n in range(5)})
+        before = await state(house, tenant, project)
+        fresh = {await head_name(house, tenant, project, n) for n in (6, 7, 8)}
+        fresh |= set(await pack_names(house, tenant, project))
+    ruin.lose_catalog()
+    listing = LocalStore.list
+
+    async def lagging(self: LocalStore, prefix: str):  # type: ignore[no-untyped-def]
+        async for stored in listing(self, prefix):
+            if stored.name not in fresh:
+                yield stored
+
+    monkeypatch.setattr(LocalStore, "list", lagging)
+    [one] = (await ruin.restore(made.id)).projects
+    assert (one.version, one.new_lineage, one.missing) == (8, False, 0)
+    monkeypatch.undo()
+    async with ruin.house() as house:
+        assert await state(house, tenant, project) == before
+
+
+@pytest.mark.promise("P3")
+async def test_a_lost_bucket_is_filled_again_from_the_copy(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        doomed = await house.tenant("doomed")
+        await house.project(doomed)
+        made = await ruin.backup(house, objects=True)
+        before = await state(house, tenant, project)
+        await house.put(tenant, project, "since.md", b"# Lost with the bucket\n")
+        await house.estate.keyring.shred(doomed)
+        async with house.estate.catalog.directory(write=True) as d:
+            await erase(d, doomed)
+        await ruin.backup(house)  # without a copy of the content, but with the tombstone
+    ruin.lose_catalog()
+    (ruin.folder / "store").rename(ruin.folder / "lost")
+    with pytest.raises(BackupRefused, match="the store is empty"):
+        await ruin.restore(made.id)
+    report = await ruin.restore(made.id, fill=True)
+    assert report.filled > 8
+    assert report.erased == 1
+    [one] = report.projects
+    assert (one.version, one.new_lineage) == (3, False)
+    async with ruin.house() as house:
+        assert await state(house, tenant, project) == before
+        assert not [name for name in await house.names() if doomed in name and not name.endswith("/shredded")]
+
+
+async def test_a_bucket_filled_by_a_backup_whose_keys_expired_is_refused(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        await begun(house)
+        old = await ruin.backup(house, objects=True)
+        ruin.clock.now += 8 * DAY
+        await ruin.backup(house, objects=True)
+    ruin.lose_catalog()
+    (ruin.folder / "store").rename(ruin.folder / "lost")
+    with pytest.raises(BackupRefused, match="keys in this backup have expired"):
+        await ruin.restore(old.id, fill=True)
+    assert not ruin.catalog.exists()
+
+
+async def test_content_that_was_collected_since_is_missed_and_asked_for(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        made = await ruin.backup(house)
+        [first, *_] = await pack_names(house, tenant, project)
+        await house.estate.store.delete(first)
+    ruin.lose_catalog()
+    [one] = (await ruin.restore(made.id)).projects
+    assert (one.missing, one.version) == (1, 3)
+    async with ruin.house() as house, house.estate.catalog.read(tenant) as s:
+        assert len(await recover.packs(s, project)) == 2
+
+
+async def test_a_backup_of_another_installation_or_key_or_a_newer_schema_is_refused(
+    ruin: Ruin, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ruin.house() as house:
+        await begun(house)
+        made = await ruin.backup(house)
+    ruin.lose_catalog()
+    other = Ruin(tmp_path_factory.mktemp("other"))
+    (other.folder / "root.key").write_bytes((ruin.folder / "root.key").read_bytes())
+    (other.folder / "root.key").chmod(0o600)
+    async with other.house() as house:
+        await begun(house)
+    other.lose_catalog()
+    other.backups = ruin.backups
+    with pytest.raises(BackupRefused, match="of the installation ins_"):
+        await other.restore(made.id)
+    with pytest.raises(BackupRefused, match="no backup"):
+        await ruin.restore(new_id("bak", bytes(16)))
+    with pytest.raises(BackupRefused, match="is not the id"):
+        await ruin.restore("../../etc")
+    with pytest.raises(WrongKey):
+        await ruin.restore(made.id, backup_root=RootKey.create(ruin.folder / "another.key"))
+    with monkeypatch.context() as patched:
+        patched.setattr("satchel.catalog.revision.KNOWN", ("0001",))
+        with pytest.raises(BackupRefused, match="newer than this Satchel knows"):
+            await ruin.restore(made.id)
+    await flip(ruin.backups, f"backups/{made.id}/catalog/0")
+    with pytest.raises(BackupDamaged):
+        await ruin.restore(made.id)
+    assert not list(ruin.folder.glob("catalog.db*"))
+
+
+@pytest.mark.promise("P6")
+async def test_a_restore_that_is_killed_leaves_no_catalog_and_begins_again(
+    ruin: Ruin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        made = await ruin.backup(house)
+        await fill(house, tenant, project, {"d.md": b"# D\n", "e.md": b"# E\n"})
+        before = await state(house, tenant, project)
+    ruin.lose_catalog()
+    for where in ("recover_all", "add_unknown", "_obey_tombstones", "_note"):
+        with monkeypatch.context() as patched:
+
+            async def die(*_: object, **__: object) -> None:
+                raise KeyboardInterrupt
+
+            patched.setattr(f"satchel.upkeep.restore.{where}", die)
+            with pytest.raises(KeyboardInterrupt):
+                await ruin.restore(made.id)
+        assert not ruin.catalog.exists()
+    (ruin.folder / "catalog.db.making").write_bytes(b"what kill -9 left")
+    await ruin.restore(made.id)
+    async with ruin.house() as house:
+        assert await state(house, tenant, project) == before
