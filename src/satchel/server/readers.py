@@ -16,20 +16,28 @@ from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from satchel.auth.roles import Principal
-from satchel.catalog import versions
+from satchel.catalog import purges, versions
 from satchel.catalog.projects import ProjectRow
 from satchel.catalog.scope import Catalog
 from satchel.catalog.versions import EntryRow
 from satchel.context.answers import ContextReader
 from satchel.documents.kinds import indexable
-from satchel.errors import NoSuchArtifact, SatchelError, StoreUnavailable
+from satchel.errors import (
+    ArtifactPurged,
+    NoSuchArtifact,
+    ObjectsMissing,
+    SatchelError,
+    StoreMissing,
+    StoreUnavailable,
+)
 from satchel.objects.ids import Digest, ObjectId, TenantId
 from satchel.objects.listing import Entry
 from satchel.search.index import Index
 from satchel.server.hosted import Behind, HostedReader, Shelf
 from satchel.server.indexes import IndexCache, Ref
 from satchel.store.keyring import Keyring
-from satchel.store.packs import Place, Vault
+from satchel.store.packs import Vault
+from satchel.sync import contents
 
 BUILDERS = 2
 TRIES = 5
@@ -139,10 +147,19 @@ class Readers:
         return found
 
     async def bytes_of(self, tenant: TenantId, row: ProjectRow, entry: EntryRow) -> bytes:
-        """The content of an entry, checked against its id. Raises ``StoreMissing``, ``SealBroken``."""
-        async with self._catalog.read(tenant) as s:
-            places = await versions.places(s, row.id, [entry.object])
-        return await self._vault.read_object(tenant, row.id, [Place(*place) for place in places])
+        """The content of an entry, checked against its id.
+
+        Raises ``ArtifactPurged``, ``StoreMissing``, ``SealBroken``.
+        """
+        try:
+            found = contents.read_objects(self._catalog, self._vault, tenant, row.id, [entry.object])
+            [(_, data)] = [item async for item in found]
+            return data
+        except ObjectsMissing as error:
+            async with self._catalog.read(tenant) as s:
+                if await purges.which(s, row.id, [entry.object]):
+                    raise ArtifactPurged(f"{entry.path} of version {entry.version} was purged") from error
+            raise StoreMissing(f"the content of {entry.path} is nowhere stored", path=entry.path) from error
 
     async def content(self, tenant: TenantId, row: ProjectRow, path: str) -> Content:
         entry = await self.entry(tenant, row, path)
@@ -195,10 +212,11 @@ class Readers:
             index.bring(Digest(row.digest), tree, ahead.read, sizes)
 
     async def _objects(self, ref: Ref, ids: Sequence[ObjectId]) -> dict[ObjectId, bytes]:
-        async with self._catalog.read(ref.tenant) as s:
-            places = await versions.places(s, ref.project, ids)
-        found = self._vault.read_objects(ref.tenant, ref.project, [Place(*place) for place in places])
-        return {name: data async for name, data in found}
+        found = contents.read_objects(self._catalog, self._vault, ref.tenant, ref.project, ids)
+        try:
+            return {name: data async for name, data in found}
+        except ObjectsMissing as error:
+            raise StoreMissing(error.message) from error
 
     def _key(self, ref: Ref, file_id: bytes) -> bytes:
         return self._wait(self._keyring.index_key(ref.tenant, ref.project, file_id))

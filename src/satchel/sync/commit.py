@@ -28,6 +28,7 @@ from satchel.objects.paths import tree_problems
 from satchel.objects.record import FULL_LISTING_EVERY, Change, CommitRecord, encode_record, record_hash
 from satchel.objects.record import Parent as RecordParent
 from satchel.store.packs import Place, StoredPack, Vault, pack_table
+from satchel.sync import contents
 from satchel.sync.failpoints import reach
 from satchel.sync.intake import Described, Wanted
 from satchel.sync.peer import Committed, Head
@@ -262,8 +263,8 @@ class Committer:
             raise ObjectsMissing(
                 f"{len(missing):,} objects of the commit are not in the project", objects=missing[:MAX_NAMED]
             )
-        places = [Place(*row) for row in rows]
-        async for name, data in self._vault.read_objects(tenant, project, places):
+        found = contents.read_objects(self._catalog, self._vault, tenant, project, reading, packs.available)
+        async for name, data in found:
             await asyncio.to_thread(wanted.learn, name, data)
         return [
             StoredPack(pack.name, pack.size, pack.frames, tuple(Place(*row) for row in pack.places)) for pack in waiting

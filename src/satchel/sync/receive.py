@@ -19,14 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from satchel.catalog import quotas, versions
+from satchel.catalog import quotas
 from satchel.catalog.scope import Catalog
 from satchel.catalog.versions import EntryRow
 from satchel.errors import (
     HeadMoved,
     InvalidInput,
     NoSuchArtifact,
-    ObjectsMissing,
     PreconditionFailed,
     SatchelError,
     TooLarge,
@@ -37,6 +36,7 @@ from satchel.objects.listing import Entry, digest
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
 from satchel.objects.paths import check_path
 from satchel.store.packs import PackWriter, Place, StoredPack, Vault
+from satchel.sync import contents
 from satchel.sync.commit import Caller as Caller
 from satchel.sync.commit import Committer, Proposed
 from satchel.sync.failpoints import reach
@@ -238,17 +238,12 @@ class Receiver:
         self, tenant: TenantId, project: ProjectId, objects: Sequence[ObjectId]
     ) -> AsyncIterator[bytes]:
         """A pack holding exactly the named objects, as a stream. Raises ``ObjectsMissing`` before it begins."""
-        async with self._catalog.read(tenant) as s:
-            rows = await versions.places(s, project, objects)
-        missing = sorted(set(objects) - {row.object for row in rows})
-        if missing:
-            raise ObjectsMissing(f"{len(missing):,} of the objects are not in the project", objects=missing)
-        return self._pack(tenant, project, [Place(*row) for row in rows])
+        return self._pack(tenant, project, await contents.places(self._catalog, tenant, project, objects))
 
     async def _pack(self, tenant: TenantId, project: ProjectId, places: Sequence[Place]) -> AsyncIterator[bytes]:
         yield encode_pack_start()
         count = 0
-        async for frame in self._vault.read_frames(tenant, project, places):
+        async for frame in contents.read_frames(self._catalog, self._vault, tenant, project, places):
             count += 1
             yield encode_frame(frame)
         yield encode_pack_end(count)
