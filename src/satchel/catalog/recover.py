@@ -19,6 +19,7 @@ from satchel.catalog.schema import version as version_table
 from satchel.catalog.scope import Scope, chunks
 from satchel.catalog.versions import VersionRow
 from satchel.objects.ids import Digest, Lineage, ObjectId, ProjectId
+from satchel.objects.listing import digest as listing_digest
 
 
 class EntryRows(NamedTuple):
@@ -126,7 +127,7 @@ async def add_project(
         "archived": archived,
         "lineage": lineage,
         "version": 0,
-        "digest": "",
+        "digest": listing_digest({}),
         "files": 0,
         "bytes": 0,
     }
