@@ -29,6 +29,7 @@ PROOFS = {
         "tests/objects/test_pack.py",
         "tests/objects/test_seal.py",
         "tests/objects/test_tamper.py",
+        "tests/store/test_bucket_vectors.py",
     ],
     "defects of sealing and framing, noticed": ["tests/objects/test_planted.py"],
     "no key and nonce twice in 1,000,000 seals, and repeats noticed": ["tests/objects/test_single_use.py"],

@@ -22,7 +22,7 @@ from satchel.objects.frame import Assembler, Frame, Slot, make_frames, open_cont
 from satchel.objects.ids import FrameId, ObjectId, ProjectId, TenantId, object_id
 from satchel.objects.listing import digest, parse
 from satchel.objects.pack import PACK_START, PackReader, decode_frame, encode_frame
-from satchel.objects.record import decode_record, decode_tables
+from satchel.objects.record import decode_purge, decode_record, decode_tables
 from satchel.objects.seal import SEAL_OVERHEAD, Binding, open_sealed, seal
 from satchel.store.keyring import EpochUnknown, Keyring
 from satchel.store.objectstore import MemoryStore
@@ -195,7 +195,7 @@ def listings_altered_in_any_bit_or_length() -> None:
 
 def records_and_tables_altered_in_any_bit_or_length() -> None:
     """They are only read from under a seal, which is what refuses them; but no bytes may do worse than be refused."""
-    for name, decode in (("records", decode_record), ("tables", decode_tables)):
+    for name, decode in (("records", decode_record), ("tables", decode_tables), ("purges", decode_purge)):
         held = vectors(name)
         for vector in held["good"]:
             encoded = bytes.fromhex(vector["bytes"])

@@ -10,6 +10,7 @@ import { createDecipheriv, createHash, hkdfSync, timingSafeEqual } from "node:cr
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { zstdDecompressSync } from "node:zlib";
+import { openBucket } from "./bucket.mjs";
 import { pathIsListable, leftOut } from "./paths.mjs";
 
 const MIB = 1 << 20;
@@ -309,6 +310,14 @@ export function readTables(bytes) {
   return packs;
 }
 
+export function readPurge(bytes) {
+  const text = utf8(unpack(bytes, 256 * MIB, recordRefused), recordRefused);
+  const purge = canonicalJson(text, ["format", "objects", "paths", "time"], "satchel-purge 1", recordRefused);
+  need(isList(purge.objects) && purge.objects.every(isHexId) && isList(purge.paths) && purge.paths.every(isText));
+  need(isCount(purge.time));
+  return purge;
+}
+
 // ---- the vectors ----------------------------------------------------------------------------------------------------
 
 const same = (a, b) => {
@@ -353,6 +362,14 @@ const SECTIONS = {
   "tables.json": {
     good: (v) => same(readTables(hex(v.bytes)), JSON.parse(v.json).packs),
     refused: (v) => readTables(hex(v.bytes)),
+  },
+  "purges.json": {
+    good: (v) => same(readPurge(hex(v.bytes)), JSON.parse(v.json)),
+    refused: (v) => readPurge(hex(v.bytes)),
+  },
+  "bucket.json": {
+    good: (v) => same(openBucket(v), v.holds),
+    refused: (v) => openBucket(v),
   },
   "paths.json": {
     listable: (path) => same(pathIsListable(path), true),
