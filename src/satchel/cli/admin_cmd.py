@@ -11,6 +11,7 @@ from satchel.cli.verb import VerbGroup
 _SUMMARY = "Look after an installation on its machine: keys, verify, collect, backup, restore."
 
 WORDS: dict[str, tuple[str, str]] = {
+    "key": ("admin_key", "command"),
     "verify": ("admin_verify", "command"),
     "collect": ("admin_collect", "command"),
     "backup": ("admin_backup", "command"),

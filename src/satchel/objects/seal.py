@@ -28,6 +28,8 @@ _MAGIC, _VERSION, _AES_256_GCM_HKDF_SHA256 = b"SEAL", 1, 1
 _TAG_BYTES = 16
 SEAL_OVERHEAD = _HEAD.size + _TAG_BYTES
 """Bytes a sealed thing is longer than its plaintext."""
+EPOCH_BYTES = 12
+"""As many bytes of a sealed thing say in which epoch it was sealed."""
 _NONCE = bytes(12)  # every key is used for one message, so the nonce says nothing
 
 
@@ -67,6 +69,16 @@ def seal(
     check = derive(key, salt, "satchel seal 1 key check", length=16)
     head = _HEAD.pack(_MAGIC, _VERSION, _AES_256_GCM_HKDF_SHA256, 0, epoch, index, count, len(plaintext), salt, check)
     return head + AESGCM(_single_use_key(key, salt, binding, name)).encrypt(_NONCE, plaintext, head)
+
+
+def epoch_of(sealed: bytes) -> int:
+    """The epoch that a sealed thing, or its first ``EPOCH_BYTES``, says it was sealed in; nothing is proven yet.
+
+    Raises ``SealBroken`` for what is not sealed in the way that is known here.
+    """
+    if sealed[:8] != struct.pack(">4sBBH", _MAGIC, _VERSION, _AES_256_GCM_HKDF_SHA256, 0) or len(sealed) < EPOCH_BYTES:
+        raise SealBroken("not a sealed object of a known version")
+    return int.from_bytes(sealed[8:EPOCH_BYTES], "big")
 
 
 def open_sealed(
