@@ -70,6 +70,7 @@ ROWS: dict[str, Row] = {
     "POST /api/v1/projects/{p}/packs": Row("write", b"", _SYNC),
     "POST /api/v1/projects/{p}/commits": Row("write", _COMMIT),
     "POST /api/v1/projects/{p}/objects/query": Row("write", {"objects": [HEX]}),
+    "GET /api/v1/projects/{p}/objects/damaged": Row("write"),
     "POST /api/v1/projects/{p}/objects/read": Row("read", {"objects": []}),
     "GET /api/v1/projects/{p}/grants": Row("admin"),
     "POST /api/v1/projects/{p}/grants": Row("admin", {"principal": "key_x", "role": "read"}),

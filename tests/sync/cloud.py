@@ -102,8 +102,12 @@ class Cloud:
 
     def verify(self, tenant: TenantId, project: ProjectId) -> VerifyReport:
         """Every byte of the project is read, and all of it fits together."""
-        estate = Estate(self.catalog, self.store, self.root, self.keyring, self.vault, self.clock, os.urandom)
-        return self.wait(verify(estate, full=True, tenant=tenant, project=project))
+        return self.wait(verify(self.estate, full=True, tenant=tenant, project=project))
+
+    @property
+    def estate(self) -> Estate:
+        """The same as an operator's commands open it."""
+        return Estate(self.catalog, self.store, self.root, self.keyring, self.vault, self.clock, os.urandom)
 
     def stored(self) -> set[str]:
         """Names of all objects in the store."""

@@ -6,7 +6,7 @@ transaction that makes it whole again forgets the note.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import bindparam, delete, func, insert, select
 
@@ -62,12 +62,15 @@ async def note(s: Scope, project: str, objects: Iterable[ObjectId], now: int) ->
     return len(fresh)
 
 
-async def settle(s: Scope, project: str, objects: Collection[ObjectId]) -> set[ObjectId]:
-    """Make live what holds those of ``objects`` that are noted, and forget these; returns them."""
+async def settle(s: Scope, project: str, objects: Collection[ObjectId], brought: Sequence[str] = ()) -> set[ObjectId]:
+    """Forget those of ``objects`` that are noted and whole again, in live packs or in ``brought``; returns them.
+
+    The packs ``brought`` are made live where they bring something that was noted; the bucket has to tell of them.
+    """
     asked = await among(s, project, objects)
     if not asked:
         return set()
-    missing = await packs.rely_on(s, project, sorted(asked), [])
+    missing = await packs.rely_on(s, project, sorted(asked), brought)
     whole = asked - set(missing)
     for chunk in chunks(sorted(whole)):
         await s.execute(_FORGET, {"project": project, "objects": list(chunk)})

@@ -33,8 +33,8 @@ SHOWN_PROBLEMS = 20
     gives=(
         "`full`, `clean`, `tenants`, `projects`, `versions`, `packs`, `objects`, `bytes`, `storedBytes`, `orphans`, "
         "`orphanBytes`, `notes`, `problems` (each with `kind`, `name`, `why`, `tenant`, `project`, `affected`, "
-        "`places` of `path`, `since`, `until`), `moreProblems`, `seconds`; with `--repair` also `repair`: `restored`, `moved`, "
-        "`lost`, `left`."
+        "`places` of `path`, `since`, `until`), `moreProblems`, `seconds`; with `--repair` also `repair`: "
+        "`restored`, `moved`, `lost`, `rewritten`, `left`."
     ),
     statuses=(0, 1, 2, 5, 6),
 )

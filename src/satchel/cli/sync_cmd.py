@@ -30,7 +30,7 @@ from satchel.sync.session import Direction, Strategy
         "`direction`, `dryRun`, `inStep`, `lineage`, `version`, `digest`, `pushed`, `pulled` (each with "
         "`path`, `how`), `conflicts` (`path`, `reason`, `local`, `cloud`), `untrusted`, `unsettled`, "
         "`waitingPush`, `waitingPull`, `leftOut`, `notices`, `rawBytes`, `sentBytes`, `pulledBytes`, "
-        "`pushRequests`, `seconds`."
+        "`pushRequests`, `restored`, `seconds`."
     ),
     statuses=(0, 1, 2, 3, 4, 5, 6),
 )
@@ -90,6 +90,8 @@ def show(face: Face, report: SyncReport, seconds: float, verbose: bool) -> None:
             face.line(f"Nothing to send or fetch: in step with version {report.version}.")
         face.note("Nothing was changed: this was a dry run.")
         return
+    if report.restored:
+        face.line(f"Sent {plural(report.restored, 'artifact')} the server had lost.")
     where = f"version {report.version}, digest {report.digest[:8]}"
     if report.conflicts:
         for conflict in report.conflicts:

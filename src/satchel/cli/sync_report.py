@@ -35,6 +35,7 @@ def report_data(report: SyncReport) -> dict[str, Any]:
         "sentBytes": report.sent_bytes,
         "pulledBytes": report.pulled_bytes,
         "pushRequests": report.requests,
+        "restored": report.restored,
     }
 
 

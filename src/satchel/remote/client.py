@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 from satchel.errors import FrameRefused, NoSuchVersion, ServerLied
 from satchel.objects.frame import Frame
-from satchel.objects.ids import ObjectId
+from satchel.objects.ids import ObjectId, is_hex_id
 from satchel.objects.pack import PackReader
 from satchel.remote.connection import Connection, Json, TokenSource, encode
-from satchel.remote.values import change_of, committed, head_of, items_of, project_info_of, text
+from satchel.remote.values import change_of, committed, head_of, items_of, number, project_info_of, text
 from satchel.sync.peer import Change, Changes, Committed, Head
 from satchel.sync.wire import MAX_SIZE, MEDIA_TYPE
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 1_000_000
 """Rows of all pages of one list together: no tenant has as many."""
+MAX_DAMAGED = 100_000
+"""Lost objects that one sync looks for."""
 MAX_CHANGES = 1_000_000
 """Rows of all pages of changes together: more than ten full projects deleted one after another."""
 
@@ -120,7 +122,7 @@ class Remote:
             items += [change_of(item) for item in items_of(page)]
             cursor = page.get("next")
             if cursor is None:
-                return Changes(head, since, items)
+                return Changes(head, since, items, number(page.get("damaged", 0)))
             if not isinstance(cursor, str) or not page["items"] or len(items) > MAX_CHANGES:
                 raise ServerLied("the list of changes does not end")
             query["cursor"] = cursor
@@ -133,6 +135,28 @@ class Remote:
         }
         path = f"/projects/{_part(project)}/sync"
         return committed(self._server.json("POST", path, stream, headers, again=isinstance(stream, (list, tuple))))
+
+    def damaged(self, project: str) -> list[ObjectId]:
+        path = f"/projects/{_part(project)}/objects/damaged"
+        found: list[ObjectId] = []
+        cursor: str | None = ""
+        while cursor is not None and len(found) < MAX_DAMAGED:
+            page = self.call("GET", path, query={"cursor": cursor or None, "limit": 1_000})
+            ids = page.get("items")
+            if not isinstance(ids, list) or not all(isinstance(name, str) and is_hex_id(name) for name in ids):
+                raise ServerLied("the server's list of lost objects is malformed")
+            found += [ObjectId(name) for name in ids]
+            cursor = page.get("next")
+            if cursor is not None and (not ids or cursor != ids[-1]):
+                raise ServerLied("the list of lost objects does not end")
+        return found
+
+    def give_back(self, project: str, stream: Iterable[bytes], declared: int) -> int:
+        headers = {"content-type": MEDIA_TYPE, "satchel-declared-bytes": str(declared)}
+        path = f"/projects/{_part(project)}/packs"
+        # Content that came twice is there once, so a list may be sent again.
+        kept = self._server.json("POST", path, stream, headers, again=isinstance(stream, (list, tuple)))
+        return number(kept.get("restored", 0))
 
     def read_objects(self, project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:
         headers = {"accept": "application/x-satchel-pack", "content-type": "application/json"}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from satchel.auth.roles import Principal
-from satchel.catalog import audit, idempotency, packs, projects, quotas, versions
+from satchel.catalog import audit, damage, idempotency, packs, projects, quotas, versions
 from satchel.catalog.packs import PlaceRow
 from satchel.catalog.scope import Catalog, Scope
 from satchel.catalog.versions import MAX_FILES, ChangeIn, EntryRow, NewVersion
@@ -324,6 +324,7 @@ class Committer:
             await quotas.reserve(s, sum(pack.size for pack in stored))
             await self.add_packs(s, project, stored, new.time, new.time)
             head = await versions.commit(s, project, new)
+            await damage.settle(s, project, [change.object for change in new.changes if change.object is not None])
             made = await versions.version(s, project, head.version)
             result = Committed(*head, made.time, made.author, made.added, made.changed, made.deleted)
             if wanted.manifest is not None or any(change.path == MANIFEST_PATH for change in new.changes):

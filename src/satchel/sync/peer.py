@@ -39,6 +39,8 @@ class Changes(NamedTuple):
     since: int
     """0 when this is the whole tree."""
     items: list[Change]
+    damaged: int = 0
+    """Objects of the project that the server lost and asks for."""
 
 
 class Committed(NamedTuple):
@@ -72,6 +74,14 @@ class Peer(Protocol):
 
         Raises ``HeadMoved`` and ``ObjectsMissing`` (with ``objects`` in its facts), having changed nothing.
         """
+        ...
+
+    def damaged(self, project: str) -> list[ObjectId]:
+        """The objects that the server lost and asks for; some of them, if there are very many. For writers."""
+        ...
+
+    def give_back(self, project: str, stream: Iterable[bytes], declared: int) -> int:
+        """Send content alone; returns how many lost objects it brought back."""
         ...
 
     def read_objects(self, project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:

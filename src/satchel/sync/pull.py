@@ -8,18 +8,18 @@ than were announced. Content replaced or deleted here is in the undo store befor
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from satchel.errors import FrameRefused, PathRefused, ServerLied
+from satchel.errors import FrameRefused, ObjectsMissing, PathRefused, ServerLied
 from satchel.objects.frame import MAX_FRAME_RAW, Assembler, Frame
 from satchel.objects.ids import ObjectId
 from satchel.objects.listing import Entry, digest
 from satchel.objects.paths import path_problem
 from satchel.sync.failpoints import reach
-from satchel.sync.peer import Change, Head, Peer
+from satchel.sync.peer import Changes, Head, Peer
 from satchel.sync.push import Progress
 from satchel.sync.wire import MAX_SIZE
 from satchel.worktree import durable
@@ -33,6 +33,7 @@ BATCH_BYTES = 32 << 20
 """Most content asked for at once: an interrupted pull loses little work."""
 GROUP_OBJECTS, GROUP_BYTES = 256, 8 << 20
 """Files written and synced side by side: enough that the disk's wait is shared, few enough to hold."""
+LOST = "the server lost its content: it comes back when somebody who has it syncs, or from the operator's backup"
 AFTER = "after"
 """Beside an undo journal: what the sync wrote over each path it kept, so that undo can tell a later edit."""
 
@@ -46,6 +47,8 @@ class Cloud:
     sizes: Mapping[str, int]
     """Bytes of the paths that changed since the base."""
     tree: Mapping[str, Entry]
+    damaged: int = 0
+    """Objects that the server lost and asks for."""
 
 
 def learn(peer: Peer, project: str, base: Base | None) -> Cloud:
@@ -68,40 +71,59 @@ def learn(peer: Peer, project: str, base: Base | None) -> Cloud:
             raise ServerLied(f"the server names a file of {change.size:,} bytes")
     if base is not None and not found.items and found.head == (base.lineage, base.version, base.digest):
         tree = {path: Entry(entry.mode, entry.object) for path, entry in base.cloud.items()}
-        return Cloud(found.head, base.cloud, {}, tree)
+        return Cloud(found.head, base.cloud, {}, tree, found.damaged)
     if found.since and same_line and base is not None:
-        cloud = _cloud(found.head, base.cloud, found.items)
+        cloud = _cloud(found, base.cloud)
         if cloud is not None:
             return cloud
         # The base may be what is wrong: the whole tree decides.
         found = peer.changes(project, 0, None)
-    cloud = _cloud(found.head, {}, found.items)
+    cloud = _cloud(found, {})
     if cloud is None:
         raise ServerLied("the files that the server lists do not have the digest it names")
     return cloud
 
 
-def _cloud(head: Head, before: Mapping[str, CloudEntry], changes: Iterable[Change]) -> Cloud | None:
+def _cloud(found: Changes, before: Mapping[str, CloudEntry]) -> Cloud | None:
     entries, sizes = dict(before), {}
-    for path, entry, size, version, author, time_ms in changes:
+    for path, entry, size, version, author, time_ms in found.items:
         if entry is None:
             entries.pop(path, None)
         else:
             entries[path] = CloudEntry(*entry, version, author, time_ms)
             sizes[path] = size
     tree = {path: Entry(entry.mode, entry.object) for path, entry in entries.items()}
-    return Cloud(head, entries, sizes, tree) if digest(tree) == head.digest else None
+    return Cloud(found.head, entries, sizes, tree, found.damaged) if digest(tree) == found.head.digest else None
 
 
 # Fetching ----------------------------------------------------------------------------------------------------------
 
 
-def fetch(peer: Peer, project: str, sizes: Mapping[ObjectId, int | None]) -> Iterator[tuple[ObjectId, bytes]]:
+def fetch(
+    peer: Peer, project: str, sizes: Mapping[ObjectId, int | None], lost: set[ObjectId]
+) -> Iterator[tuple[ObjectId, bytes]]:
     """The named objects, each once, checked, in the order they arrive; ``None`` is a size not known.
 
-    Raises ``ServerLied``.
+    What the server says it does not have (any more) is put into ``lost``. Raises ``ServerLied``.
     """
     for batch in _batches(sizes):
+        try:
+            yield from _fetch(peer, project, sizes, batch)
+        except ObjectsMissing as error:
+            named = error.facts.get("objects")
+            absent = (
+                set(batch) & {name for name in named if isinstance(name, str)} if isinstance(named, list) else set()
+            )
+            if not absent:
+                raise
+            lost |= absent
+            yield from _fetch(peer, project, sizes, [name for name in batch if name not in absent])
+
+
+def _fetch(
+    peer: Peer, project: str, sizes: Mapping[ObjectId, int | None], batch: list[ObjectId]
+) -> Iterator[tuple[ObjectId, bytes]]:
+    if batch:
         wanted = set(batch)
         # Whole frames may come for one object of theirs: a bound on frames bounds what a server can make us read.
         allowed = 8 + sum(2 + (MAX_SIZE if (size := sizes[name]) is None else size) // MAX_FRAME_RAW for name in batch)
@@ -185,12 +207,14 @@ def write(
                 if entry is None and expect is not None:
                     _one(pulled, path, None, partial(folder.delete, path, expect))
             sizes = {name: cloud.sizes.get(paths[0]) for name, paths in places.items()}
-            for group in _groups(fetch(peer, project, sizes)):
+            lost: set[ObjectId] = set()
+            for group in _groups(fetch(peer, project, sizes, lost)):
                 pulled.bytes += sum(len(data) for _, data in group)
                 waiting = [(path, data, steps[path]) for name, data in group for path in places[name]]
                 _write_all(folder, pulled, waiting, local)
                 if progress is not None:
                     progress("pull", len(pulled.done) + len(pulled.refused), len(steps), pulled.bytes)
+            pulled.refused.update((path, LOST) for name in lost for path in places[name])
     finally:
         undo.close()
     return pulled

@@ -88,9 +88,26 @@ class Body(NamedTuple):
 
 def body(outgoing: Outgoing, root: Path, progress: Progress | None = None) -> Body:
     """The stream of a push. Raises ``FileMoved``, from the stream too."""
-    ordered = sorted(outgoing.contents, key=lambda content: similarity_key(content.path, b""))
     preamble = list(encode_preamble(outgoing.parent, outgoing.digest, outgoing.changes))
-    if outgoing.raw_bytes <= SMALL_PUSH_BYTES:
+    return _body(preamble, outgoing.contents, root, progress)
+
+
+def content_body(contents: Sequence[Content], root: Path) -> Body:
+    """Content alone, without a commit. Raises as ``body``."""
+    return _body(list(encode_preamble(None, None, ())), contents, root, None)
+
+
+def kept_body(objects: Batch) -> Body:
+    """The same of content in memory."""
+    frames = _framed(objects, LEVEL)
+    pieces = [*encode_preamble(None, None, ()), encode_pack_start(), *map(encode_frame, frames)]
+    pieces.append(encode_pack_end(len(frames)))
+    return Body(pieces, sum(map(len, pieces)))
+
+
+def _body(preamble: Sequence[bytes], contents: Sequence[Content], root: Path, progress: Progress | None) -> Body:
+    ordered = sorted(contents, key=lambda content: similarity_key(content.path, b""))
+    if sum(content.size for content in ordered) <= SMALL_PUSH_BYTES:
         pieces = list(_stream(preamble, ordered, root, progress, fast=LEVEL))
         return Body(pieces, sum(map(len, pieces)))
     stream = _stream(preamble, ordered, root, progress, fast=FAST_LEVEL)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from satchel.catalog import quotas
+from satchel.catalog import damage, quotas
 from satchel.catalog.scope import Catalog
 from satchel.catalog.versions import EntryRow
 from satchel.errors import (
@@ -35,7 +35,7 @@ from satchel.objects.ids import Digest, ObjectId, ProjectId, TenantId, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
 from satchel.objects.paths import check_path
-from satchel.store.packs import PackWriter, Place, StoredPack, Vault
+from satchel.store.packs import PackWriter, Place, StoredPack, Vault, pack_table
 from satchel.sync import contents
 from satchel.sync.commit import Caller as Caller
 from satchel.sync.commit import Committer, Proposed
@@ -65,6 +65,8 @@ class PacksKept(NamedTuple):
 
     packs: int
     objects: int
+    restored: int
+    """Objects that the store had lost, and that are whole again."""
 
 
 class Receiver:
@@ -136,16 +138,21 @@ class Receiver:
             if stream.preamble is not None and stream.preamble.parent is not None:
                 raise InvalidInput("content alone is sent here: changes go to sync or commits")
             stored = await intake.finish()
+            async with self._catalog.read(caller.tenant) as s:
+                asked = await damage.among(s, project, intake.objects)
+            if asked:  # these count at once, without a commit whose record would tell where they lie
+                await self._vault.put_tables(caller.tenant, project, [pack_table(pack) for pack in stored])
             now = self._clock()
             async with self._catalog.write(caller.tenant) as s:
                 await caller.guard(s)
                 await quotas.reserve(s, sum(pack.size for pack in stored))
                 await self._committer.add_packs(s, project, stored, now + LEASE_MS, now)
+                restored = await damage.settle(s, project, asked, [pack.name for pack in stored])
                 settled = True
         finally:
             if not settled:
                 await asyncio.shield(intake.abort())
-        return PacksKept(len(stored), len(intake.objects))
+        return PacksKept(len(stored), len(intake.objects), len(restored))
 
     async def commit(
         self,

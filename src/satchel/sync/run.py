@@ -29,6 +29,7 @@ from satchel.objects.listing import Entry, Tree, digest
 from satchel.sync import pull
 from satchel.sync.failpoints import reach
 from satchel.sync.folder import present
+from satchel.sync.heal import heal
 from satchel.sync.patience import Patience
 from satchel.sync.peer import Committed, Head, Peer
 from satchel.sync.plan import Clash, plan
@@ -92,6 +93,8 @@ class SyncReport:
     """Content sent, before compression; ``sent_bytes`` is what went over the wire, ``pulled_bytes`` content fetched."""
     sent_bytes: int = 0
     pulled_bytes: int = 0
+    restored: int = 0
+    """Artifacts' contents that the server had lost and got back from here."""
     requests: int = 0
     """Pushes that were sent; more than one where somebody else was faster or the answer never came."""
 
@@ -198,6 +201,7 @@ class _Run:
         self.moved: dict[str, int] = {}
         self.hoped: _Hoped | None = None
         self.resend: set[ObjectId] = set()
+        self.healed = False
 
     def attempts(self) -> None:
         """Start over while somebody else is faster, or a file changes."""
@@ -213,6 +217,10 @@ class _Run:
         base, notices = load_base(self.root)
         scan = self.worktree.scan()
         cloud = pull.learn(self.peer, self.project, base)
+        if cloud.damaged and not self.healed and not self.report.dry_run:
+            self.healed = True
+            if self.report.direction is not Direction.FROM_CLOUD:
+                self.report.restored = heal(self.root, scan, self.peer, self.project)
         if self.hoped is not None and self.hoped[:3] == cloud.head:
             self.report.pushed += self.hoped.pushed
             self.hoped = None

@@ -104,9 +104,12 @@ class _Repair:
         if problem.kind == "keyring":
             await self._keyring(problem)
             return
-        if problem.kind != "object" and await self._from_copy(problem):
-            self.done.restored += 1
-            return
+        if problem.kind != "object":
+            if await self._sound(self.estate.store, problem.name, problem) is not None:
+                return  # somebody mended it
+            if await self._from_copy(problem):
+                self.done.restored += 1
+                return
         mended = False
         if problem.kind == "about":
             self.done.rewritten += await refresh_about(self.estate, self.tenant)
@@ -125,9 +128,8 @@ class _Repair:
     # From a copy ------------------------------------------------------------------------------------------------------
 
     async def _from_copy(self, problem: Problem) -> bool:
-        if self.copy is None or await self._sound(self.estate.store, problem.name, problem) is not None:
-            return False  # no copy, or ours is sound by now
-        for below in COPIES_BELOW:
+        for below in COPIES_BELOW if self.copy is not None else ():
+            assert self.copy is not None
             data = await self._sound(self.copy, below + problem.name, problem)
             if data is not None:
                 await self.estate.store.put(problem.name, data)

@@ -1,0 +1,120 @@
+"""What the server lost comes back from whoever still has it, and nobody loses anything by that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from satchel.errors import InsufficientScope
+from satchel.objects.ids import ProjectId, TenantId
+from satchel.sync.session import Direction
+from satchel.upkeep.repair import repair
+from satchel.upkeep.verify import verify
+from tests.sync.cloud import Cloud, held, put
+from tests.sync.conftest import Desk
+
+pytestmark = pytest.mark.promise("P3")
+FILES = {f"docs/{n}.md": f"# File {n}\n" for n in range(4)}
+Lose = Callable[[], int]
+
+
+@pytest.fixture
+def lose(cloud: Cloud, tenant: TenantId, project: ProjectId) -> Lose:
+    """Remove every pack, and let the operator note what is lost."""
+
+    def work() -> int:
+        for name in [name for name in cloud.stored() if "/packs/" in name]:
+            cloud.wait(cloud.store.delete(name))
+
+        async def note() -> int:
+            estate = cloud.estate
+            return (await repair(estate, await verify(estate, full=True))).lost
+
+        return cloud.wait(note())
+
+    return work
+
+
+def refuse(*_: object) -> Coroutine[Any, Any, None]:
+    raise InsufficientScope("reading alone")
+
+
+def test_a_sync_gives_back_what_the_server_lost(cloud: Cloud, ann: Desk, bob: Desk, lose: Lose) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    assert lose() == 4
+    report = ann.sync()
+    assert (report.restored, report.version, report.in_step) == (4, 1, True)
+    assert cloud.verify(ann.peer.tenant, ann.project).clean
+    assert ann.sync().restored == bob.sync().restored == 0
+    assert bob.peer.calls.count("damaged") == 0
+
+
+def test_an_undo_store_gives_back_what_was_overwritten(cloud: Cloud, ann: Desk, bob: Desk, lose: Lose) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    put(ann.root, dict.fromkeys(FILES, "changed\n"))
+    ann.sync()
+    bob.sync()  # keeps the old files in the undo store
+    lose()
+    assert not cloud.verify(ann.peer.tenant, ann.project).clean
+    assert bob.sync().restored == 5
+    assert cloud.verify(ann.peer.tenant, ann.project).clean
+    assert {bob.peer.content(bob.project, path, 1) for path in FILES} == {text.encode() for text in FILES.values()}
+
+
+@pytest.mark.parametrize("how", [{"direction": Direction.FROM_CLOUD}, {"dry_run": True}])
+def test_who_only_fetches_or_looks_sends_nothing(ann: Desk, lose: Lose, how: dict[str, object]) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    lose()
+    assert ann.sync(**how).restored == 0
+    assert "give_back" not in ann.peer.calls
+
+
+def test_who_may_only_read_syncs_as_ever(ann: Desk, lose: Lose, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    lose()
+    monkeypatch.setattr(type(ann.peer), "damaged", refuse)
+    report = ann.sync()
+    assert (report.restored, report.in_step) == (0, True)
+
+
+def test_a_pull_of_a_tree_with_lost_files_brings_the_others_and_the_rest_when_it_is_back(
+    cloud: Cloud, ann: Desk, bob: Desk, lose: Lose
+) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    lose()
+    put(ann.root, {"docs/new.md": "new\n"})
+    (ann.root / "docs/0.md").rename(ann.root.parent / "aside")
+    ann.sync()  # gives three back; docs/0.md is deleted in the new version
+    report = bob.sync()
+    assert held(bob.root) == {path: text for path, text in FILES.items() if path != "docs/0.md"} | {
+        "docs/new.md": "new\n"
+    }
+    assert report.conflicts == []
+
+
+def test_lost_files_are_named_and_nothing_else_stops(
+    cloud: Cloud, ann: Desk, bob: Desk, lose: Lose, tmp_path: Path
+) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    lose()
+    put(bob.root, {"mine.md": "mine\n"})
+    report = bob.sync()
+    assert sorted(conflict.path for conflict in report.conflicts) == sorted(FILES)
+    assert "lost its content" in report.conflicts[0].reason
+    assert held(bob.root) == {"mine.md": "mine\n"}
+    assert ann.sync().restored == 4
+    report = bob.sync()
+    assert report.in_step
+    assert held(bob.root) == FILES | {"mine.md": "mine\n"}
+    assert held(ann.root) == FILES | {"mine.md": "mine\n"}
