@@ -169,7 +169,7 @@ class BucketStore:
         await self._attempt(name, delete)
 
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
-        """As the seam says. Holds the whole listing, about 250 bytes for each object."""
+        """As the seam says. Holds the whole listing, about 300 bytes for each object."""
         checked_prefix(prefix)
 
         async def list_() -> list[StoredObject]:
