@@ -314,3 +314,26 @@ def test_health_names_its_dependencies_and_no_secret(server: Running, monkeypatc
 def test_the_public_keys_verify_tokens_and_hold_nothing_private(server: Running) -> None:
     for key in server.client().get("/.well-known/jwks.json").ok()["keys"]:
         assert set(key) == {"kty", "crv", "x", "y", "alg", "use", "kid"}
+
+
+@pytest.mark.parametrize(("how", "code"), [("flip", "seal.broken"), ("remove", "store.missing")])
+def test_damaged_content_is_named_and_everything_else_is_served(server: Running, how: str, code: str) -> None:
+    owner = server.tenant(f"damaged-{how}")
+    project = owner.post("/projects", {"slug": "notes"}).ok()
+    before = set((server.settings.data / "store").rglob("pak_*"))
+    owner.put("notes", "docs/hurt.md", b"# Hurt\n\nneedle\n").ok()
+    (pack,) = set((server.settings.data / "store").rglob("pak_*")) - before
+    owner.put("notes", "docs/sound.md", b"# Sound\n").ok()
+    data = pack.read_bytes()
+    pack.unlink()
+    if how == "flip":
+        pack.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    answer = owner.get("/projects/notes/artifacts/docs/hurt.md")
+    assert (answer.status, answer.code, answer.json["path"]) == (500, code, "docs/hurt.md")
+    assert "satchel sync" in answer.json["hint"]
+    assert owner.get("/projects/notes/artifacts/docs/sound.md").body == b"# Sound\n"
+    search = owner.get("/projects/notes/search", q="needle")
+    assert (search.status, search.code) == (500, "store.missing")
+    assert "search index" in search.json["detail"]
+    assert owner.get(f"/projects/{project['id']}").ok()["damaged"] == 0  # nobody has looked yet
+    assert owner.get("/projects/notes/objects/damaged").ok() == {"items": [], "next": None}

@@ -27,6 +27,7 @@ from satchel.errors import (
     NoSuchArtifact,
     ObjectsMissing,
     SatchelError,
+    SealBroken,
     StoreMissing,
     StoreUnavailable,
 )
@@ -46,6 +47,7 @@ WINDOW_BYTES = 32 * 1024 * 1024
 """Documents fetched ahead of the index builder."""
 MAX_TREE_ROWS = 300_000
 """Rows of trees kept in memory, all tenants together: about 100 MB."""
+_LOST = "Run `satchel sync` in a folder that still has it, or ask the operator: satchel admin verify --repair."
 T = TypeVar("T")
 
 
@@ -159,7 +161,11 @@ class Readers:
             async with self._catalog.read(tenant) as s:
                 if await purges.which(s, row.id, [entry.object]):
                     raise ArtifactPurged(f"{entry.path} of version {entry.version} was purged") from error
-            raise StoreMissing(f"the content of {entry.path} is nowhere stored", path=entry.path) from error
+            raise _lost(StoreMissing, entry, "nowhere stored") from error
+        except StoreMissing as error:
+            raise _lost(StoreMissing, entry, "gone from the storage") from error
+        except SealBroken as error:
+            raise _lost(SealBroken, entry, "damaged in the storage") from error
 
     async def content(self, tenant: TenantId, row: ProjectRow, path: str) -> Content:
         entry = await self.entry(tenant, row, path)
@@ -215,8 +221,9 @@ class Readers:
         found = contents.read_objects(self._catalog, self._vault, ref.tenant, ref.project, ids)
         try:
             return {name: data async for name, data in found}
-        except ObjectsMissing as error:
-            raise StoreMissing(error.message) from error
+        except (ObjectsMissing, SealBroken, StoreMissing) as error:
+            said = "the project's search index cannot be brought up to date: some of its content is damaged or lost"
+            raise StoreMissing(said, hint=_LOST) from error
 
     def _key(self, ref: Ref, file_id: bytes) -> bytes:
         return self._wait(self._keyring.index_key(ref.tenant, ref.project, file_id))
@@ -224,6 +231,10 @@ class Readers:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` on the event loop from a thread, and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _lost(kind: type[SealBroken | StoreMissing], entry: EntryRow, how: str) -> SealBroken | StoreMissing:
+    return kind(f"the content of {entry.path} is {how}", hint=_LOST, path=entry.path)
 
 
 def _unread(index: Index, rows: Iterable[EntryRow]) -> list[EntryRow]:
