@@ -142,6 +142,9 @@ class FlakyProxy:
     def came(self, connection: socket.socket) -> None:
         with self._lock:
             self._open.add(connection)
+            late = self._server is None
+        if late:  # it was accepted just before
+            _reset(connection)
 
     def went(self, connection: socket.socket) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.sample import write_sample_project
 
-SATCHEL = (sys.executable, "-m", "satchel.cli.main")
+SATCHEL: tuple[str, ...] = (sys.executable, "-m", "satchel.cli.main")
 KILLED = -9
 # Compiled modules are kept whatever the machine's settings say: starting a hundred processes would take twice as long.
 RECOMPILING = "PYTHONDONTWRITEBYTECODE"
@@ -50,13 +50,15 @@ class Server:
         self.operator = ""
         self.slug = "default"
         self.root_key = self.data / "root.key"
+        self.port = 0
+        self.program = SATCHEL
 
     def start(self, *, die_at: str | None = None) -> dict[str, Any]:
         """Start and wait for the banner, which comes once the port is open."""
-        command = [sys.executable, "-c", DYING, die_at] if die_at else list(SATCHEL)
+        command = [sys.executable, "-c", DYING, die_at] if die_at else list(self.program)
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [*command, "serve", "--data", str(self.data), "--port", "0", "--json"],
+                [*command, "serve", "--data", str(self.data), "--port", str(self.port), "--json"],
                 env=self.env, stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         assert self.process.stdout is not None
@@ -79,6 +81,15 @@ class Server:
         assert done.returncode == 5, (done.returncode, done.stdout, done.stderr)
         error: dict[str, Any] = json.loads(done.stdout)["error"]
         return error
+
+    def run_admin(self, *words: str, status: int = 0) -> Any:
+        """What ``satchel admin ... --json`` answers, on the server's machine."""
+        done = subprocess.run(
+            [*SATCHEL, "admin", *words, "--data", str(self.data), "--json"],
+            env=self.env, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == status, (words, done.returncode, done.stdout, done.stderr)
+        return json.loads(done.stdout)
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
