@@ -137,7 +137,7 @@ class Replay:
 
 
 class Shelf(NamedTuple):
-    """The packs that are to be live, and those that hold nothing the others do not."""
+    """The packs that are to be live, and those whose whole content was moved to others."""
 
     live: list[PackRow]
     spare: list[PackRow]
@@ -151,8 +151,8 @@ def shelve(
 ) -> Shelf:
     """The packs of ``there`` (name and size) that tables tell of.
 
-    ``moved`` come from tables of their own. These are later than those that commits ``brought`` (with their times,
-    oldest first), and so come before them where both hold the same. What was ``purged`` (when) after a commit brought
+    ``moved`` come from tables of their own; a pack that commits ``brought`` (with their times, oldest first) is spare
+    if all that it holds was moved. What was ``purged`` (when) after a commit brought
     it is not taken from that commit's pack again.
     """
     live: list[PackRow] = []
@@ -169,7 +169,8 @@ def shelve(
             spare.append(row)
             continue
         live.append(row)
-        held.update((place.object, place.part) for place in places)
+        if time is None:
+            held.update((place.object, place.part) for place in places)
     return Shelf(live, spare)
 
 
