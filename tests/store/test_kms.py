@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
+import boto3  # type: ignore[import-untyped]
 import pytest
-from botocore.config import Config
-from botocore.stub import Stubber
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.stub import Stubber  # type: ignore[import-untyped]
 
 from satchel.errors import ConfigInvalid, SatchelError, StartRefused, StoreUnavailable, WrongKey
 from satchel.store import kms, rootkey
