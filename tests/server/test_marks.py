@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from satchel.errors import DiskFull
 from satchel.server.marks import CACHE_STATUS
 from tests.server.running import Answer, Client, Running, serving, until
 from tests.store.switched import Switched
@@ -180,3 +181,49 @@ def test_a_store_that_dies_in_the_middle_of_a_write_leaves_nothing_half_written(
     until(lambda: admin.put("acme", "docs/new.md", b"y", **{"idempotency-key": "once"}).status == 200)
     assert admin.get("/projects/acme").ok()["version"] == 2
     assert admin.get("/projects/acme/artifacts/docs/new.md").body == b"y"
+
+
+def test_a_storage_that_is_full_is_said_so_and_nobody_is_told_to_try_again(
+    server: Running, store: Switched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise DiskFull("the quota of the storage is reached")
+
+    monkeypatch.setattr(store, "put", full)
+    answer = server.admin.put("acme", "docs/new.md", b"y")
+    assert (answer.status, answer.code) == (507, "disk.full")
+    assert "retry-after" not in answer.headers
+    assert not _marked(server.admin.get("/projects/acme/artifacts/docs/rollback.md"))
+    assert server.admin.get("/projects/acme").ok()["version"] == 1
+
+
+def test_a_deleted_tenant_leaves_nothing_in_the_cache(server: Running) -> None:
+    owner = server.tenant("gone")
+    owner.post("/projects", {"slug": "acme"}).ok()
+    owner.put("acme", "a.md", b"text").ok()
+    kept = server.settings.data / "cache" / "store" / "tenants"
+    assert len(list(kept.iterdir())) == 2
+    server.admin.send("DELETE", "/admin/tenants/gone").ok()
+    assert len(list(kept.iterdir())) == 1
+
+
+def test_content_that_vanished_from_the_bucket_is_missed_alone(server: Running, store: Switched) -> None:
+    admin = server.admin
+    admin.put("acme", "docs/other.md", b"# Other\n").ok()
+    admin.post("/projects/acme/search", {"query": "rollback"}).ok()
+    project = admin.get("/projects/acme").ok()["id"]
+    [first, _] = sorted(
+        (name for name in store.objects if f"/{project}/packs/" in name), key=lambda name: len(store.objects[name])
+    )[::-1]
+    del store.objects[first]
+    for path in (server.settings.data / "cache" / "store").rglob(f"{first.rpartition('/')[2]}/*"):
+        path.unlink()
+    lost = admin.get("/projects/acme/artifacts/docs/rollback.md")
+    assert (lost.status, lost.code) == (500, "store.missing")
+    assert lost.json["path"] == "docs/rollback.md"
+    assert lost.json["hint"]
+    assert admin.get("/projects/acme/artifacts/docs/other.md").body == b"# Other\n"
+    assert admin.get("/projects/acme/artifacts").status == 200
+    admin.put("acme", "docs/new.md", b"new").ok()
+    assert admin.get("/health").json["status"] == "ok"
+    assert len(admin.post("/projects/acme/search", {"query": "rollback"}).ok()["hits"]) == 1

@@ -42,6 +42,7 @@ def test_facts_are_in_camel_case_and_cannot_replace_what_a_problem_is() -> None:
         (errors.QuotaReached("full"), 429, False),
         (errors.TooManyRequests("busy"), 429, True),
         (errors.StoreUnavailable("away"), 503, True),
+        (errors.DiskFull("the storage is full"), 507, False),
         (errors.BodyTimeout("slow"), 408, False),
         (errors.TooLarge("big"), 413, False),
         (errors.PreconditionFailed("changed"), 412, False),

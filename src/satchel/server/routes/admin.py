@@ -129,7 +129,7 @@ async def shred_tenant(caller: Operator, tenant: str) -> Response:
         await tenants.erase(d, row.id)
         await _record(d, caller, "tenant.shred", row.id, now)
     cloud.authenticator.void()
-    cloud.indexes.forget(row.id)
+    await cloud.forget(row.id)
     return answer({"ok": True})
 
 
