@@ -9,6 +9,7 @@ import asyncio
 import base64
 import gzip
 import os
+import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from satchel.objects import zstd
 from tests.isolation.canaries import Sighting, canary, sightings
 from tests.journeys import conftest as journeys
 from tests.journeys.conftest import Person, Server
+from tests.real import Bucket
 
 pytestmark = [pytest.mark.promise("P10"), pytest.mark.system]
 
@@ -59,7 +61,6 @@ def use(server: Server, person: Person) -> None:
     again = server.http("PUT", "/projects/demo/artifacts/put.md", key, f"# Put\n\n{AGAIN}\n".encode(), same)
     assert (put.status, again.status) == (200, 200)
     asyncio.run(over_mcp(server, key))
-    fail(server, key)
 
 
 async def over_mcp(server: Server, key: str) -> None:
@@ -81,7 +82,7 @@ async def over_mcp(server: Server, key: str) -> None:
 
 
 def fail(server: Server, key: str) -> None:
-    """Requests that are refused, and some that meet damage: what they brought must not be kept or logged."""
+    """Requests that are refused: what they brought must not be kept or logged."""
     sent, put = f"# No\n\n{REFUSED}\n".encode(), "/projects/demo/artifacts/put.md"
     kind = {"content-type": "text/markdown"}
     statuses = [
@@ -94,6 +95,10 @@ def fail(server: Server, key: str) -> None:
         server.http("POST", "/projects/demo/sync", key, b"satchel-pack 1\nSFR1" + sent * 9, kind).status,
     ]
     assert all(400 <= status < 500 for status in statuses), statuses
+
+
+def meet_damage(server: Server, key: str) -> None:
+    """What is found broken must not be told to the log either."""
     for pack in (server.data / "store").rglob("pak_*"):
         data = bytearray(pack.read_bytes())
         data[-20] ^= 1
@@ -103,6 +108,21 @@ def fail(server: Server, key: str) -> None:
         for path in ("long.md", f"{PATH}.md", "old.md?at=1", "seen.bin")
     ]
     assert 500 in damaged or 503 in damaged, damaged
+
+
+def maintain(watched: Watched) -> None:
+    """The operator's commands beside the server, which copy and move what rests."""
+    server = watched.server
+    for words in (
+        ["collect"],
+        ["backup", "--objects", "--to", (watched.place / "backups").as_uri()],
+        ["key", "rotate-tenant", "default", "--full"],
+        ["verify", "--full"],
+    ):
+        command = [*journeys.SATCHEL, "admin", *words, "--data", str(server.data), "--json"]
+        done = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+        (watched.place / f"{words[0]}.said").write_text(done.stdout + done.stderr)
 
 
 class Watched:
@@ -141,11 +161,15 @@ def kim(tmp_path: Path) -> Person:
 
 
 def test_nothing_that_was_stored_can_be_read_where_a_server_writes(watched: Watched, kim: Person) -> None:
-    watched.server.start()
-    use(watched.server, kim)
+    server = watched.server
+    server.start()
+    use(server, kim)
+    fail(server, server.admin)
+    maintain(watched)
+    meet_damage(server, server.admin)
     words = [*SECRETS, QUERY]
     running = watched.sightings(words)
-    watched.server.stop()
+    server.stop()
     assert [*running, *watched.sightings(words)] == []
     # It was really there to be found: the log was kept, the index built, the versions committed.
     assert watched.server.log.read_text().count('"event": "request"') > 20
@@ -153,6 +177,22 @@ def test_nothing_that_was_stored_can_be_read_where_a_server_writes(watched: Watc
     assert sum(path.stat().st_size for path in (watched.server.data / "store").rglob("*") if path.is_file()) > 5_000
     # Titles and paths may be read in the catalog, and nowhere else.
     assert {sighting.word for sighting in watched.sightings(NAMES)} == set(NAMES)
+    assert {sighting.file.name.removesuffix("-wal") for sighting in watched.sightings(NAMES)} == {"catalog.db"}
+
+
+def test_nothing_can_be_read_in_what_a_server_keeps_of_a_bucket(
+    watched: Watched, kim: Person, seaweedfs: Bucket
+) -> None:
+    server = watched.server
+    server.env |= {**seaweedfs.env, "SATCHEL_STORE_URL": seaweedfs.url}
+    server.start()
+    use(server, kim)
+    server.kill()  # and start again: what is read then was kept, or is kept now
+    server.start()
+    assert server.http("GET", f"/projects/demo/artifacts/docs/{PATH}.md", server.admin).status == 200
+    assert watched.sightings([*SECRETS, QUERY]) == []
+    kept = [path for path in (server.data / "cache").rglob("*") if path.is_file() and path.suffix != ".db"]
+    assert sum(path.stat().st_size for path in kept) > 5_000
     assert {sighting.file.name.removesuffix("-wal") for sighting in watched.sightings(NAMES)} == {"catalog.db"}
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hmac
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,23 @@ def test_a_derived_key_is_as_it_always_was(vector: dict[str, Any]) -> None:
     key, salt = bytes.fromhex(vector["key"]), bytes.fromhex(vector["salt"])
     derived = derive(key, salt, *vector["info"], length=vector.get("length", 32))
     assert derived.hex() == vector["bytes"]
+
+
+def test_the_worked_example_of_the_specification_is_the_second_vector() -> None:
+    """Each step anew, by HMAC alone, and found in the page as it is."""
+    page = (Path(__file__).parents[2] / "docs/spec/sealing.md").read_text()
+    vector = VECTORS["good"][1]
+    key, salt, sealed = (bytes.fromhex(vector[name]) for name in ("key", "salt", "sealed"))
+    texts = ("satchel seal 1", vector["tenant"], vector["project"], vector["kind"])
+    infos = [struct.pack(">H", len(text)) + text.encode() for text in ("satchel seal 1 key check", *texts)]
+    named = struct.pack(">H", 64) + vector["name"].encode()
+    extracted = hmac.digest(salt, key, "sha256")
+    check = hmac.digest(extracted, infos[0] + b"\x01", "sha256")[:16]
+    once = hmac.digest(extracted, b"".join(infos[1:]) + named + b"\x01", "sha256")
+    assert (check, once) == (sealed[60:76], derive(key, salt, *texts, vector["name"]))
+    for step in (key, salt, extracted, *infos, check, once, sealed[76:-16], sealed[-16:]):
+        assert f"`{step.hex()}`" in page
+    assert sealed[:28].hex() in page.replace(" ", "")
 
 
 @pytest.mark.promise("P5")
