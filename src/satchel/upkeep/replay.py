@@ -151,9 +151,9 @@ def shelve(
 ) -> Shelf:
     """The packs of ``there`` (name and size) that tables tell of.
 
-    ``moved`` come from tables of their own; a pack that commits ``brought`` (with their times, oldest first) is spare
-    if all that it holds was moved. What was ``purged`` (when) after a commit brought
-    it is not taken from that commit's pack again.
+    ``moved`` come from tables of their own. A pack that a commit ``brought`` (with its time, oldest first) is spare if all
+    that it holds was moved; content was moved away from damage, too, so never the other way round. What was ``purged``
+    (when) after a commit brought it is not taken from that commit's pack again.
     """
     live: list[PackRow] = []
     spare: list[PackRow] = []
@@ -165,7 +165,7 @@ def shelve(
         seen.add(table.name)
         places = tuple(place for place in places_of(table) if time is None or not time <= purged.get(place.object, -1))
         row = PackRow(table.name, table.size, len(table.frames), places)
-        if all((place.object, place.part) in held for place in places):
+        if time is not None and all((place.object, place.part) in held for place in places):
             spare.append(row)
             continue
         live.append(row)
