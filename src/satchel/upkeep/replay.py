@@ -151,9 +151,9 @@ def shelve(
 ) -> Shelf:
     """The packs of ``there`` (name and size) that tables tell of.
 
-    ``moved`` come from tables of their own. A pack that a commit ``brought`` (with its time, oldest first) is spare if all
-    that it holds was moved; content was moved away from damage, too, so never the other way round. What was ``purged``
-    (when) after a commit brought it is not taken from that commit's pack again.
+    ``moved`` come from tables of their own. A pack that a commit ``brought`` (with its time, oldest first) is spare if
+    all that it holds was moved; content was moved away from damage, too, so never the other way round. What was
+    ``purged`` (when) after a commit brought it is not taken from that commit's pack again.
     """
     live: list[PackRow] = []
     spare: list[PackRow] = []
