@@ -5,7 +5,8 @@
 Without ``--store``: a directory of this disk, and a SeaweedFS (S3) started for the occasion from the development
 packages. Credentials of a bucket come from the environment, as the server takes them; the bench leaves what it wrote
 below a random prefix of it. Every round takes each store once, in turn, and the first one is what the others are
-compared with. A proxy that counts stands before SeaweedFS in one sync of its own, which is not timed.
+compared with. A proxy that counts stands before SeaweedFS in one sync of its own, which is not timed: of 100 MB in
+8,000 files it counted 12 puts, the server's first start included, where at most 60 are wanted.
 """
 
 from __future__ import annotations

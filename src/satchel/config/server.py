@@ -39,7 +39,11 @@ class ServerSettings:
         "", "Key service that wraps the root key made by the first start: `aws-kms:` and the key's ARN. Default: none."
     )
     catalog_url: str = setting("", "Where the catalog is. Default: `catalog.db` in the data directory (SQLite).")
-    store_url: str = setting("", "Where sealed objects rest. Default: `store` in the data directory.")
+    store_url: str = setting(
+        "",
+        "Where sealed objects rest: a `file`, `s3`, `gs` or `az` URL without secrets. Default: `store` in the data "
+        "directory.",
+    )
     allowed_hosts: tuple[str, ...] = setting(
         (), "More Host names answered at /mcp, beside loopback, `host` and that of `public_url`.", kind="list"
     )
