@@ -63,6 +63,8 @@ class Walk:
     at: Point = field(default_factory=lambda: Point(Lineage(""), 0, "", None))
     broken: str | None = None
     """Why the walk could not go on to the end; ``None`` if it did."""
+    unclear: str | None = None
+    """Why the line that was walked may not be the one that counts."""
     _roots: dict[Lineage, _Root] = field(default_factory=dict)
 
     async def look(self) -> None:
@@ -85,7 +87,7 @@ class Walk:
             return []
         newest = max(leaves, key=lambda lineage: (lineage == preferred, max(self.heads[lineage]), lineage))
         if len(leaves) > 1 and newest != preferred:
-            self.broken = f"{len(leaves)} lines of history end here"
+            self.unclear = f"{len(leaves)} lines of history end here"
         found = [(newest, 0)]
         seen = {newest}
         while (root := self._roots[found[0][0]]).parent is not None and root.parent not in seen:

@@ -155,6 +155,8 @@ class _Project:
     def doubt(self, unconfirmed: list[Unconfirmed]) -> str | None:
         """Why the end that the walk came to may not be the end, or ``None``."""
         at = self.walk.at
+        if self.walk.unclear is not None:
+            return self.walk.unclear
         if any(other.lineage == at.lineage and other.version > at.version for other in unconfirmed):
             return f"there is a record after version {at.version} that was committed or not: nothing confirms it"
         if self.walk.heads and self.about is not None and self.about.lineage not in self.walk.heads:
