@@ -37,6 +37,7 @@ class _Slot:
 
     def __init__(self, file_id: bytes, path: Path, size: int) -> None:
         self.file_id, self.path, self.size = file_id, path, size
+        self.key: bytes | None = None  # since it was opened here: a new key of the tenant opens another file
         self.free: list[Index] = []
         self.borrowed = 0
 
@@ -79,7 +80,13 @@ class IndexCache:
 
     @contextmanager
     def build(self, ref: Ref, key_of: Callable[[bytes], bytes]) -> Iterator[Index]:
-        """An index to write, on a connection of its own. The caller sees to it that there is one at a time."""
+        """An index to write, on a connection of its own. The caller sees to it that there is one at a time.
+
+        When the tenant has got another key since the file was begun, it is another file.
+        """
+        known = self._slots.get(ref)
+        if known is not None and known.key is not None and known.key != key_of(known.file_id):
+            self.discard(ref)
         with self._lock:
             slot = self._slot(ref)
             slot.borrowed += 1
@@ -111,7 +118,7 @@ class IndexCache:
             self._make_room()
 
     def discard(self, ref: Ref) -> None:
-        """Delete a file that turned out damaged; the next one has another id and key."""
+        """Delete a file that is damaged, or whose key is not the newest; the next one has another id and key."""
         with self._lock:
             slot = self._slots.pop(ref, None)
         if slot is not None:
@@ -154,7 +161,8 @@ class IndexCache:
 
     def _open(self, slot: _Slot, key_of: Callable[[bytes], bytes]) -> Index:
         slot.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        index, _ = Index.open_or_rebuild(slot.path, key=key_of(slot.file_id))
+        slot.key = slot.key or key_of(slot.file_id)
+        index, _ = Index.open_or_rebuild(slot.path, key=slot.key)
         return index
 
     def _give_back(self, ref: Ref, slot: _Slot, index: Index) -> list[Index]:
