@@ -9,9 +9,10 @@ import pytest
 
 from satchel.errors import ConfigInvalid
 from satchel.store.bucket import BucketStore
+from satchel.store.bucketurl import BucketPlace, bucket_place
 from satchel.store.durable_local import LocalStore
 from satchel.store.objectstore import MemoryStore
-from satchel.store.urls import BucketPlace, bucket_place, open_store
+from satchel.store.urls import open_store
 
 SECRET = "AKIAIOSFODNN7EXAMPLE"
 

@@ -22,6 +22,7 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from satchel.errors import DiskFull, SatchelError, StartRefused, StoreMissing, StoreUnavailable
+from satchel.store.bucketurl import BucketPlace
 from satchel.store.objectstore import (
     StoredObject,
     StoreExists,
@@ -32,7 +33,6 @@ from satchel.store.objectstore import (
 )
 from satchel.store.profile import Profile
 from satchel.store.refusal import Meaning, Refusal, refusal
-from satchel.store.urls import BucketPlace
 
 if TYPE_CHECKING:
     from obstore import GetOptions
