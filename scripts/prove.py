@@ -36,6 +36,9 @@ PROOFS = {
     "words of contents looked for in all that a server writes, and leaks of them noticed": [
         "tests/isolation/test_canaries.py"
     ],
+    "kinds of stored files of which 101 flipped bytes each, and 1,100 of the catalog, were found and named": [
+        "tests/upkeep/test_flips.py"
+    ],
     "forged, stale and foreign tokens and keys, refused": ["tests/auth/test_tokens.py", "tests/auth/test_keys.py"],
     "crashes of a sync after which the next run finished": ["tests/faults"],
     "crashes of a store that left a whole object or none": ["tests/store/test_durable_local.py"],

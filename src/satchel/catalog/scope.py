@@ -244,6 +244,8 @@ def _translated() -> Iterator[None]:
         raise CatalogUnavailable("the catalog is too busy") from error
     except IntegrityError:
         raise
+    except UnicodeDecodeError as error:  # a complaint of SQLite that quotes damaged bytes
+        raise CatalogDamaged("the catalog's file is damaged") from error
     except DBAPIError as error:
         reason = str(error.orig)
         if "not a database" in reason:
@@ -251,7 +253,7 @@ def _translated() -> Iterator[None]:
                 "the catalog's file is not a catalog",
                 hint="Restore the file from a backup, or set the catalog's address to the right one.",
             ) from error
-        if "malformed" in reason or "unsupported file format" in reason:
+        if any(sign in reason for sign in ("malformed", "unsupported file format", "decode to UTF-8")):
             raise CatalogDamaged("the catalog's file is damaged") from error
         if "disk is full" in reason:
             raise DiskFull("the disk that holds the catalog is full") from error

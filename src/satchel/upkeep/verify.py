@@ -11,9 +11,8 @@ from dataclasses import replace
 
 from satchel.catalog import inspection
 from satchel.catalog.projects import ProjectRow
-from satchel.catalog.scope import CatalogDamaged
 from satchel.catalog.tenants import TenantRow
-from satchel.errors import Damaged, NoSuchProject, NotFound, SatchelError
+from satchel.errors import Damaged, NoSuchProject, NotFound, SatchelError, Unavailable
 from satchel.objects.seal import Binding, open_sealed
 from satchel.store.about import Abouts
 from satchel.store.keyring import open_tombstone
@@ -50,8 +49,9 @@ async def verify(
             await run.tenant(row, project)
         if tenant is None:
             await run.tombstones()
-    except (CatalogDamaged, ValueError, LookupError, TypeError) as error:
-        if not report.problems:
+    except (SatchelError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+        # Rows that are known to be wrong lead anywhere; of a sound catalog it would be a defect.
+        if not report.problems or isinstance(error, Unavailable):
             raise
         why = error.message if isinstance(error, SatchelError) else "its rows cannot be followed"
         report.problems.append(Problem("catalog", "catalog", f"{why}; what comes after was not looked at"))
