@@ -13,11 +13,13 @@ from satchel.catalog import quotas
 from satchel.objects.ids import ProjectId, TenantId
 from satchel.objects.seal import epoch_of
 from satchel.store.keyring import CACHE_MS, EpochUnknown, Keyring
+from satchel.store.objectstore import MemoryStore
 from satchel.store.packs import Vault
 from satchel.store.rootkey import RootKey
 from satchel.sync.failpoints import arm, disarm
 from satchel.sync.receive import Receiver
 from satchel.upkeep.about import refresh_about
+from satchel.upkeep.backup import Keeping, make_backup
 from satchel.upkeep.collect import collect
 from satchel.upkeep.lease import LEASE_MS
 from satchel.upkeep.reseal import RETIRE_AFTER_MS, ResealReport, rotate_tenant
@@ -245,3 +247,16 @@ async def test_an_object_in_an_epoch_the_keyring_lacks_is_told_from_damage(house
     assert "no key of epoch 1" in refused.value.message
     assert tenant not in refused.value.message + refused.value.hint
     assert "restore the keyring from a backup" in refused.value.hint
+
+
+@pytest.mark.promise("P3")
+async def test_a_copy_of_the_bucket_follows_what_was_sealed_anew_under_its_own_name(house: House) -> None:
+    tenant, project = await stocked(house)
+    copies, keeping = MemoryStore(), Keeping(10**10, 10**10)
+    await make_backup(house.estate, copies, house.folder, keeping, objects=True)
+    await retired(house, tenant)
+    await make_backup(house.estate, copies, house.folder, keeping, objects=True)
+    records = {name for name in await house.names() if f"/{project}/" in name and "/packs/" not in name}
+    assert {epoch_of(copies.objects[f"objects/{name}"]) for name in records} == {2}
+    again = await make_backup(house.estate, copies, house.folder, keeping, objects=True)
+    assert again.copied == len([name for name in await house.names() if name.endswith("/about")])

@@ -24,6 +24,7 @@ from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.catalog.scope import Catalog
 from satchel.errors import SatchelError, StoreMissing
 from satchel.objects.ids import ProjectId, TenantId, new_id
+from satchel.objects.seal import EPOCH_BYTES, epoch_of
 from satchel.store.generations import Generations
 from satchel.store.objectstore import ObjectStore
 from satchel.upkeep.about import every_project, refresh_about
@@ -270,6 +271,7 @@ class _Run:
         self.estate, self.archive, self.id, self.progress = estate, archive, name, progress
         self._now, self._keeping = now, keeping
         self.bytes = self.copied = self.copied_bytes = 0
+        self._oldest: dict[str, int] = {}  # the first epoch of each tenant whose key there still is
 
     async def put(self, part: str, content: bytes, index: int = 0, count: int = 1) -> None:
         label = Label(
@@ -383,7 +385,12 @@ class _Run:
             async for name, size in named(self.archive, self.id, manifest):
                 done += 1
                 at = f"objects/{name}"
-                if at not in have or (size and have[at] != size) or name.endswith("/about"):
+                if (
+                    at not in have
+                    or (size and have[at] != size)
+                    or name.endswith("/about")
+                    or await self._retired(name)
+                ):
                     waiting.add(asyncio.create_task(self._copy(name)))
                     if len(waiting) >= COPIES:
                         finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -396,6 +403,19 @@ class _Run:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _retired(self, name: str) -> bool:
+        """Whether the copy is sealed in an epoch that was retired since: what keeps its name was sealed anew."""
+        match name.split("/"):
+            case [_, tenant, "projects", _, kind, *_] if kind != "packs":
+                pass
+            case _:
+                return False
+        if tenant not in self._oldest:
+            self._oldest[tenant] = min(await self.estate.keyring.epochs(TenantId(tenant)))
+        if self._oldest[tenant] == 1:
+            return False
+        return epoch_of(await self.archive.store.get(f"objects/{name}", length=EPOCH_BYTES)) < self._oldest[tenant]
 
     async def _copy(self, name: str) -> None:
         try:
