@@ -74,6 +74,8 @@ def test_a_url_names_a_place(url: str, place: BucketPlace) -> None:
         ("s3://bucket?path_style=yes", "true or false"),
         ("s3://bucket?endpoint=localhost:9000", "an address such as"),
         ("s3://bucket?endpoint=http://localhost:9000", "not encrypted"),
+        ("s3://bucket?endpoint=https://[", "endpoint"),
+        ("s3://bucket?endpoint=https://host:port", "endpoint"),
     ],
 )
 def test_any_other_url_is_refused_with_the_cure(url: str, said: str) -> None:
@@ -105,6 +107,26 @@ def test_a_secret_in_a_url_is_refused_and_never_repeated(url: str) -> None:
     with pytest.raises(ConfigInvalid) as refused:
         open_store(url)
     assert SECRET.lower() not in (refused.value.message + refused.value.hint).lower()
+    assert refused.value.__cause__ is None
+
+
+@pytest.mark.promise("P10")
+@pytest.mark.parametrize(
+    ("name", "value", "url"),
+    [
+        ("AZURE_STORAGE_ACCOUNT_KEY", "%secret%", "az://account/container"),
+        ("AZURE_STORAGE_SAS_KEY", "secret", "az://account/container"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/secret", "gs://bucket"),
+        ("GOOGLE_SERVICE_ACCOUNT_KEY", '{"secret', "gs://bucket"),
+    ],
+)
+def test_credentials_that_cannot_be_read_are_told_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, url: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigInvalid, match="cannot be understood") as refused:
+        open_store(url)
+    assert "secret" not in refused.value.message + refused.value.hint
     assert refused.value.__cause__ is None
 
 

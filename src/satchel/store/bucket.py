@@ -21,7 +21,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from satchel.errors import DiskFull, SatchelError, StartRefused, StoreMissing, StoreUnavailable
+from satchel.errors import ConfigInvalid, DiskFull, SatchelError, StartRefused, StoreMissing, StoreUnavailable
 from satchel.store.bucketurl import BucketPlace
 from satchel.store.objectstore import (
     StoredObject,
@@ -71,18 +71,26 @@ def open_bucket(place: BucketPlace, wait_seconds: float) -> BucketStore:
         "allow_http": place.allow_http,
     }
     once: RetryConfig = {"max_retries": 0}  # only a loop of our own knows what was attempted
-    prefix = place.prefix or None
-    client: Client
-    if place.service == "gs":
-        client = GCSStore(place.bucket, prefix=prefix, client_options=options, retry_config=once)
-    elif place.service == "az":
-        told: AzureConfig = {"account_name": place.account}
-        if place.endpoint:
-            told["endpoint"] = place.endpoint
-        client = AzureStore(place.bucket, prefix=prefix, config=told, client_options=options, retry_config=once)
-    else:
-        client = _s3(place, options, once)
+    try:
+        client = _client(place, options, once)
+    except _FAILURES:  # whose message may repeat what it cannot read
+        raise ConfigInvalid(
+            f"what the environment says about {place.shown} cannot be understood",
+            hint="Check the variables AWS_…, GOOGLE_… or AZURE_… and the files that they name; the guide, storage.",
+        ) from None
     return BucketStore(client, place.shown, wait_seconds)
+
+
+def _client(place: BucketPlace, options: ClientConfig, once: RetryConfig) -> Client:
+    prefix = place.prefix or None
+    if place.service == "gs":
+        return GCSStore(place.bucket, prefix=prefix, client_options=options, retry_config=once)
+    if place.service == "s3":
+        return _s3(place, options, once)
+    told: AzureConfig = {"account_name": place.account}
+    if place.endpoint:
+        told["endpoint"] = place.endpoint
+    return AzureStore(place.bucket, prefix=prefix, config=told, client_options=options, retry_config=once)
 
 
 def _s3(place: BucketPlace, options: ClientConfig, once: RetryConfig) -> S3Store:

@@ -103,7 +103,11 @@ def _flag(options: dict[str, str], name: str, default: bool) -> bool:
 def _endpoint(endpoint: str, allow_http: bool) -> str:
     if not endpoint:
         return ""
-    parts = urlsplit(endpoint)
+    try:
+        parts = urlsplit(endpoint)
+        parts.port  # noqa: B018 (reading it finds a port that is no number)
+    except ValueError:
+        raise ConfigInvalid("the endpoint of the object store cannot be read", hint=FORMS) from None
     if parts.username is not None or parts.query or parts.fragment:
         raise _secret()
     if parts.scheme not in {"http", "https"} or not parts.hostname:
