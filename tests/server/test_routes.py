@@ -282,7 +282,8 @@ def test_the_operator_suspends_resumes_limits_and_shreds_a_tenant(server: Runnin
     assert usage["projects"] == {"name": "projects", "used": 1, "limit": 1}
     index = server.settings.data / "cache" / "index" / tenant["id"]
     assert index.exists()
-    server.admin.send("DELETE", address).ok()
+    told = server.admin.send("DELETE", address).ok()
+    assert told == {"ok": True, "backupsLooked": False, "keysExpireAt": None}  # no store of backups is set
     assert owner.get("/projects").status == 401
     assert not index.exists()
     assert server.admin.send("DELETE", address).status == 404

@@ -138,7 +138,7 @@ def shred(face: Face, tenant: str, yes: bool, data: str | None) -> int:
         face.note("Nothing was changed.")
         return 0
     keys, settings = server_part("satchel.upkeep.keys"), settings_for(data)
-    backups = server_part("satchel.store.urls").open_store(settings.backup_url) if settings.backup_url else None
+    backups = keys.backups_at(settings.backup_url)
 
     async def work(estate: Estate) -> ShredReport:
         row = await estate.tenant(tenant)
@@ -233,9 +233,7 @@ def _shredded(report: ShredReport) -> dict[str, Any]:
 def _show_shredded(face: Face, report: ShredReport) -> None:
     face.line(f"The keys of {report.slug} ({report.tenant}) are destroyed: nothing of it can be read again.")
     if not report.backups_looked:
-        face.line(
-            "No store of backups is set (SATCHEL_BACKUP_URL). Keys in backups kept elsewhere live until those go."
-        )
+        face.line("No store of backups was looked into (SATCHEL_BACKUP_URL): keys in backups live until those expire.")
     elif report.keys_expire is None:
         face.line("No backup holds its keys.")
     else:

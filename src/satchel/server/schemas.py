@@ -160,6 +160,16 @@ class Done(TypedDict):
     ok: Literal[True]
 
 
+class Shredded(TypedDict):
+    """A tenant that is no more."""
+
+    ok: Literal[True]
+    backupsLooked: bool
+    """Whether a store of backups is set, and answered."""
+    keysExpireAt: str | None
+    """When the last backup that holds its keys lets go of them; null where none is known to hold them."""
+
+
 class WhoPrincipal(TypedDict):
     id: str
     name: str

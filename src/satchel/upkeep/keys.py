@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from satchel.catalog import tenants
-from satchel.errors import Damaged, Refused, StartRefused
+from satchel.errors import Damaged, Refused, SatchelError, StartRefused
 from satchel.objects.ids import TenantId
 from satchel.store.durable_local import sync_directory
 from satchel.store.kms import KmsPlace
 from satchel.store.objectstore import ObjectStore
 from satchel.store.rootkey import RootKey, next_path
+from satchel.store.urls import open_store
 from satchel.sync.failpoints import reach
 from satchel.upkeep.archive import last_key_backup_expiry
 from satchel.upkeep.estate import Estate, Progress, silent
@@ -65,7 +66,7 @@ class ShredReport:
     tenant: TenantId
     slug: str
     backups_looked: bool
-    """Whether there is a store of backups to look into."""
+    """Whether there is a store of backups, and it answered."""
     keys_expire: int | None
     """When the last backup that holds its keys lets go of them; ``None`` if none holds them."""
 
@@ -119,8 +120,29 @@ async def shred(
     if cache is not None:
         for folder in (cache / "index" / tenant, cache / "store" / "tenants" / tenant):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-    expiry = None if backups is None else await last_key_backup_expiry(backups, tenant)
-    return ShredReport(tenant, row.slug, backups is not None, expiry)
+    looked, expiry = await keys_expire(backups, tenant)
+    return ShredReport(tenant, row.slug, looked, expiry)
+
+
+def backups_at(url: str) -> ObjectStore | None:
+    """The store of backups, ``None`` where none is set or it cannot be opened: that is no reason to keep keys."""
+    try:
+        return open_store(url) if url else None
+    except SatchelError:
+        return None
+
+
+async def keys_expire(backups: ObjectStore | None, tenant: TenantId) -> tuple[bool, int | None]:
+    """Whether the backups could be looked into, and when (milliseconds UTC) the last one lets go of a tenant's keys.
+
+    Asked when the tenant is gone already: that the store of backups is away must not look like a failure to shred.
+    """
+    if backups is None:
+        return False, None
+    try:
+        return True, await last_key_backup_expiry(backups, tenant)
+    except SatchelError:
+        return False, None
 
 
 async def _rewrap_all(estate: Estate, new: RootKey, progress: Progress) -> tuple[int, tuple[str, ...]]:

@@ -13,12 +13,13 @@ from satchel.catalog.tenants import TenantRow
 from satchel.errors import InvalidInput, NoSuchThing, Refused
 from satchel.objects.ids import TenantId
 from satchel.server.access import Caller, Operator
-from satchel.server.bodies import answer, read_json
+from satchel.server.bodies import answer, read_json, rfc3339
 from satchel.server.once import once
 from satchel.server.openapi import operation
 from satchel.server.routes.projects import IDEMPOTENT, Cursor, PageLimit
 from satchel.server.routes.tenant import shown
-from satchel.server.schemas import Done, NewTenant, Tenant, TenantChange, TenantCreate, TenantPage
+from satchel.server.schemas import NewTenant, Shredded, Tenant, TenantChange, TenantCreate, TenantPage
+from satchel.upkeep.keys import backups_at, keys_expire
 
 router = APIRouter(tags=["operator"])
 _ABSENT = ("resource.not_found",)
@@ -113,7 +114,7 @@ async def change_tenant(request: Request, caller: Operator, tenant: str) -> Resp
     "/admin/tenants/{tenant}",
     **operation(
         "Delete a tenant and destroy its keys: nothing of it can be read again",
-        answer=Done,
+        answer=Shredded,
         errors=(*_ABSENT, "tenant.own", "disk.full"),
     ),
 )
@@ -130,7 +131,8 @@ async def shred_tenant(caller: Operator, tenant: str) -> Response:
         await _record(d, caller, "tenant.shred", row.id, now)
     cloud.authenticator.void()
     await cloud.forget(row.id)
-    return answer({"ok": True})
+    looked, expire = await keys_expire(backups_at(cloud.settings.backup_url), row.id)
+    return answer({"ok": True, "backupsLooked": looked, "keysExpireAt": None if expire is None else rfc3339(expire)})
 
 
 async def _find(d: Directory, ref: str) -> TenantRow:
