@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from satchel.errors import SealBroken, StoreMissing, StoreUnavailable
 from satchel.objects.frame import make_frames
 from satchel.objects.ids import ProjectId, TenantId, object_id
-from satchel.store.cache import BLOCK_BYTES, CachedStore
+from satchel.store.cache import SMALL_BYTES, CachedStore
 from satchel.store.keyring import Keyring
 from satchel.store.objectstore import MemoryStore
 from satchel.store.packs import Vault
@@ -61,11 +61,9 @@ def test_a_range_inside_one_that_was_read_is_answered_from_disk_also_while_the_s
     async def main() -> None:
         store = CachedStore(inner, tmp_path, 1 << 20)
         assert await store.get(PACK, offset=100, length=5_000) == DATA[100:5_100]
-        assert await store.get(RECORD) == b"record"
         inner.on = False
         assert await store.get(PACK, offset=200, length=300) == DATA[200:500]
         assert await store.get(PACK, offset=100, length=5_000) == DATA[100:5_100]
-        assert await store.get(RECORD) == b"record"
         with pytest.raises(StoreUnavailable):
             await store.get(PACK, offset=5_000, length=200)
 
@@ -93,22 +91,22 @@ def test_whatever_was_read_before_the_bytes_are_those_of_the_store(
     reads: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     async def main() -> None:
-        store = CachedStore(short, tmp_path_factory.mktemp("cache"), 2 * BLOCK_BYTES)
+        store = CachedStore(short, tmp_path_factory.mktemp("cache"), 2 * SMALL_BYTES)
         for offset, length in reads:
             if offset + length > 256:
                 with pytest.raises(StoreMissing):
                     await store.get(PACK, offset=offset, length=length)
             else:
                 assert await store.get(PACK, offset=offset, length=length) == DATA[offset : offset + length]
-            assert store.bytes_used <= 2 * BLOCK_BYTES
+            assert store.bytes_used <= 2 * SMALL_BYTES
 
     short = MemoryStore()
     short.objects = {PACK: DATA[:256]}
     _run(main())
 
 
-def test_keyrings_tombstones_and_descriptions_are_never_kept(inner: Counted, tmp_path: Path) -> None:
-    names = [KEYRING, "tenants/ten_a/shredded", "tenants/ten_a/about", "tenants/ten_a/projects/prj_a/about"]
+def test_nothing_but_packs_is_ever_kept(inner: Counted, tmp_path: Path) -> None:
+    names = [KEYRING, RECORD, "tenants/ten_a/shredded", "tenants/ten_a/about", "tenants/ten_a/projects/prj_a/about"]
 
     async def main() -> None:
         store = CachedStore(inner, tmp_path, 1 << 20)
@@ -176,22 +174,22 @@ def test_a_read_that_was_under_way_when_its_object_was_deleted_is_not_kept(inner
 
 def test_the_least_recently_used_goes_first_also_after_a_restart(inner: Counted, tmp_path: Path) -> None:
     names = [f"{PACK}{number}" for number in range(4)]
-    inner.objects |= dict.fromkeys(names, DATA[:BLOCK_BYTES])
+    inner.objects |= dict.fromkeys(names, DATA[:SMALL_BYTES])
 
     async def main() -> None:
-        store = CachedStore(inner, tmp_path, 3 * BLOCK_BYTES)
+        store = CachedStore(inner, tmp_path, 3 * SMALL_BYTES)
         for age, name in enumerate(names[:3]):
             await store.get(name)
             [path] = (tmp_path / name).iterdir()
             os.utime(path, (age + 1, age + 1))
         await store.get(names[0])  # used again: now the youngest, on disk too
-        again = CachedStore(inner, tmp_path, 3 * BLOCK_BYTES)
-        assert again.bytes_used == 3 * BLOCK_BYTES
+        again = CachedStore(inner, tmp_path, 3 * SMALL_BYTES)
+        assert again.bytes_used == 3 * SMALL_BYTES
         await again.get(names[3])
         assert not (tmp_path / names[1]).exists()
         assert {path.parent.name for path in _files(tmp_path)} == {"pak_10", "pak_12", "pak_13"}
-        small = CachedStore(inner, tmp_path, BLOCK_BYTES)
-        assert small.bytes_used == BLOCK_BYTES
+        small = CachedStore(inner, tmp_path, SMALL_BYTES)
+        assert small.bytes_used == SMALL_BYTES
         assert len(_files(tmp_path)) == 1
 
     _run(main())
@@ -221,11 +219,11 @@ def test_a_tenant_is_forgotten_whole(inner: Counted, tmp_path: Path) -> None:
 
     async def main() -> None:
         store = CachedStore(inner, tmp_path, 1 << 20)
-        for name in (PACK, RECORD, other):
+        for name in (PACK, other):
             await store.get(name)
         await store.forget("tenants/ten_a/")
         assert not (tmp_path / "tenants/ten_a").exists()
-        assert store.bytes_used == len(DATA)
+        assert store.bytes_used == SMALL_BYTES
         asked = len(inner.reads)
         await store.get(other)
         assert len(inner.reads) == asked
@@ -266,7 +264,6 @@ def test_damage_in_the_cache_is_noticed_by_the_seal_and_read_again_from_the_stor
         for frame in make_frames([(object_id(text), text)]):
             await writer.add(frame)
         [pack] = await writer.finish()
-        await vault.put_record(tenant, project, "rec_1", b"record")
         inner.reads.clear()
         assert await vault.read_object(tenant, project, pack.places) == text
         assert inner.reads == []
@@ -275,16 +272,15 @@ def test_damage_in_the_cache_is_noticed_by_the_seal_and_read_again_from_the_stor
             data[len(data) // 2] ^= 1
             path.write_bytes(data)
         assert await vault.read_object(tenant, project, pack.places) == text
-        assert await vault.get_record(tenant, project, "rec_1") == b"record"
-        assert len(inner.reads) == 2
+        assert len(inner.reads) == 1
         # What is damaged in the store itself is read twice, and no more.
-        name = f"tenants/{tenant}/projects/{project}/records/rec_1"
+        [name] = [name for name in inner.objects if "/packs/" in name]
         inner.objects[name] = inner.objects[name][:-1] + bytes([inner.objects[name][-1] ^ 1])
         await store.doubt(name)
         for _ in range(2):
             inner.reads.clear()
             with pytest.raises(SealBroken):
-                await vault.get_record(tenant, project, "rec_1")
-            assert len(inner.reads) <= 2
+                await vault.read_object(tenant, project, pack.places)
+            assert len([read for read in inner.reads if read[0] == name]) <= 2
 
     _run(main())

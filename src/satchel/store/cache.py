@@ -2,10 +2,11 @@
 
     <folder>/<name of the object>/<offset>-<length>[-whole]
 
-Only what never changes under its name is kept (packs, records, heads, tables), as it rests: sealed, nothing in clear.
-Keyrings, tombstones and descriptions always come from the store. What is read is what is kept, range by range, and
-what is put is kept too; a wanted range that held ones cover together is a hit. The least recently used ranges go first
-beyond a bound in bytes, also after a restart. Everything here can be deleted at any time.
+Only packs are kept, as they rest: sealed, nothing in clear. They never change under their name, and are all that a read
+of content needs; records and heads are for writing, and keyrings and tombstones have to be those that count now. What
+is read is what is kept, range by range, and what is put is kept too; a wanted range that held ones cover together is a
+hit. The least recently used ranges go first beyond a bound in bytes, also after a restart. Everything here can be
+deleted at any time.
 
 A file that is shorter than its name says is a miss. Other damage is found by whoever opens the seal: it says so with
 ``doubt`` and reads again, from the store.
@@ -28,9 +29,9 @@ from typing import NamedTuple
 
 from satchel.store.objectstore import ObjectStore, StoredObject, checked_name
 
-BLOCK_BYTES = 4_096
-"""What the smallest file takes of a disk, and of the bound."""
-_IMMUTABLE = re.compile(r"tenants/[^/]+/projects/[^/]+/(?:packs|records|heads|tables)/.")
+SMALL_BYTES = 16 << 10
+"""What a smaller file counts as: so a bound of 1 GiB also bounds the files to 65,536, looked through at each start."""
+_PACK = re.compile(r"tenants/[^/]+/projects/[^/]+/packs/[^/]+\Z")
 _FILE = re.compile(r"(?P<offset>0|[1-9]\d{0,17})-(?P<length>[1-9]\d{0,17})(?P<whole>-whole)?\Z")
 
 
@@ -52,7 +53,7 @@ class _Range(NamedTuple):
 
     @property
     def cost(self) -> int:
-        return max(self.length, BLOCK_BYTES)
+        return max(self.length, SMALL_BYTES)
 
 
 class CachedStore:
@@ -75,7 +76,7 @@ class CachedStore:
         return self._used
 
     async def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        if not _IMMUTABLE.match(checked_name(name)) or offset < 0 or (length is None and offset):
+        if not _PACK.match(checked_name(name)) or offset < 0 or (length is None and offset):
             return await self._inner.get(name, offset=offset, length=length)
         pieces = self._covering(name, offset, length)
         if pieces:
@@ -94,7 +95,7 @@ class CachedStore:
 
     async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
         await self._inner.put(name, data, create=create)
-        if _IMMUTABLE.match(name):
+        if _PACK.match(name):
             await self._drop(self._of(name))
             await self._keep(_Range(name, 0, len(data), True), data)
 
@@ -232,16 +233,15 @@ class CachedStore:
         """Take over the files of an earlier run; what does not look like one is deleted."""
         found = []
         for folder, _, files in os.walk(self._folder):
-            name = Path(folder).relative_to(self._folder).as_posix()
+            name = Path(folder).relative_to(self._folder).as_posix() if files else ""
             for file in files:
-                path = Path(folder, file)
-                match = _FILE.match(file)
-                size = path.stat().st_size
-                if match is None or int(match["length"]) != size or not _IMMUTABLE.match(name):
-                    path.unlink(missing_ok=True)
+                path = f"{folder}/{file}"
+                match, about = _FILE.match(file), os.stat(path)
+                if match is None or int(match["length"]) != about.st_size or not _PACK.match(name):
+                    os.unlink(path)
                     continue
-                one = _Range(name, int(match["offset"]), size, match["whole"] is not None)
-                found.append((path.stat().st_mtime_ns, one))
+                one = _Range(name, int(match["offset"]), about.st_size, match["whole"] is not None)
+                found.append((about.st_mtime_ns, one))
         for _, one in sorted(found):
             self._note(one)
         for one in tuple(self._held):
