@@ -9,7 +9,6 @@ import asyncio
 import base64
 import gzip
 import os
-import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
@@ -20,11 +19,10 @@ import pytest
 
 from satchel.objects import zstd
 from tests.isolation.canaries import Sighting, canary, sightings
-from tests.journeys import conftest as journeys
 from tests.journeys.conftest import Person, Server
 from tests.real import Bucket
 
-pytestmark = [pytest.mark.promise("P10"), pytest.mark.system]
+pytestmark = [pytest.mark.promise("P10"), pytest.mark.system, pytest.mark.timeout(300)]
 
 TEXT, LONG, BINARY, PUT, AGAIN, OLD, REFUSED, CONTEXT = SECRETS = [canary(n) for n in range(8)]
 """Words that stand in contents, or in what was sent to be stored and refused."""
@@ -112,17 +110,10 @@ def meet_damage(server: Server, key: str) -> None:
 
 def maintain(watched: Watched) -> None:
     """The operator's commands beside the server, which copy and move what rests."""
-    server = watched.server
-    for words in (
-        ["collect"],
-        ["backup", "--objects", "--to", (watched.place / "backups").as_uri()],
-        ["key", "rotate-tenant", "default", "--full"],
-        ["verify", "--full"],
-    ):
-        command = [*journeys.SATCHEL, "admin", *words, "--data", str(server.data), "--json"]
-        done = subprocess.run(command, env=server.env, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, (words, done.stdout, done.stderr)
-        (watched.place / f"{words[0]}.said").write_text(done.stdout + done.stderr)
+    watched.server.run_admin("collect")
+    watched.server.run_admin("backup", "--objects", "--to", (watched.place / "backups").as_uri())
+    watched.server.run_admin("key", "rotate-tenant", "default", "--full")
+    watched.server.run_admin("verify", "--full")
 
 
 class Watched:
@@ -246,12 +237,9 @@ SMALL = ("an index without a key", "content in the log")
 
 
 @pytest.mark.parametrize("defect", DEFECTS if os.environ.get("PROVE") else SMALL)
-def test_a_server_that_writes_something_readable_is_caught(
-    watched: Watched, kim: Person, monkeypatch: pytest.MonkeyPatch, defect: str
-) -> None:
-    monkeypatch.setattr(journeys, "SATCHEL", (sys.executable, "-c", DEFECTS[defect] + SERVE))
+def test_a_server_that_writes_something_readable_is_caught(watched: Watched, kim: Person, defect: str) -> None:
+    watched.server.program = (sys.executable, "-c", DEFECTS[defect] + SERVE)
     watched.server.start()
-    monkeypatch.undo()
     fill(kim.folder)
     kim.joins(watched.server)
     kim.run("sync", "--to-cloud")
