@@ -136,6 +136,13 @@ class Readers:
         )
         return HostedReader(shelf, who, known, settle=settle, failed=failed or {})
 
+    def forget(self, ref: Ref) -> None:
+        """Keep no tree and no index of a project, after a purge: the next question reads what is left."""
+        for key in [key for key in self._trees if key[0] == ref]:
+            self._tree_rows -= len(self._trees.pop(key))
+        self._held.pop(ref, None)
+        self._indexes.discard(ref)
+
     # Content -----------------------------------------------------------------------------------------------------
 
     async def entry(self, tenant: TenantId, row: ProjectRow, path: str, at: int | None = None) -> EntryRow:

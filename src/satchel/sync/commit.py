@@ -347,6 +347,11 @@ class Committer:
         text = await idempotency.find(s, caller.principal_id, route, proposed.key, proposed.request_hash, now)
         return None if text is None else Committed(*json.loads(text))
 
+    def forget(self, tenant: TenantId, project: ProjectId) -> None:
+        """Keep no tree of a project in memory: titles in it may come from what was purged."""
+        for key in [key for key in self._trees if key[:2] == (tenant, project)]:
+            del self._trees[key]
+
     # What is kept -----------------------------------------------------------------------------------------------------
 
     def _keep_tree(self, tenant: TenantId, project: ProjectId, head: Head, files: Mapping[str, EntryRow]) -> None:

@@ -241,6 +241,10 @@ class Receiver:
             one.settled = proposed.settled
         return result, proposed.settled
 
+    def forget(self, tenant: TenantId, project: ProjectId) -> None:
+        """Keep nothing of a project in memory, after a purge."""
+        self._committer.forget(tenant, project)
+
     async def read_frames(
         self, tenant: TenantId, project: ProjectId, objects: Sequence[ObjectId]
     ) -> AsyncIterator[bytes]:
