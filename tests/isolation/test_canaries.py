@@ -197,8 +197,8 @@ CONTENT_IN_THE_LOG = """
 import satchel.store.packs as packs
 from satchel.server.logs import log
 kept = packs.open_content
-def opened(data, *more):
-    content = kept(data, *more)
+def opened(data, **more):
+    content = kept(data, **more)
     log.debug("opened", content=content[-2_000:].decode(errors="replace"))
     return content
 packs.open_content = opened

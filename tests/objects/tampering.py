@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from satchel.errors import SatchelError
 from satchel.objects import zstd
-from satchel.objects.frame import Assembler, Frame, Slot, make_frames, open_content, open_frame
+from satchel.objects.frame import MAX_FRAME_RAW, Assembler, Frame, Slot, make_frames, open_content, open_frame
 from satchel.objects.ids import FrameId, ObjectId, ProjectId, TenantId, object_id
 from satchel.objects.listing import digest, parse
 from satchel.objects.pack import PACK_START, PackReader, decode_frame, encode_frame
@@ -355,8 +355,12 @@ async def sealed_frames_that_are_not_strict() -> None:
         rest = await AtRest().write()
         name = FrameId(hashlib.sha256(inner).hexdigest())
         sealed = seal(key, Binding(TENANT, PROJECT, "frame"), name, inner, epoch=1, salt=bytes(32))
-        place = Place(object_id(b"x"), 0, 1, 1, rest.places[0].pack, name, 0, len(sealed), 0, 1)
+        place = Place(object_id(b"x"), 0, 1, 1, rest.places[0].pack, name, 0, len(sealed), 0, MAX_FRAME_RAW)
         assert await rest.read(sealed, [place]) == (FRAME, []), what
+        # Of a frame that is read in part, what lies behind may be found wrong by the hash of the object alone.
+        found, given = await rest.read(sealed, [place._replace(length=1)])
+        assert given == []
+        assert found == FRAME or (found == BROKEN and "content size" in what), what
 
 
 async def objects_that_are_not_what_their_id_names() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,21 @@ def test_a_frame_made_with_a_nameless_dictionary_gives_no_object() -> None:
     frame = Frame((Slot(object_id(text), 0, len(text)),), len(text), packed)
     with pytest.raises(FrameRefused):
         assembled([frame])
+
+
+@pytest.mark.parametrize("upto", [0, 1, 17, 150_000, 399_999, 400_000, 500_000])
+def test_a_frame_read_in_part_gives_its_beginning(upto: int) -> None:
+    data = hashlib.shake_128(b"seed").digest(200_000) + bytes(200_000)
+    (frame,) = make_frames(named(data))
+    assert open_content(frame.data, upto=upto)[:upto] == data[:upto]
+
+
+@pytest.mark.parametrize("spoil", [lambda d: d + b"\0", lambda d: d + d, lambda d: d[:-1], lambda d: d[:200_000]])
+def test_a_frame_read_in_part_is_still_one_strict_frame(spoil: Callable[[bytes], bytes]) -> None:
+    data = hashlib.shake_128(b"seed").digest(400_000)
+    (frame,) = make_frames(named(data))
+    with pytest.raises(FrameRefused):
+        open_content(spoil(frame.data), upto=10)
 
 
 def test_a_bomb_is_refused_before_it_is_opened() -> None:

@@ -84,6 +84,9 @@ DEFECTS = (
     Defect("the epoch is not looked at", SEAL, "key = key_of(epoch)", "key = key_of(1)"),
     Defect("bytes after the zstd frame are let pass", FRAME, "or decompressor.unused_data", ""),
     Defect("a cut zstd frame is let pass", FRAME, "or not decompressor.eof or", "or"),
+    Defect(
+        "a frame read in part may go on behind its end", FRAME, "    if in_part:\n        _check_blocks(data)\n", ""
+    ),
     Defect("reserved bits are let pass", FRAME, "if descriptor & 0b0001_1000:", "if False:"),
     Defect("dictionaries are let pass", FRAME, "if descriptor & 0b11:", "if False:"),
     Defect("a missing content size is let pass", FRAME, "if size_flag == 0:", "if False:"),

@@ -30,6 +30,8 @@ LEVEL = 3
 FAST_LEVEL = 1
 
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_CHECKSUM = 0b100  # in the descriptor of the header: four bytes follow the last block
+_REPEATED_BYTE, _RESERVED_BLOCK = 1, 3
 
 
 class Slot(NamedTuple):
@@ -165,22 +167,45 @@ def open_frame(frame: Frame) -> bytes:
     return open_content(frame.data, frame.raw_size)
 
 
-def open_content(data: bytes, raw_size: int | None = None) -> bytes:
+def open_content(data: bytes, raw_size: int | None = None, upto: int = MAX_FRAME_RAW) -> bytes:
     """Decompress exactly one strict zstd frame of at most 1 MiB, of ``raw_size`` bytes if that is known.
 
-    Raises ``FrameRefused``.
+    Where no more than the first ``upto`` bytes are wanted, and the frame was authenticated by its seal, the rest is
+    checked in its structure alone: half the work on average. Raises ``FrameRefused``.
     """
     stated = content_size(data)
     if stated > MAX_FRAME_RAW or (raw_size is not None and stated != raw_size):
         raise FrameRefused("the content size is not the one the table states")
+    in_part = upto < stated and not data[4] & _CHECKSUM
+    if in_part:
+        _check_blocks(data)
     decompressor = zstd.ZstdDecompressor()
     try:
-        content = decompressor.decompress(data, max_length=stated + 1)
+        content = decompressor.decompress(data, max_length=upto if in_part else stated + 1)
     except zstd.ZstdError as error:
         raise FrameRefused("the compressed bytes do not decode") from error
+    if in_part and len(content) == upto:
+        return content
     if len(content) != stated or not decompressor.eof or decompressor.unused_data:
         raise FrameRefused("the compressed bytes are not exactly one zstd frame")
     return content
+
+
+def _check_blocks(data: bytes) -> None:
+    """Refuse a zstd frame, whose header was looked at, that does not end with its last block (RFC 8878, 3.1.1.2)."""
+    single, width = data[4] >> 5 & 1, 1 << (data[4] >> 6)
+    at = (5 if single else 6) + width
+    last = 0
+    while not last:
+        if at + 3 > len(data):
+            raise FrameRefused("the compressed bytes are cut off")
+        block = int.from_bytes(data[at : at + 3], "little")
+        last, kind, size = block & 1, block >> 1 & 3, block >> 3
+        if kind == _RESERVED_BLOCK:
+            raise FrameRefused("a block of a reserved kind")
+        at += 3 + (1 if kind == _REPEATED_BYTE else size)
+    if at != len(data):
+        raise FrameRefused("the compressed bytes are not exactly one zstd frame")
 
 
 def content_size(data: bytes) -> int:

@@ -348,7 +348,7 @@ def _objects(read: Read, opened: list[bytes]) -> list[tuple[Place, bytes]]:
 
 def _objects_of(wanted: WantedFrame, data: bytes) -> list[tuple[Place, bytes]]:
     """The wanted objects, checked, or the part of one, of one frame's compressed bytes."""
-    content = open_content(data)
+    content = open_content(data, upto=max(place.offset + place.length for place in wanted.places))
     found = []
     for place in wanted.places:
         piece = content[place.offset : place.offset + place.length]
