@@ -19,6 +19,7 @@ from satchel.store.urls import open_store
 from satchel.upkeep.backup import BackupReport, Keeping, make_backup
 from satchel.upkeep.rebuild import RebuildReport, rebuild_catalog
 from satchel.upkeep.restore import RestoreReport, restore
+from satchel.upkeep.verify import verify
 from tests.upkeep.house import Clock, House, open_house
 
 DAY = 24 * 60 * 60 * 1000
@@ -92,6 +93,12 @@ class Ruin:
     @property
     def _ways(self) -> dict[str, Any]:
         return {"limits": Limits(), "clock": self.clock, "random": os.urandom}
+
+
+async def check_sound(house: House) -> None:
+    """Everything in the catalog and the store reads back and fits together."""
+    report = await verify(house.estate, full=True)
+    assert [(problem.kind, problem.name, problem.why) for problem in report.problems] == []
 
 
 async def head_name(house: House, tenant: TenantId, project: ProjectId, version: int) -> str:

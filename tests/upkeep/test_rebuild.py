@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from satchel.auth.keys import key_mac, parse_key
-from satchel.catalog import packs, principals, projects, purges, recover, tenants, versions
+from satchel.catalog import packs, principals, projects, purges, recover, retention, tenants, versions
 from satchel.catalog.packs import PlaceRow
 from satchel.errors import WrongKey
 from satchel.objects.frame import make_frames
@@ -16,9 +16,10 @@ from satchel.objects.record import Purge
 from satchel.store.packs import Place, StoredPack, pack_table
 from satchel.store.rootkey import RootKey
 from satchel.upkeep.about import refresh_about
+from satchel.upkeep.collect import collect
 from satchel.upkeep.rebuild import NothingToRebuild
 from tests.upkeep.house import House, fill
-from tests.upkeep.recovering import Ruin, flip, head_name, pack_names, record_name, state
+from tests.upkeep.recovering import DAY, Ruin, check_sound, flip, head_name, pack_names, record_name, state
 
 pytestmark = pytest.mark.anyio
 MANIFEST = b'{"name": "notes", "relations": [{"type": "related-to", "project": "other"}]}'
@@ -74,6 +75,7 @@ async def test_all_projects_versions_and_contents_come_back_from_the_bucket_alon
     async with ruin.house() as house:
         now = [await state(house, *of) for of in ((tenant, project), (other, theirs), (other, empty))]
         assert now == before
+        await check_sound(house)
         assert await house.names() == names  # nothing was written to the bucket
         async with house.estate.catalog.read(tenant) as s:
             assert sorted(await versions.all_places(s, project)) == sorted(places)
@@ -160,6 +162,7 @@ async def test_an_unconfirmed_record_is_told_and_ends_the_lineage_only_beyond_it
         now = await state(house, tenant, project)
         assert now.row.lineage == one.lineage != before.row.lineage
         assert (now.versions, now.trees, now.contents) == (before.versions, before.trees, before.contents)
+        await check_sound(house)
         mark = f"tenants/{tenant}/projects/{project}/heads/{one.lineage}/8"
         assert mark in await house.names()
     # Rebuilt once more, the lineage that was begun is the one that counts.
@@ -222,6 +225,7 @@ async def test_versions_older_than_the_oldest_record_are_not_asked_for(
     async with ruin.house() as house:
         for number in range(4, 10):
             assert await house.tree(tenant, project, number) == before.contents[number - 1]
+        await check_sound(house)
 
 
 async def test_moved_content_is_found_by_its_table_and_purged_content_is_not_missed(ruin: Ruin) -> None:
@@ -277,3 +281,25 @@ async def test_a_wrong_root_key_and_an_empty_bucket_are_refused(ruin: Ruin, tmp_
     with pytest.raises(WrongKey):
         await ruin.rebuild()
     assert not list(ruin.folder.glob("catalog.db*"))
+
+
+async def test_content_that_expired_and_was_collected_is_not_taken_for_lost(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await lived_in(house)
+        before = await state(house, tenant, project)
+        made = await ruin.backup(house)
+        async with house.estate.catalog.write(tenant) as s:
+            await retention.set_(s, retention.Retention(versions=2))
+        await collect(house.estate, tenant, window_ms=7 * DAY)
+        house.clock.now += 30 * DAY
+        await collect(house.estate, tenant, window_ms=7 * DAY)
+        assert len(await pack_names(house, tenant, project)) < len(before.versions)
+    for recovering in (ruin.rebuild, lambda: ruin.restore(made.id)):
+        ruin.lose_catalog()
+        [one] = (await recovering()).projects
+        assert (one.version, one.missing, one.new_lineage) == (9, 0, False)
+        assert 1 < one.floor <= 8
+        async with ruin.house() as house:
+            await check_sound(house)
+            for number in range(one.floor, 10):
+                assert await house.tree(tenant, project, number) == before.contents[number - 1]

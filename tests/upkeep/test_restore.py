@@ -19,7 +19,7 @@ from satchel.upkeep.about import refresh_about
 from satchel.upkeep.archive import BackupDamaged, BackupRefused
 from satchel.upkeep.fresh import CatalogInTheWay
 from tests.upkeep.house import House, fill
-from tests.upkeep.recovering import DAY, Ruin, flip, head_name, pack_names, record_name, state
+from tests.upkeep.recovering import DAY, Ruin, check_sound, flip, head_name, pack_names, record_name, state
 
 pytestmark = pytest.mark.anyio
 MANIFEST = b'{"name": "notes", "relations": [{"type": "related-to", "project": "other"}]}'
@@ -55,6 +55,7 @@ async def test_every_acknowledged_commit_since_the_backup_comes_back_and_the_lin
     assert (one.applied, one.version, one.new_lineage, one.missing, one.why) == (5, 8, False, 0, "")
     async with ruin.house() as house:
         assert await state(house, tenant, project) == before
+        await check_sound(house)
         after = await house.put(tenant, project, "e.md", b"# E\n")
         assert (after.version, after.lineage) == (9, before.row.lineage)
         async with house.estate.catalog.read(tenant) as s:
@@ -108,6 +109,7 @@ async def test_tenants_and_projects_made_renamed_suspended_or_shredded_since_are
     async with ruin.house() as house:
         now = [await state(house, tenant, project), await state(house, tenant, later), await state(house, late, theirs)]
         assert now == was
+        await check_sound(house)
         assert now[0].row.archived == 7
         rows = {row.id: row.state for row in await house.estate.tenants()}
         assert rows == {tenant: "active", quiet: "suspended", late: "active"}
@@ -135,6 +137,7 @@ async def test_a_chain_that_is_cut_begins_a_new_lineage_at_the_last_sound_versio
         now = await state(house, tenant, project)
         assert now.row.lineage == one.lineage != before.row.lineage
         assert (now.versions, now.trees, now.contents) == (before.versions, before.trees, before.contents)
+        await check_sound(house)
         after = await house.put(tenant, project, "later.md", b"# Later\n")
         assert (after.version, after.lineage) == (6, one.lineage)
         before = await state(house, tenant, project)

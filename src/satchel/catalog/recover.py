@@ -35,6 +35,9 @@ _PACKS = select(pack.c.pack, pack.c.state, pack.c.size).where(mine(pack), pack.c
 _NEEDED = _PACKS.where(pack.c.state != DYING)
 _RECORDS = select(version_table.c.record).where(mine(version_table), version_table.c.project_id == _PROJECT)
 _OBJECTS = select(entry.c.object).where(mine(entry), entry.c.project_id == _PROJECT).distinct()
+_LIVES = select(entry.c.object, entry.c.until).where(
+    mine(entry), entry.c.project_id == _PROJECT, entry.c.object.in_(bindparam("objects", expanding=True))
+)
 _LIVING = select(
     entry.c.path, entry.c.since, entry.c.object, entry.c.size, entry.c.mode, entry.c.kind, entry.c.title
 ).where(mine(entry), entry.c.project_id == _PROJECT, entry.c.until.is_(None))
@@ -99,6 +102,14 @@ async def objects(s: Scope, project: str) -> set[ObjectId]:
     return {row[0] for row in await s.rows(_OBJECTS, {"project": project})}
 
 
+async def lives(s: Scope, project: str, objects: Iterable[ObjectId]) -> list[tuple[ObjectId, int | None]]:
+    """Each entry of these objects, by the version that ended it."""
+    found: list[tuple[ObjectId, int | None]] = []
+    for some in chunks(sorted(set(objects))):
+        found += [(row[0], row[1]) for row in await s.rows(_LIVES, {"project": project, "objects": list(some)})]
+    return found
+
+
 async def living(s: Scope, project: str) -> list[tuple[str, int, str, int, str, str, str]]:
     """The entries of the head: path, since, object, size, mode, kind, title."""
     return [tuple(row) for row in await s.rows(_LIVING, {"project": project})]
@@ -135,7 +146,7 @@ async def add_project(
 
 
 async def set_head(
-    s: Scope, project: str, lineage: Lineage, version: int, digest: Digest, files: int, size: int, floor: int
+    s: Scope, project: str, lineage: Lineage, version: int, digest: Digest, files: int, size: int
 ) -> None:
     """Move the head, forward or to another lineage, in the transaction that writes what it is the head of."""
     values = {
@@ -144,7 +155,6 @@ async def set_head(
         "digest": digest,
         "files": files,
         "bytes": size,
-        "floor": floor,
     }
     await s.execute(_UPDATE_PROJECT.values(values), {"of_project": project})
 

@@ -28,7 +28,8 @@ SHOWN_PROJECTS = 20
 _SQLITE = "sqlite:///"
 _PROJECTS = (
     "`projects` (each with `tenant`, `project`, `slug`, `version`, `applied`, `lineage`, `newLineage`, `why`, "
-    "`unconfirmed`, `missing`), `owners` (each with `tenant`, `slug`, `adminKey`, this once, `operator`), `unreadable`"
+    "`unconfirmed`, `floor`, `missing`), `owners` (each with `tenant`, `slug`, `adminKey`, this once, `operator`), "
+    "`unreadable`"
 )
 
 _data = click.option("--data", metavar="FOLDER", required=True, help="The data directory to make the catalog in.")
@@ -187,6 +188,7 @@ def _project(one: Recovered) -> dict[str, Any]:
         "newLineage": one.new_lineage,
         "why": one.why or None,
         "unconfirmed": len(one.unconfirmed),
+        "floor": one.floor,
         "missing": one.missing,
     }
 
@@ -198,10 +200,12 @@ def _owner(one: NewOwner) -> dict[str, Any]:
 def _tell(face: Face, report: RestoreReport | RebuildReport) -> None:
     applied = sum(one.applied for one in report.projects)
     face.line(f"{plural(len(report.projects), 'project')}; {plural(applied, 'version')} taken from the bucket.")
-    told = [one for one in report.projects if one.new_lineage or one.missing or one.unconfirmed]
+    told = [one for one in report.projects if one.new_lineage or one.missing or one.unconfirmed or one.floor > 1]
     for one in told[:SHOWN_PROJECTS]:
         if one.new_lineage:
             face.line(f"  {one.slug}  version {one.version}: a new lineage, since {one.why}")
+        if one.floor > 1:
+            face.line(f"  {one.slug}  versions before {one.floor} have expired or cannot be read")
         if one.missing:
             face.line(f"  {one.slug}  {plural(one.missing, 'object')} lost: a sync of a client that has them mends it")
         if one.unconfirmed:

@@ -123,7 +123,9 @@ class _Line:
     async def take(self, row: VersionRow, fetched: _Fetched) -> None:
         expected = 1 if self.newest is None else self.newest.version + 1
         if row.version != expected:
-            self._tell("version", f"version {expected}", "the catalog has no row of it")
+            if row.version > max(self.target.floor, 1):
+                self._tell("version", f"version {expected}", "the catalog has no row of it")
+            self.before, self.known = None, False  # a rebuild finds no records of what was collected
         self.newest = row
         self.seen.versions += 1
         self.seen.records.add(row.record)

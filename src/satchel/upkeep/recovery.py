@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from satchel.catalog import damage, packs, projects, purges, recover, versions
+from satchel.catalog import damage, packs, projects, purges, recover, retention, versions
 from satchel.catalog.packs import PackRow
 from satchel.catalog.projects import ProjectRow
+from satchel.catalog.scope import Scope
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.document import DESCRIBE_BYTES, describe
 from satchel.documents.kinds import kind_of_path
@@ -48,8 +49,10 @@ class Recovered:
     """Why the lineage is new; empty where it is not."""
     unconfirmed: tuple[Unconfirmed, ...]
     """Records that no head confirms. They were not applied."""
+    floor: int
+    """The oldest version that can be read in full; 0 or 1 if all can."""
     missing: int
-    """Objects of readable versions that no pack of the bucket holds, other than those that were purged."""
+    """Objects of the newest version that no pack of the bucket holds, other than those that were purged."""
 
 
 async def recover_project(
@@ -84,6 +87,7 @@ async def recover_project(
         bool(why),
         why or "",
         tuple(unconfirmed),
+        one.floor,
         one.missing,
     )
 
@@ -143,14 +147,25 @@ class _Project:
             if self.replay.versions:
                 await recover.add_versions(s, self.project, self.replay.versions, self.replay.rows())
                 at = self.walk.at
-                await recover.set_head(s, self.project, at.lineage, at.version, digest, files, size, self.floor)
+                await recover.set_head(s, self.project, at.lineage, at.version, digest, files, size)
             if manifest is not None:
                 await projects.set_relations(s, self.project, _relations(manifest))
             lost = set(await packs.missing(s, self.project, await recover.objects(s, self.project)))
             for name in sorted(lost & self.purged.keys()):
                 await purges.note(s, self.project, [name], self.purged[name])
             lost -= await purges.which(s, self.project, lost)
+            lost = await self._without_expired(s, lost)
+            await retention.raise_floor(s, self.project, self.floor)
             self.missing = await damage.note(s, self.project, lost, self.estate.clock()) if lost else 0
+
+    async def _without_expired(self, s: Scope, lost: set[ObjectId]) -> set[ObjectId]:
+        """Those of ``lost`` that the newest version has. Others were most likely collected: versions with them expired.
+
+        Which versions a tenant keeps is not known here for certain, so the floor is raised above what cannot be read.
+        """
+        lives = await recover.lives(s, self.project, lost)
+        self.floor = max([self.floor, *(until for _, until in lives if until is not None)])
+        return {name for name, until in lives if until is None}
 
     def doubt(self, unconfirmed: list[Unconfirmed]) -> str | None:
         """Why the end that the walk came to may not be the end, or ``None``."""
