@@ -123,7 +123,7 @@ def test_a_key_without_a_region_is_refused_with_what_names_one(monkeypatch: pyte
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(StartRefused) as refused:
         open_kms(kms_place("aws-kms:alias/satchel"))
-    assert "AWS_REGION" in refused.value.hint
+    assert "AWS_DEFAULT_REGION" in refused.value.hint
 
 
 def test_the_region_comes_from_the_arn() -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.journeys.conftest import SATCHEL, Server
 from tests.journeys.conftest import new_server as new_server
 from tests.journeys.conftest import own_server as own_server
+from tests.kms import LoopbackKms
 
 pytestmark = pytest.mark.system
 
@@ -135,3 +136,45 @@ def test_a_shredding_beside_the_server_ends_every_credential(busy: Server) -> No
     busy.start()
     assert busy.http("GET", "/projects", made["adminKey"]).status == 401
     assert admin(busy, "key", "rotate-tenant", "gone", status=1)["error"]["code"] == "resource.not_found"
+
+
+def test_a_server_whose_root_key_a_key_service_wraps_starts_with_it_and_moves_to_it(new_server: Server) -> None:
+    key = "aws-kms:alias/satchel"
+    with LoopbackKms() as kms:
+        new_server.env |= kms.env
+        new_server.start()
+        assert new_server.http("POST", "/projects", new_server.admin, {"slug": "acme"}).status == 201
+        assert len(new_server.root_key.read_bytes()) == 32
+        told = admin(new_server, "key", "rotate-root", "--kms", key)
+        assert (told["kept"], told["keyrings"]) == (f"wrapped by {key}", 1)
+        assert b"ciphertext" in new_server.root_key.read_bytes()
+        for slug in ("made-while-running", "again"):  # the server asks the key service once
+            assert (
+                new_server.http("POST", "/admin/tenants", new_server.admin, {"slug": slug, "name": slug}).status == 201
+            )
+        new_server.stop()
+        assert new_server.start()["rootKeyKept"] == f"wrapped by {key}"
+        assert new_server.http("GET", "/projects/acme", new_server.admin).status == 200
+        admin(new_server, "key", "rotate-root")  # and back into a file
+        assert len(new_server.root_key.read_bytes()) == 32
+        admin(new_server, "key", "rotate-root", "--kms", key)
+        new_server.stop()
+        assert len(kms.asked) < 12
+    gone = subprocess.run(
+        [*SATCHEL, "serve", "--data", str(new_server.data), "--port", "0", "--json"],
+        env=new_server.env, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (gone.returncode, json.loads(gone.stdout)["error"]["code"]) == (6, "store.unavailable")
+
+
+def test_a_first_start_can_let_a_key_service_wrap_the_root_key(new_server: Server) -> None:
+    with LoopbackKms() as kms:
+        new_server.env |= {**kms.env, "SATCHEL_ROOT_KMS": "aws-kms:alias/satchel"}
+        assert new_server.start()["rootKeyKept"] == "wrapped by aws-kms:alias/satchel"
+        new_server.stop()
+        fields = json.loads(new_server.root_key.read_bytes())
+        moved = {**fields, "installation": "ins_00000000000000000000000001"}
+        new_server.root_key.write_text(json.dumps(moved))  # the file of another installation
+        assert "not wrapped by the KMS key" in new_server.refused()["message"]
+        new_server.root_key.write_text(json.dumps(fields))
+        new_server.start()

@@ -77,7 +77,7 @@ def open_kms(place: KmsPlace) -> Kms:
     try:
         return AwsKms(boto3.client("kms", region_name=place.region or None, config=bounds), place.key)
     except (errors.BotoCoreError, ValueError) as error:
-        hint = "Name the key by its ARN, or the region in AWS_REGION."
+        hint = "Name the key by its ARN, or the region in AWS_DEFAULT_REGION."
         raise StartRefused(f"AWS KMS cannot be used: {error}", hint=hint) from error
 
 
