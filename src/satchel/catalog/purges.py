@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from satchel.catalog.schema import TENANT, entry, mine, purged
+from satchel.catalog.schema import project as project_table
 from satchel.catalog.scope import Scope, chunks
 from satchel.objects.ids import ObjectId
 
@@ -20,6 +21,23 @@ _FIND = select(purged.c.object).where(*_OF_PROJECT, _SOME)
 _ALL = select(purged.c.object).where(*_OF_PROJECT).order_by(purged.c.object)
 _DROP = delete(purged).where(*_OF_PROJECT, _SOME)
 _INSERT = insert(purged).values(tenant_id=TENANT)
+_HELD_BY = (
+    select(entry.c.path, entry.c.object)
+    .distinct()
+    .where(mine(entry), entry.c.project_id == bindparam("project"))
+    .where(entry.c.path.in_(bindparam("paths", expanding=True)))
+)
+_FLOOR = select(project_table.c.floor).where(mine(project_table), project_table.c.project_id == bindparam("project"))
+_USERS = (
+    select(entry.c.object, entry.c.path)
+    .distinct()
+    .where(mine(entry), entry.c.project_id == bindparam("project"))
+    .where(entry.c.object.in_(bindparam("objects", expanding=True)))
+    .where(or_(entry.c.until.is_(None), entry.c.until > _FLOOR.scalar_subquery()))
+)
+_SET_SINCE = select(entry.c.object).where(
+    mine(entry), entry.c.project_id == bindparam("project"), entry.c.since > bindparam("seen"), entry.c.until.is_(None)
+)
 _BLANK = (
     update(entry)
     .where(mine(entry), entry.c.project_id == bindparam("of_project"))
@@ -55,3 +73,27 @@ async def which(s: Scope, project: str, objects: Iterable[ObjectId]) -> set[Obje
 async def every(s: Scope, project: str) -> list[ObjectId]:
     """All purged objects of a project."""
     return [row.object for row in await s.rows(_ALL, {"project": project})]
+
+
+async def held_by(s: Scope, project: str, paths: Sequence[str]) -> dict[str, set[ObjectId]]:
+    """For each of ``paths`` that any known version had, every object it held."""
+    found: dict[str, set[ObjectId]] = {}
+    for chunk in chunks(paths):
+        for row in await s.rows(_HELD_BY, {"project": project, "paths": list(chunk)}):
+            found.setdefault(row.path, set()).add(row.object)
+    return found
+
+
+async def users_of(s: Scope, project: str, objects: Iterable[ObjectId]) -> dict[ObjectId, set[str]]:
+    """The paths that have each object in a version that can be read. Looks through all entries for each thousand."""
+    found: dict[ObjectId, set[str]] = {}
+    for chunk in chunks(sorted(set(objects))):
+        for row in await s.rows(_USERS, {"project": project, "objects": list(chunk)}):
+            found.setdefault(row.object, set()).add(row.path)
+    return found
+
+
+async def came_back(s: Scope, project: str, objects: Iterable[ObjectId], seen: int) -> bool:
+    """Whether the head holds one of ``objects`` again, by a commit after version ``seen``."""
+    rows = await s.rows(_SET_SINCE, {"project": project, "seen": seen})
+    return not {row.object for row in rows}.isdisjoint(set(objects))

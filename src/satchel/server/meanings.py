@@ -82,6 +82,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "No such project",
         "There is no such project, or the credential may not read it; which of the two is not told apart.",
     ),
+    "purge.busy": (
+        "The project is too busy to be purged",
+        "It was changed again and again while a purge was at work. What was purged stays purged.",
+    ),
     "quota.reached": (
         "The quota is reached",
         "The tenant uses all it may. The answer names the quota, its use and its limit; waiting does not help.",
