@@ -17,7 +17,10 @@ from satchel.store.durable_local import LocalStore
 from satchel.store.rootkey import RootKey
 from satchel.upkeep.about import refresh_about
 from satchel.upkeep.archive import BackupDamaged, BackupRefused
+from satchel.upkeep.collect import collect
 from satchel.upkeep.fresh import CatalogInTheWay
+from satchel.upkeep.keys import rotate_root
+from satchel.upkeep.reseal import rotate_tenant
 from tests.upkeep.house import House, fill
 from tests.upkeep.recovering import DAY, Ruin, check_sound, flip, head_name, pack_names, record_name, state
 
@@ -316,3 +319,43 @@ async def test_a_restore_that_is_killed_leaves_no_catalog_and_begins_again(
     await ruin.restore(made.id)
     async with ruin.house() as house:
         assert await state(house, tenant, project) == before
+
+
+async def test_a_backup_of_before_a_change_of_the_root_key_opens_with_the_old_one(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        made = await ruin.backup(house, objects=True)
+        old = ruin.folder / "old.key"
+        old.write_bytes((ruin.folder / "root.key").read_bytes())
+        old.chmod(0o600)
+        await house.put(tenant, project, "d.md", b"# D\n")
+        before = await state(house, tenant, project)
+        await rotate_root(house.estate)
+    ruin.lose_catalog()
+    with pytest.raises(WrongKey, match=RootKey.load(old).id):
+        await ruin.restore(made.id)
+    [one] = (await ruin.restore(made.id, backup_root=RootKey.load(old))).projects
+    assert (one.version, one.new_lineage) == (4, False)
+    async with ruin.house() as house:
+        assert await state(house, tenant, project) == before
+        await check_sound(house)
+
+
+async def test_content_sealed_anew_since_is_found_under_its_new_packs(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        made = await ruin.backup(house)
+        before = await state(house, tenant, project)
+        await rotate_tenant(house.estate, tenant, full=True)
+        await collect(house.estate, tenant, window_ms=7 * DAY)
+        ruin.clock.now += 8 * DAY
+        await collect(house.estate, tenant, window_ms=7 * DAY)
+        await rotate_tenant(house.estate, tenant, full=True)
+        assert 1 not in await house.estate.keyring.epochs(tenant)
+    for recovering in (lambda: ruin.restore(made.id), ruin.rebuild):
+        ruin.lose_catalog()
+        [one] = (await recovering()).projects
+        assert (one.version, one.new_lineage, one.missing) == (3, False, 0)
+        async with ruin.house() as house:
+            assert (await state(house, tenant, project)).contents == before.contents
+            await check_sound(house)
