@@ -84,7 +84,8 @@ def document(app: FastAPI, version: str) -> dict[str, Any]:
         description=(
             "Every path is served by this server alone. Authenticate with `Authorization: Bearer` and an API key or an "
             "access token. Errors are RFC 9457 problems with a stable `code`. What a credential may not read answers "
-            "exactly like what does not exist."
+            "exactly like what does not exist. While the server's storage does not answer, reads carry "
+            "`Cache-Status: satchel; hit; detail=store-down`, and writes are refused with 503 and `Retry-After`."
         ),
         routes=app.routes,
     )

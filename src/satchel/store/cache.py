@@ -8,7 +8,7 @@ is read is what is kept, range by range, and what is put is kept too; a wanted r
 hit. The least recently used ranges go first beyond a bound in bytes, also after a restart. Everything here can be
 deleted at any time.
 
-A file that is shorter than its name says is a miss. Other damage is found by whoever opens the seal: it says so with
+A file that ends too early is a miss. Other damage is found by whoever opens the seal: it says so with
 ``doubt`` and reads again, from the store.
 
 Stores on the same disk have no use for it: a copy beside the original would take space and save nothing.
@@ -186,15 +186,13 @@ class CachedStore:
     # Files, in threads --------------------------------------------------------------------------------------------
 
     def _read(self, pieces: Sequence[_Range], offset: int, length: int | None) -> bytes | None:
-        """The wanted bytes, or ``None`` where a file is gone or not as long as it should be."""
+        """The wanted bytes, or ``None`` where a file is gone or ends too early."""
         parts = []
         at, end = offset, pieces[-1].end if length is None else offset + length
         for piece in pieces:
             wanted = min(end, piece.end) - at
             try:
                 with (self._folder / piece.file).open("rb") as file:
-                    if os.fstat(file.fileno()).st_size != piece.length:
-                        return None
                     file.seek(at - piece.offset)
                     parts.append(file.read(wanted))
                     os.utime(file.fileno())  # the order of use outlives the process
