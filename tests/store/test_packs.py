@@ -164,10 +164,35 @@ def test_an_aborted_writer_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch
         for text in (b"one", b"two", b"three"):
             for frame in make_frames([(object_id(text), text)]):
                 await writer.add(frame)
-        assert writer.bytes_stored > 0
-        assert len(setting.store.objects) == len(before) + 2
+        assert len(setting.store.objects) > len(before)
         await writer.abort()
         assert set(setting.store.objects) == before
+
+    asyncio.run(use())
+
+
+def test_a_pack_is_put_while_the_next_one_fills_and_its_failure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "PACK_TARGET_BYTES", 1)
+    let, began = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryStore):
+        async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
+            began.set()
+            await let.wait()
+            raise StoreUnavailable("away")
+
+    async def use() -> None:
+        setting = await Setting().start()
+        writer = PackWriter(Slow(), setting.keyring, os.urandom, TENANT, PROJECT)
+        one, two, three = (make_frames([(object_id(text), text)]) for text in (b"one", b"two", b"three"))
+        for frame in (*one, *two):
+            await writer.add(frame)
+        await began.wait()  # the first pack is on its way, and the second was taken all the same
+        let.set()
+        with pytest.raises(StoreUnavailable):
+            for frame in three:
+                await writer.add(frame)
+        await writer.abort()
 
     asyncio.run(use())
 

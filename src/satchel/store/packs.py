@@ -139,7 +139,7 @@ class Vault:
         await self._store.delete(f"{_folder(tenant, project)}/{kind}/{name}")
 
     async def names(self, tenant: TenantId, project: ProjectId, kind: str) -> AsyncIterator[StoredObject]:
-        """What the project keeps of one kind (``packs``, ``records``, ``heads``, ``tables``, ``purges``), named without folder."""
+        """What the project keeps as ``packs``, ``records``, ``heads``, ``tables`` or ``purges``, without the folder."""
         prefix = f"{_folder(tenant, project)}/{kind}/"
         async for stored in self._store.list(prefix):
             yield stored._replace(name=stored.name.removeprefix(prefix))
@@ -227,10 +227,14 @@ class Vault:
             yield read, await self._opened(tenant, name, open_frames, offset=read.offset, length=read.length)
 
 
+_Frames = list[tuple[FrameId, Frame]]
+
+
 class PackWriter:
     """Seals frames into packs of about 8 MiB and puts each under a random name as soon as it is full.
 
-    A pack is sealed when it is put, all of it in one epoch.
+    A pack is sealed when it is put, all of it in one epoch. It is put while the next one fills: two packs are held at
+    most.
     """
 
     def __init__(
@@ -245,23 +249,22 @@ class PackWriter:
         self._binding = Binding(tenant, project, "frame")
         self._folder = _folder(tenant, project)
         self._name = self._new_name()
-        self._frames: list[tuple[FrameId, Frame]] = []
+        self._frames: _Frames = []
         self._places: list[Place] = []
         self._size = 0
         self._packs: list[StoredPack] = []
         self._sizes: dict[ObjectId, int] = {}  # of objects in several parts, known at the last
         self._tried: list[str] = []
-
-    @property
-    def bytes_stored(self) -> int:
-        """Sealed bytes so far: put, and waiting to be."""
-        return self._size + sum(pack.size for pack in self._packs)
+        self._putting: asyncio.Task[None] | None = None
 
     async def add(self, frame: Frame) -> None:
-        """Take a frame whose objects were checked, and put the pack it fills. Raises what ``put`` does."""
+        """Take a frame whose objects were checked, and begin to put the pack it fills.
+
+        Raises what ``put`` does, for the pack before.
+        """
         name, sealed = frame.id, len(frame.data) + SEAL_OVERHEAD
         if self._frames and self._size + sealed > PACK_TARGET_BYTES:
-            await self._put()
+            await self._put_full()
         for held, offset, length in frame.table:
             if frame.part == frame.parts - 1 > 0:
                 self._sizes[held] = frame.part * MAX_FRAME_RAW + length
@@ -273,7 +276,8 @@ class PackWriter:
     async def finish(self) -> list[StoredPack]:
         """Put what waits; all packs of this writer, durable now."""
         if self._frames:
-            await self._put()
+            await self._put_full()
+        await self._settle()
         return [
             pack._replace(places=tuple(place._replace(size=self._size_of(place)) for place in pack.places))
             if self._sizes
@@ -284,28 +288,41 @@ class PackWriter:
     async def abort(self) -> None:
         """Delete what was put; what cannot be deleted now is garbage that nothing names."""
         self._frames, self._places, self._size = [], [], 0
+        if self._putting is not None:  # to its end, which the store bounds: a put after the deletion would stay
+            await asyncio.gather(self._putting, return_exceptions=True)
         with suppress(SatchelError):  # one that is not deleted would be followed by more: not worth waiting for
             for name in self._tried:
                 await self._store.delete(f"{self._folder}/packs/{name}")
         self._packs, self._tried = [], []
 
-    async def _put(self) -> None:
+    async def _put_full(self) -> None:
+        """Begin to put the pack that is full, once the one before is durable."""
+        await self._settle()
+        frames, places, size, name = self._frames, self._places, self._size, self._name
+        self._frames, self._places, self._size, self._name = [], [], 0, self._new_name()
+        self._putting = asyncio.create_task(self._put(frames, places, size, name))
+
+    async def _settle(self) -> None:
+        putting = self._putting
+        if putting is not None:
+            await asyncio.shield(putting)  # who gives up waiting calls `abort`, and that waits for the put
+            self._putting = None
+
+    async def _put(self, frames: _Frames, places: list[Place], size: int, name: str) -> None:
         while True:
             epoch, key = await self._keyring.current(self._binding.tenant)
-            at = f"{self._folder}/packs/{self._name}"
-            self._tried.append(self._name)
-            await self._store.put(at, self._sealed(epoch, key), create=True)
+            at = f"{self._folder}/packs/{name}"
+            self._tried.append(name)
+            await self._store.put(at, self._sealed(frames, epoch, key), create=True)
             if (await self._keyring.current(self._binding.tenant))[0] == epoch:
                 break
             # A new epoch began meanwhile, and the old one may be retired: seal anew, under another name.
-            self._name = self._new_name()
-            self._places = [place._replace(pack=self._name) for place in self._places]
             await self._store.delete(at)
-        self._packs.append(StoredPack(self._name, self._size, len(self._frames), tuple(self._places)))
-        self._frames, self._places, self._size = [], [], 0
-        self._name = self._new_name()
+            name = self._new_name()
+            places = [place._replace(pack=name) for place in places]
+        self._packs.append(StoredPack(name, size, len(frames), tuple(places)))
 
-    def _sealed(self, epoch: int, key: bytes) -> bytes:
+    def _sealed(self, frames: _Frames, epoch: int, key: bytes) -> bytes:
         return b"".join(
             seal(
                 key,
@@ -317,7 +334,7 @@ class PackWriter:
                 index=frame.part,
                 count=frame.parts,
             )
-            for name, frame in self._frames
+            for name, frame in frames
         )
 
     def _size_of(self, place: Place) -> int:
