@@ -48,6 +48,19 @@ async def test_the_lease_of_a_killed_work_ends_by_itself_and_its_note_is_found_a
         assert await after_success.state() == ""
 
 
+@pytest.mark.parametrize("off", [400 * 24 * 3_600_000, -400 * 24 * 3_600_000])
+async def test_a_clock_that_was_far_off_blocks_no_work_for_longer_than_a_lease(house: House, off: int) -> None:
+    tenant = await house.tenant()
+    house.clock.now += off
+    killed = upkeep_lease(house.estate, tenant, "collect")
+    lease = await killed.__aenter__()
+    house.clock.now -= off  # put right while the work is under way
+    async with upkeep_lease(house.estate, tenant, "verify"):
+        if off > 0:
+            with pytest.raises(UpkeepBusy, match="lost its turn"):
+                await lease.renew()
+
+
 async def test_a_work_that_fails_gives_the_lease_back_and_keeps_its_note(house: House) -> None:
     tenant = await house.tenant()
     with pytest.raises(RuntimeError):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, or_, select, tuple_
+from sqlalchemy import and_, bindparam, func, or_, select, tuple_
 
-from satchel.catalog.packs import DYING as DYING
-from satchel.catalog.packs import PlaceRow
+from satchel.catalog.packs import LIVE, PlaceRow
 from satchel.catalog.schema import entry, mine, pack, place, project, purged, version
 from satchel.catalog.scope import Record, Scope, chunks
 from satchel.catalog.versions import VersionRow
@@ -87,6 +86,14 @@ _HOLDERS = (
     .where(or_(entry.c.until.is_(None), entry.c.until > bindparam("floor")))
     .where(entry.c.object.in_(bindparam("objects", expanding=True)))
     .order_by(entry.c.since.desc(), entry.c.path)
+)
+_WHOLE = (
+    select(place.c.object)
+    .select_from(
+        place.join(pack, and_(mine(pack), pack.c.project_id == place.c.project_id, pack.c.pack == place.c.pack))
+    )
+    .where(mine(place), place.c.project_id == bindparam("project"), place.c.parts == 1, pack.c.state == LIVE)
+    .where(place.c.object.in_(bindparam("objects", expanding=True)))
 )
 _PURGED = (
     select(purged.c.object)
@@ -167,6 +174,14 @@ async def holders(s: Scope, of_project: str, objects: Sequence[ObjectId]) -> tup
         found += [Where._make(row) for row in rows[:MAX_PLACES_NAMED]]
     found.sort(key=lambda where: (-where.since, where.path))
     return found[:MAX_PLACES_NAMED], count
+
+
+async def whole_among(s: Scope, of_project: str, objects: Sequence[ObjectId]) -> set[ObjectId]:
+    """Those of ``objects`` that are in one part in a pack that commits rely on."""
+    found: set[ObjectId] = set()
+    for chunk in chunks(objects):
+        found.update(row[0] for row in await s.rows(_WHOLE, {"project": of_project, "objects": list(chunk)}))
+    return found
 
 
 async def purged_among(s: Scope, of_project: str, objects: Sequence[ObjectId]) -> set[ObjectId]:

@@ -36,6 +36,8 @@ Query = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]
 Change = Insert | Update | Delete
 Random = Callable[[int], bytes]
 T = TypeVar("T")
+_DAMAGED = ("malformed", "unsupported file format", "decode to UTF-8", "no such column")
+"""What SQLite says of a file whose pages, texts or definitions are not what was written."""
 
 IN_CHUNK = 1_000
 """Most values in one IN list: far below SQLite's and PostgreSQL's limits on parameters, and one plan fits all."""
@@ -253,7 +255,7 @@ def _translated() -> Iterator[None]:
                 "the catalog's file is not a catalog",
                 hint="Restore the file from a backup, or set the catalog's address to the right one.",
             ) from error
-        if any(sign in reason for sign in ("malformed", "unsupported file format", "decode to UTF-8")):
+        if any(sign in reason for sign in _DAMAGED):
             raise CatalogDamaged("the catalog's file is damaged") from error
         if "disk is full" in reason:
             raise DiskFull("the disk that holds the catalog is full") from error

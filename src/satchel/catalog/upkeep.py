@@ -28,7 +28,14 @@ class UpkeepRow(NamedTuple):
 _FIND = select(upkeep.c.work, upkeep.c.holder, upkeep.c.lease_until, upkeep.c.state).where(mine(upkeep))
 _TAKE = (
     update(upkeep)
-    .where(mine(upkeep), or_(upkeep.c.lease_until <= bindparam("now"), upkeep.c.holder == bindparam("by")))
+    .where(mine(upkeep))
+    .where(
+        or_(
+            upkeep.c.lease_until <= bindparam("now"),
+            upkeep.c.lease_until > bindparam("never"),  # given by a clock that ran far ahead, and was put right
+            upkeep.c.holder == bindparam("by"),
+        )
+    )
     .values(work=bindparam("to_work"), holder=bindparam("by"), lease_until=bindparam("end"), state=bindparam("note"))
 )
 _HOLD = (
@@ -57,7 +64,9 @@ async def take(s: Scope, work: str, holder: str, now: int, lease_until: int) -> 
         await s.execute(_INSERT, {"work": work, "holder": holder, "lease_until": lease_until, "state": ""})
         return None
     note = row.state if row.work == work else ""
-    taken = await s.execute(_TAKE, {"to_work": work, "by": holder, "now": now, "end": lease_until, "note": note})
+    never = 2 * lease_until - now  # twice as long as any lease is
+    given = {"to_work": work, "by": holder, "now": now, "never": never, "end": lease_until, "note": note}
+    taken = await s.execute(_TAKE, given)
     return None if taken else row
 
 

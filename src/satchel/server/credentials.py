@@ -74,7 +74,7 @@ class Authenticator:
         name = hashlib.sha256(text.encode("utf-8", "replace")).digest()
         now = self._clock()
         found = self._remembered.get(name)
-        if found is not None and now - found[1] < self._cache_ms:
+        if found is not None and 0 <= now - found[1] < self._cache_ms:  # a clock put back makes no check last longer
             if found[0].expires <= now:
                 raise CredentialExpired("the credential has expired")
             return found[0]

@@ -273,7 +273,8 @@ async def examine_objects(estate: Estate, target: Target, findings: Findings) ->
 
 async def _absent(s: Scope, project: str, asked: Iterable[ObjectId]) -> Iterator[tuple[ObjectId, str]]:
     wanted = list(asked)
-    there = {row.object for row in await packs.places(s, project, wanted)}
+    there = await inspection.whole_among(s, project, wanted)
+    there |= {row.object for row in await packs.places(s, project, set(wanted) - there)}
     missing = [name for name in wanted if name not in there]
     meant = await inspection.purged_among(s, project, missing)
     noted = await damage.among(s, project, missing)
