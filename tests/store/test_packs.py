@@ -184,14 +184,13 @@ def test_a_pack_is_put_while_the_next_one_fills_and_its_failure_is_told(monkeypa
     async def use() -> None:
         setting = await Setting().start()
         writer = PackWriter(Slow(), setting.keyring, os.urandom, TENANT, PROJECT)
-        one, two, three = (make_frames([(object_id(text), text)]) for text in (b"one", b"two", b"three"))
-        for frame in (*one, *two):
-            await writer.add(frame)
+        one, two, three = (next(make_frames([(object_id(text), text)])) for text in (b"one", b"two", b"three"))
+        await writer.add(one)
+        await writer.add(two)
         await began.wait()  # the first pack is on its way, and the second was taken all the same
         let.set()
         with pytest.raises(StoreUnavailable):
-            for frame in three:
-                await writer.add(frame)
+            await writer.add(three)
         await writer.abort()
 
     asyncio.run(use())
