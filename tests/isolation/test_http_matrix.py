@@ -65,6 +65,7 @@ ROWS: dict[str, Row] = {
     "GET /api/v1/projects/{p}/artifacts/{path}": Row("read"),
     "PUT /api/v1/projects/{p}/artifacts/{path}": Row("write", b"new", {"if-match": "*", "content-type": "text/plain"}),
     "DELETE /api/v1/projects/{p}/artifacts/{path}": Row("write", None, {"if-match": "*"}),
+    "POST /api/v1/projects/{p}/purge": Row("admin", {"paths": ["docs/a.md"]}),
     "GET /api/v1/projects/{p}/changes": Row("read"),
     "POST /api/v1/projects/{p}/sync": Row("write", b"", _SYNC),
     "POST /api/v1/projects/{p}/packs": Row("write", b"", _SYNC),

@@ -49,6 +49,7 @@ SECTIONS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("conflicts", "list what both sides changed"),
             Verb("resolve", "settle a conflict"),
             Verb("undo", "bring back what the last sync overwrote here"),
+            Verb("purge", "remove content for good, from every version"),
             Verb("leave", "go back to local-only; nothing is lost"),
             Verb("key", "create, list and revoke API keys"),
             Verb("tenant", "show the tenant and its usage; run tenants as the operator"),

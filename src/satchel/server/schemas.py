@@ -72,6 +72,11 @@ class ObjectsRequest(Request):
     objects: Annotated[list[Hex], Meta(max_length=MAX_OBJECTS_NAMED)]
 
 
+class PurgeRequest(Request):
+    paths: Annotated[list[Annotated[str, Meta(max_length=4_096)]], Meta(min_length=1, max_length=1_000)]
+    everywhere: bool = False
+
+
 class ParentIn(Request):
     lineage: Annotated[str, Meta(max_length=64)]
     version: Annotated[int, Meta(ge=0)]
@@ -264,6 +269,23 @@ class Version(TypedDict):
     changed: int
     deleted: int
     readable: bool
+
+
+class SharedContent(TypedDict):
+    path: str
+    others: list[str]
+
+
+class Purged(TypedDict):
+    """What is gone, what stays because other paths have it, and what a server cannot reach."""
+
+    paths: list[str]
+    objects: int
+    version: int
+    packs: int
+    bytes: int
+    shared: list[SharedContent]
+    unreachable: list[str]
 
 
 class Missing(TypedDict):

@@ -31,6 +31,7 @@ from satchel.objects.ids import new_id
 from satchel.server.app import application
 from satchel.server.cloud import now_ms
 from satchel.server.heads import BoundedHeads
+from satchel.server.housekeeping import keep_house
 from satchel.server.logs import configure, log
 from satchel.store.generations import Generations
 from satchel.store.keyring import INSTALLATION, Installation, Keyring
@@ -97,13 +98,18 @@ def run(prepared: Prepared) -> None:
 
 async def _serve(prepared: Prepared) -> None:
     settings = prepared.settings
-    async with application(settings) as (app, _):
+    async with application(settings) as (app, cloud):
+        house = asyncio.create_task(keep_house(cloud))
         log.info("serving", url=settings.url, data=str(settings.data))
         # A sync makes 100,000 objects that live until it ends. The default thresholds look through all of them, and
         # through every module, dozens of times: a fifth of the time of a first sync of 8,000 files.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        await _Server(uvicorn_config(app, settings)).serve(sockets=[prepared.listener])
+        try:
+            await _Server(uvicorn_config(app, settings)).serve(sockets=[prepared.listener])
+        finally:
+            house.cancel()
+            await asyncio.gather(house, return_exceptions=True)
     log.info("stopped")
 
 

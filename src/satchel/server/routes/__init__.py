@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from satchel.server.routes import admin, artifacts, auth, health, keys, people, projects, reading, sync, tenant
+from satchel.server.routes import admin, artifacts, auth, health, keys, people, projects, purge, reading, sync, tenant
 
 ROUTERS = (
     health.router,
@@ -10,6 +10,7 @@ ROUTERS = (
     projects.router,
     reading.router,
     artifacts.router,
+    purge.router,
     sync.router,
     keys.router,
     people.router,

@@ -1,0 +1,62 @@
+"""``satchel purge``: remove content for good from the hosted project."""
+
+from __future__ import annotations
+
+import click
+
+from satchel.cli.face import Face, plural
+from satchel.cli.hosted import open_remote, project_remote
+from satchel.cli.verb import verb
+
+
+@verb(
+    "purge",
+    examples=[
+        ("satchel purge notes/key.md", "Remove all that this path ever held from the hosted project."),
+        ("satchel purge notes/key.md --everywhere --yes", "Also from other paths with the same content; do not ask."),
+        ("satchel purge a.md b.md --project acme --json", "Of a project that has no folder here."),
+    ],
+    gives="`paths`, `objects`, `version`, `packs`, `bytes`, `shared` (each `path`, `others`), `unreachable`.",
+    statuses=(0, 1, 2, 4, 5, 6),
+)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--project", metavar="PROJECT", help="The hosted project; default: the remote of the project here.")
+@click.option("--everywhere", is_flag=True, help="Also where other paths have the same content.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--url", help="The server, with --project.")
+def command(
+    face: Face, paths: tuple[str, ...], project: str | None, everywhere: bool, yes: bool, url: str | None
+) -> None:
+    """Remove content for good, from every version.
+
+    The paths are deleted from the newest version, and what they ever held is removed from the server's storage at
+    once; versions that had it stay listed without it. It cannot be undone. Needs the role admin.
+
+    Says what a server cannot reach: backups until they expire, folders and undo stores of people who pulled it.
+    """
+    if project is None:
+        _, remote, target = project_remote(face)
+    else:
+        remote, target = open_remote(face, url), project
+    name = remote.project(target)["slug"]
+    if not face.confirm(f"Remove {', '.join(paths)} from every version of {name} for good?", yes=yes):
+        face.note("Nothing was changed.")
+        return
+    asked = {"paths": list(paths), "everywhere": everywhere}
+    answer = remote.call("POST", f"/projects/{target}/purge", json=asked)
+
+    def show() -> None:
+        for path in answer["paths"]:
+            face.line(f"{face.fit(path)}  purged")
+        for each in answer["shared"]:
+            others = ", ".join(each["others"])
+            face.line(f"{face.fit(each['path'])}  kept in part: {face.fit(others)} has the same content (--everywhere)")
+        if not answer["objects"]:
+            face.note("Nothing was left to remove.")
+        else:
+            face.note(f"{plural(answer['objects'], 'content')} removed; {name} is at version {answer['version']}.")
+        face.note("Out of reach:")
+        for text in answer["unreachable"]:
+            face.note(f"  {text}")
+
+    face.answer(answer, show)
