@@ -176,3 +176,19 @@ async def test_a_writer_of_another_process_is_waited_for(
 
 async def test_check_answers_while_the_catalog_does(catalog: Catalog) -> None:
     await catalog.check()
+
+
+@pytest.mark.promise("P10")
+async def test_what_was_deleted_does_not_stay_in_a_free_page_of_the_catalog(
+    catalog: Catalog, tenants: Tenants, catalog_path: Path
+) -> None:
+    word = "a-title-to-be-forgotten"
+    async with catalog.write(tenants.a) as s:
+        await projects.update(s, PROJECT, description=word * 40)
+    async with catalog.write(tenants.a) as s:
+        await projects.update(s, PROJECT, description="")
+    await catalog.close()
+    connection = sqlite3.connect(catalog_path)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    assert word.encode() not in catalog_path.read_bytes()

@@ -33,6 +33,7 @@ _BOTH = (
     f"PRAGMA busy_timeout={WAIT_SECONDS * 1000}",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA trusted_schema=OFF",
+    "PRAGMA secure_delete=ON",  # a purged title does not stay in a free page
 )
 
 
