@@ -7,6 +7,7 @@ then. This relies on listings that show what was put before they began; the next
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from satchel.errors import StoreMissing
@@ -52,29 +53,31 @@ class Generations:
             await self._store.put(f"{self._prefix}/{number}", data, create=True)
         except StoreExists:
             return False
-        if max(await self.numbers(), default=number) > number:
+        numbers = await self.numbers()
+        if max(numbers, default=number) > number:
             # This writer stalled: others went past, and had deleted what stood in its place.
             await self._store.delete(f"{self._prefix}/{number}")
             return False
-        await self.tidy()
+        await self._delete(lower for lower in numbers if lower < number)
         return True
 
     async def tidy(self) -> None:
         """Delete every generation below the newest."""
-        numbers = sorted(await self.numbers())
-        for number in numbers[:-1]:
-            await self._store.delete(f"{self._prefix}/{number}")
+        await self._delete(sorted(await self.numbers())[:-1])
 
     async def delete(self) -> None:
         """Delete every generation, the newest last."""
-        for number in sorted(await self.numbers()):
-            await self._store.delete(f"{self._prefix}/{number}")
+        await self._delete(sorted(await self.numbers()))
 
     async def numbers(self) -> list[int]:
         """The generations there are, in no order."""
         start = len(self._prefix) + 1
         names = [stored.name[start:] async for stored in self._store.list(f"{self._prefix}/")]
         return [int(name) for name in names if is_number(name)]
+
+    async def _delete(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            await self._store.delete(f"{self._prefix}/{number}")
 
     async def _get(self, number: int) -> bytes | None:
         try:
