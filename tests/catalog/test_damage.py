@@ -61,6 +61,16 @@ async def test_a_part_alone_does_not_make_an_object_whole(catalog: Catalog, held
         assert await damage.count(s, PROJECT) == 1
 
 
+async def test_what_no_readable_version_holds_is_asked_for_no_more(catalog: Catalog, held: Tenants) -> None:
+    async with catalog.write(held.a) as s:
+        await packs.mark_dying(s, PROJECT, ["pack-1"], NOW)
+        await damage.note(s, PROJECT, [named("one"), named("two"), named("never")], NOW)
+        await lengthen(s, {"1.md": None})
+        assert await damage.forget_unneeded(s, PROJECT, 0) == 1  # what never was in a version
+        assert await damage.forget_unneeded(s, PROJECT, 2) == 1  # what version 2 dropped
+        assert await damage.list_(s, PROJECT) == [named("two")]
+
+
 @pytest.mark.promise("P5")
 async def test_notes_of_another_tenant_or_project_are_not_seen(catalog: Catalog, held: Tenants) -> None:
     async with catalog.write(held.b) as s:

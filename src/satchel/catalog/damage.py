@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy import bindparam, delete, func, insert, or_, select
 
 from satchel.catalog import packs
-from satchel.catalog.schema import TENANT, damaged, mine
+from satchel.catalog.schema import TENANT, damaged, entry, mine
 from satchel.catalog.scope import Scope, chunks
 from satchel.objects.ids import ObjectId
 
@@ -25,6 +25,12 @@ _LIST = (
 )
 _AMONG = select(damaged.c.object).where(*_OF_PROJECT, damaged.c.object.in_(bindparam("objects", expanding=True)))
 _INSERT = insert(damaged).values(tenant_id=TENANT)
+_NEEDED = (
+    select(entry.c.object)
+    .where(mine(entry), entry.c.project_id == bindparam("project"))
+    .where(or_(entry.c.until.is_(None), entry.c.until > bindparam("floor")))
+)
+_FORGET_UNNEEDED = delete(damaged).where(*_OF_PROJECT, damaged.c.object.not_in(_NEEDED))
 _FORGET = delete(damaged).where(*_OF_PROJECT, damaged.c.object.in_(bindparam("objects", expanding=True)))
 
 
@@ -75,3 +81,8 @@ async def settle(s: Scope, project: str, objects: Collection[ObjectId], brought:
     for chunk in chunks(sorted(whole)):
         await s.execute(_FORGET, {"project": project, "objects": list(chunk)})
     return whole
+
+
+async def forget_unneeded(s: Scope, project: str, floor: int) -> int:
+    """Ask no more for what no version from ``floor`` on holds; returns how many notes went."""
+    return await s.execute(_FORGET_UNNEEDED, {"project": project, "floor": floor})

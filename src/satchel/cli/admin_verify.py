@@ -159,13 +159,16 @@ def _show(face: Face, report: VerifyReport, mended: Any, seconds: float) -> None
     read = f", {plural(report.objects, 'object')} read ({size(report.bytes)})" if report.full else ""
     face.line(f"{verdict}: {looked}{read}, {seconds:.1f} s")
     if not report.clean:
-        _next(face, report)
+        _next(face, report, repaired=mended is not None)
     elif not report.full:
         face.note("Stored bytes were not opened: --full does that.")
 
 
-def _next(face: Face, report: VerifyReport) -> None:
+def _next(face: Face, report: VerifyReport, *, repaired: bool) -> None:
     """The next move."""
+    if repaired and all(problem.kind == "object" for problem in report.problems):
+        face.note("Ask the people of these projects to run `satchel sync`: what they still have comes back.")
+        return
     kinds = {problem.kind for problem in report.problems}
     if kinds & {"catalog", "version"}:
         face.note(

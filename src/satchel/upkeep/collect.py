@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from satchel.catalog import dying, idempotency, packs, retention, sessions, versions
+from satchel.catalog import damage, dying, idempotency, packs, retention, sessions, versions
 from satchel.catalog.dying import PackSize, PackUse
 from satchel.catalog.retention import Expiry
 from satchel.errors import Damaged
@@ -168,7 +168,18 @@ class _Run:
                     await self.lease.stands(s)
                     await retention.drop_ended(s, project, until)
                 reach("collect.after_entries")
+            await self._forget_damage(project, line.wanted)
         return line, sum(count for _, count in endings)
+
+    async def _forget_damage(self, project: ProjectId, floor: int) -> None:
+        """Ask clients no more for lost content that no readable version holds."""
+        assert self.lease is not None
+        async with self.estate.catalog.read(self.tenant) as s:
+            noted = await damage.count(s, project)
+        if noted:
+            async with self.estate.catalog.write(self.tenant) as s:
+                await self.lease.stands(s)
+                await damage.forget_unneeded(s, project, floor)
 
     # Packs ------------------------------------------------------------------------------------------------------------
 
