@@ -1,0 +1,82 @@
+"""Retention and purge over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from satchel.server.housekeeping import collect_all
+from satchel.server.indexes import Ref
+from tests.server.running import Client, Running, serving
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Running]:
+    with serving(tmp_path / "data", backup_window_days=0) as server:
+        yield server
+
+
+def _history(owner: Client) -> None:
+    owner.post("/projects", {"slug": "acme"}).ok()
+    tag = owner.put("acme", "a.md", b"# One\n\nalpha\n").ok() and _tag(owner)
+    owner.put("acme", "a.md", b"# Two\n\nbeta\n", tag).ok()
+    owner.put("acme", "b.md", b"# Three\n\ngamma\n").ok()
+
+
+def _tag(owner: Client) -> str:
+    return owner.get("/projects/acme/artifacts/a.md").headers["etag"]
+
+
+def test_retention_is_shown_set_by_admins_audited_and_takes_effect_with_the_next_collect(fresh: Running) -> None:
+    owner = fresh.tenant("first")
+    _history(owner)
+    assert owner.get("/tenant").ok()["retention"] == {"versions": None, "days": None}
+    changed = owner.send("PATCH", "/tenant", {"retention": {"versions": 1}}).ok()
+    assert (changed["retention"], changed["name"]) == ({"versions": 1, "days": None}, "First")
+    assert owner.get("/tenant/audit").ok()["items"][0]["action"] == "tenant.retention"
+    assert owner.get("/projects/acme/artifacts/a.md", at=1).body == b"# One\n\nalpha\n"
+    fresh.run(collect_all(fresh.cloud))
+    expired = owner.get("/projects/acme/artifacts/a.md", at=1)
+    assert (expired.status, expired.code, expired.json["oldest"]) == (410, "version.expired", 3)
+    assert [v["readable"] for v in owner.get("/projects/acme/versions").ok()["items"]] == [True, False, False]
+    assert owner.get("/projects/acme/versions/1").ok()["readable"] is False
+    assert owner.get("/projects/acme/changes", since=1).code == "version.expired"
+    assert owner.get("/projects/acme/artifacts/a.md").body == b"# Two\n\nbeta\n"
+    assert owner.get("/projects/acme/search", q="gamma").ok()["hits"]
+
+
+def test_retention_takes_one_rule_within_bounds(fresh: Running) -> None:
+    owner = fresh.tenant("first")
+    for rule in ({"versions": 1, "days": 1}, {"versions": 0}, {"days": -1}, {"weeks": 3}):
+        assert owner.send("PATCH", "/tenant", {"retention": rule}).code == "request.invalid"
+    assert owner.send("PATCH", "/tenant", {}).code == "request.invalid"
+    owner.send("PATCH", "/tenant", {"retention": {"days": 30}}).ok()
+    assert owner.send("PATCH", "/tenant", {"name": "Other"}).ok()["retention"] == {"versions": None, "days": 30}
+
+
+def test_a_purged_artifact_is_gone_from_every_version_and_from_search_and_says_so(fresh: Running) -> None:
+    owner = fresh.tenant("first")
+    _history(owner)
+    assert owner.get("/projects/acme/search", q="beta").ok()["hits"]
+    project = owner.get("/projects/acme").ok()["id"]
+    tenant = owner.get("/tenant").ok()["id"]
+    folder = fresh.settings.data / "cache" / "index" / tenant / project
+    before = set(folder.iterdir())
+    answer = owner.post("/projects/acme/purge", {"paths": ["a.md"]}).ok()
+    assert (answer["paths"], answer["objects"], answer["version"], answer["shared"]) == (["a.md"], 2, 4, [])
+    assert len(answer["unreachable"]) == 5
+    assert not before & set(folder.iterdir())
+    assert Ref(tenant, project) not in fresh.cloud.indexes._slots
+    for at in (1, 2, 3):
+        gone = owner.get("/projects/acme/artifacts/a.md", at=at)
+        assert (gone.status, gone.code) == (410, "artifact.purged")
+    assert owner.get("/projects/acme/artifacts/a.md").code == "artifact.not_found"
+    assert owner.get("/projects/acme/artifacts/b.md", at=3).body == b"# Three\n\ngamma\n"
+    assert not owner.get("/projects/acme/search", q="beta").ok()["hits"]
+    assert [v["readable"] for v in owner.get("/projects/acme/versions").ok()["items"]] == [True] * 4
+    assert owner.post("/projects/acme/purge", {"paths": ["a.md"]}).ok()["objects"] == 0
+    assert owner.post("/projects/acme/purge", {"paths": ["never.md"]}).code == "artifact.not_found"
+    owner.put("acme", "a.md", b"# Two\n\nbeta\n").ok()
+    assert owner.get("/projects/acme/artifacts/a.md").body == b"# Two\n\nbeta\n"
