@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ def lose(server: Server) -> None:
 
 
 @pytest.fixture
-def two(drill: Server, sam: Person, kim: Person) -> Iterator[tuple[Person, Person]]:
+def two(drill: Server, sam: Person, kim: Person) -> tuple[Person, Person]:
     """Sam's folder is in the cloud and Kim's is a copy of it."""
     sam.joins(drill)
     sam.run("sync", "--to-cloud")

@@ -279,6 +279,10 @@ async def test_a_backup_of_another_installation_or_key_or_a_newer_schema_is_refu
     other.backups = ruin.backups
     with pytest.raises(BackupRefused, match="of the installation ins_"):
         await other.restore(made.id)
+    before = {stored.name async for stored in other.store.list("")}
+    with pytest.raises(BackupRefused, match="of the installation ins_"):
+        await other.restore(made.id, fill=True)
+    assert {stored.name async for stored in other.store.list("")} == before
     with pytest.raises(BackupRefused, match="no backup"):
         await ruin.restore(new_id("bak", bytes(16)))
     with pytest.raises(BackupRefused, match="is not the id"):

@@ -21,6 +21,7 @@ from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.errors import Damaged, StoreMissing
 from satchel.objects.ids import PrincipalId, TenantId, is_random_id
 from satchel.store.about import Abouts
+from satchel.store.generations import Generations
 from satchel.store.keyring import Installation, Keyring
 from satchel.store.objectstore import ObjectStore, StoreExists
 from satchel.store.rootkey import RootKey
@@ -74,6 +75,8 @@ async def restore(
     archive = Archive(source, backup_root or root, random)
     label, manifest = await _manifest(archive, backup)
     keyring = Keyring(store, root, clock=clock, random=random)
+    if fill and await Generations(store, INSTALLATION).newest() is not None:
+        await _installation(keyring, manifest)  # before anything is written to the store of another
     filled = await _fill(archive, label, manifest, store, progress) if fill else 0
     installation = await _installation(keyring, manifest)
     async with fresh_catalog(catalog, replace=replace) as making:
