@@ -41,6 +41,11 @@ PROOFS = {
     ],
     "forged, stale and foreign tokens and keys, refused": ["tests/auth/test_tokens.py", "tests/auth/test_keys.py"],
     "crashes of a sync after which the next run finished": ["tests/faults"],
+    "changes of keys, killed at every step and beside writers, after which everything opened": [
+        "tests/upkeep/test_keys.py",
+        "tests/upkeep/test_reseal.py",
+        "tests/store/test_keyring.py",
+    ],
     "crashes of a store that left a whole object or none": ["tests/store/test_durable_local.py"],
 }
 
