@@ -19,12 +19,12 @@ _writing: set[asyncio.Task[None]] = set()
 
 
 def acknowledges_before_it_is_durable() -> None:
-    """Packs are put later, whatever becomes of them."""
+    """Packs are put later, whatever becomes of them and of the server meanwhile."""
     real = BucketStore.put
 
     async def later(store: BucketStore, name: str, data: bytes, create: bool) -> None:
         try:
-            await asyncio.sleep(1)
+            await asyncio.sleep(20)
             await real(store, name, data, create=create)
         except SatchelError:
             pass
