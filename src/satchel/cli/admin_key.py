@@ -206,10 +206,10 @@ def _show_resealed(face: Face, tenant: str, report: ResealReport, *, full: bool)
         return
     old = _epochs(report.old)
     if report.waiting:
-        what = f"{plural(report.waiting, 'pack')} that are kept for the backup window, or are being uploaded"
-        face.line(f"The keys of {old} stay: {what} need them.")
+        what = plural(report.waiting, "pack")
+        face.line(f"The keys of {old} stay for {what}, kept for the backup window or being uploaded.")
     if report.unnamed:
-        face.line(f"The keys of {old} stay: {plural(report.unnamed, 'object')} that nothing names have them.")
+        face.line(f"The keys of {old} stay for {plural(report.unnamed, 'object')} that nothing names.")
     if report.waiting or report.unnamed:
         face.line("When `satchel admin collect` has deleted those, run this again.")
     if report.retire_from is not None:
