@@ -112,9 +112,9 @@ class Target:
         except SatchelError:
             return FOUND if kind in ("catalog", "root key", "installation") else MISSED
         if kind == "catalog":
-            if any(problem.kind == "catalog" for problem in report.problems):
+            if report.problems:
                 return FOUND
-            return HARMLESS if not report.problems and logical(path) == self.rows else MISSED
+            return HARMLESS if logical(path) == self.rows else MISSED
         name = path.relative_to(self.folder / "store").as_posix()
         for problem in report.problems:
             if name.startswith(problem.name):

@@ -172,8 +172,11 @@ async def test_rows_that_do_not_fit_the_sealed_bytes_are_found(house: House, sta
 
 async def test_a_wrong_size_of_a_sequence_is_found(house: House) -> None:
     await furnished(house)
-    by_hand(house, "UPDATE place SET size = size + 1 WHERE parts > 1")
-    assert not (await verify(house.estate)).clean
+    for which in ("part = 0", "part = 2", "part >= 0"):
+        by_hand(house, f"UPDATE place SET size = size + 1 WHERE parts > 1 AND {which}")
+        assert not (await verify(house.estate)).clean
+        by_hand(house, f"UPDATE place SET size = size - 1 WHERE parts > 1 AND {which}")
+    assert (await verify(house.estate)).clean
 
 
 async def test_a_damaged_keyring_is_named_and_the_other_tenants_are_looked_at(house: House) -> None:

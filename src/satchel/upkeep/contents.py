@@ -52,6 +52,8 @@ class Contents:
     objects: int = 0
     bytes: int = 0
     named: set[str] = field(default_factory=set)
+    long: dict[ObjectId, int] = field(default_factory=dict)
+    """The size that the places of each long object say it has; all its parts have to agree."""
     scattered: set[ObjectId] = field(default_factory=set)
     """Long objects with parts in several packs: hashed when all packs have been seen."""
 
@@ -214,6 +216,8 @@ async def _one(
     except FrameRefused as error:
         tell(f"the catalog's places do not fit it: {error.message}", everything)
         return
+    if any(seen.long.setdefault(row.object, row.size) != row.size for row in rows if row.parts > 1):
+        tell("the catalog's places do not fit it: the parts of an object differ in its size", everything)
     if key_of is None:
         if listed != pack.size:
             tell("it is missing" if listed is None else f"it has {listed:,} bytes, not {pack.size:,}", everything)
