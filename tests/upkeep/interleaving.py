@@ -18,11 +18,12 @@ from random import Random
 from typing import Any, Self
 
 import aiosqlite
+import pytest
 
 from satchel.catalog import connection, dying, purges, retention, versions
 from satchel.catalog.retention import Retention
 from satchel.catalog.scope import Catalog, Params, Query, Record, Scope
-from satchel.errors import HeadMoved, ObjectsMissing, VersionExpired
+from satchel.errors import HeadMoved, NoSuchArtifact, ObjectsMissing, VersionExpired
 from satchel.objects.frame import make_frames
 from satchel.objects.ids import ObjectId, ProjectId, TenantId, object_id
 from satchel.objects.listing import Entry, digest
@@ -32,12 +33,14 @@ from satchel.store.objectstore import MemoryStore, StoredObject
 from satchel.store.packs import Vault
 from satchel.store.rootkey import RootKey
 from satchel.sync import contents
+from satchel.sync.peer import Committed
 from satchel.sync.receive import LEASE_MS, Receiver
 from satchel.sync.wire import Parent, Sent, encode_preamble
 from satchel.upkeep.collect import collect
 from satchel.upkeep.estate import Estate
 from satchel.upkeep.lease import LEASE_MS as UPKEEP_LEASE_MS
 from satchel.upkeep.lease import UpkeepBusy
+from satchel.upkeep.purge import ProjectBusy, purge
 from tests.upkeep.house import Clock, House
 
 KEPT = 1
@@ -177,24 +180,18 @@ class Stage:
     async def open(cls, folder: Path) -> AsyncIterator[Self]:
         url, key = f"sqlite:///{folder / 'catalog.db'}", folder / "root.key"
         await Catalog.migrate(url)
-        readers, connection.READERS = connection.READERS, 16  # each actor may stop in the middle of a reading scope
-        execute, aiosqlite.Connection._execute = aiosqlite.Connection._execute, _in_this_thread
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(connection, "READERS", 16)  # each actor may stop in the middle of a reading scope
+            patch.setattr(aiosqlite.Connection, "_execute", _in_this_thread)
             catalog = await GatedCatalog.open(url)
-        finally:
-            connection.READERS = readers
-        store, clock = GatedStore(), Clock()
-        root = RootKey.create(key)
-        keyring = Keyring(store, root, clock=clock, random=os.urandom)
-        await keyring.found()
-        vault = Vault(store, keyring, random=os.urandom)
-        estate = Estate(catalog, store, root, keyring, vault, clock, os.urandom)
-        receiver = Receiver(catalog, vault, clock=clock, random=os.urandom)
-        try:
+            store, clock, root = GatedStore(), Clock(), RootKey.create(key)
+            keyring = Keyring(store, root, clock=clock, random=os.urandom)
+            await keyring.found()
+            vault = Vault(store, keyring, random=os.urandom)
+            estate = Estate(catalog, store, root, keyring, vault, clock, os.urandom)
+            receiver = Receiver(catalog, vault, clock=clock, random=os.urandom)
             yield cls(House(folder, clock, estate, receiver), store, catalog)
-        finally:
-            aiosqlite.Connection._execute = execute
-            await catalog.close()
+        await catalog.close()
 
     async def play(self, seed: int, *actors: str) -> Play:
         """One schedule; raises ``AssertionError`` where something acknowledged was lost."""
@@ -234,7 +231,6 @@ class Play:
     random: Random
     ledger: dict[int, dict[str, bytes | None]] = field(default_factory=dict)
     """What each acknowledged version changed."""
-    purged: set[bytes] = field(default_factory=set)
     steps: int = 0
 
     @property
@@ -292,6 +288,23 @@ class Play:
                 self.house.clock.now += UPKEEP_LEASE_MS
                 await self.stage.catalog.gate()
 
+    async def purger(self) -> None:
+        path = self.random.choice(PATHS)
+        caller, receiver = self.house.caller(self.tenant), self.house.receiver
+        real = receiver.commit
+
+        async def noted(*given: Any) -> Committed:
+            made = await real(*given)
+            self.ledger[made.version] = {sent.path: None for sent in given[4]}
+            return made
+
+        receiver = Receiver.__new__(Receiver)
+        receiver.__dict__.update(self.house.receiver.__dict__, commit=noted)
+        try:
+            await purge(self.house.estate, receiver, caller, self.project, [path], everywhere=True)
+        except (UpkeepBusy, ProjectBusy, NoSuchArtifact, ObjectsMissing):
+            pass
+
     # What they are made of --------------------------------------------------------------------------------------------
 
     async def _write(self, path: str, data: bytes) -> None:
@@ -318,7 +331,7 @@ class Play:
         for _ in range(12):
             async with self.stage.catalog.read(self.tenant) as s:
                 lacking = set(await versions.missing(s, self.project, [object_id(data) for data in files.values()]))
-            purged = {object_id(data) for data in self.purged}
+            purged = await self._purged()
             if self.house.clock.now < sent_at + LEASE_MS:
                 assert not lacking & ahead - purged, "content sent ahead was dropped within its day"
             if lacking:
@@ -367,8 +380,15 @@ class Play:
                     gone = await purges.which(s, self.project, [name])
                 if at < oldest:
                     raise VersionExpired("it expired while it was read") from None
-                assert gone or object_id_of(self.purged, name), f"version {at} lost {name}"
+                assert gone or name in await self._purged(), f"version {at} lost {name}"
         return {row.path: found[row.object] for row in rows if row.object in found}
+
+    async def _purged(self) -> set[ObjectId]:
+        """All that any purge has named so far."""
+        vault, found = self.house.estate.vault, set()
+        async for stored in vault.names(self.tenant, self.project, "purges"):
+            found |= {*(await vault.get_purge(self.tenant, self.project, stored.name)).objects}
+        return found
 
     # The end ----------------------------------------------------------------------------------------------------------
 
@@ -377,6 +397,7 @@ class Play:
         async with self.stage.catalog.read(self.tenant) as s:
             head, oldest = await versions.head(s, self.project), await versions.floor(s, self.project)
             rows = await dying.names(s, self.project)
+        purged = await self._purged()
         assert head.version == max(self.ledger), "a version was acknowledged that is not there, or not acknowledged"
         assert oldest <= max(head.version - KEPT + 1, 1)
         tree: dict[str, bytes] = {}
@@ -387,11 +408,7 @@ class Play:
                     tree[path] = data
             if number >= oldest:
                 there = await self._read(number)
-                expected = {path: data for path, data in tree.items() if path in there or data not in self.purged}
+                expected = {path: data for path, data in tree.items() if path in there or object_id(data) not in purged}
                 assert there == expected, f"version {number} reads otherwise than it was written"
         stored = {name.rpartition("/")[2]: len(data) for name, data in self.stage.store.objects.items()}
         assert all(stored.get(name) == size for name, size in rows.items()), "a row without its bytes"
-
-
-def object_id_of(texts: set[bytes], name: ObjectId) -> bool:
-    return name in {object_id(data) for data in texts}

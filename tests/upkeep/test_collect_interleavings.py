@@ -26,6 +26,8 @@ CASTS = (
     ("resumer", "resumer", "collector"),
     ("sleeper", "uploader", "collector", "collector"),
     ("writer", "writer", "reader", "collector"),
+    ("purger", "writer", "reader"),
+    ("purger", "resumer", "collector"),
 )
 ENOUGH = 150
 """Orders in which a planted defect has to show itself."""
