@@ -380,29 +380,24 @@ class _Run:
     async def copy(self, manifest: Manifest) -> None:
         """Copy what the manifest names and the backup store lacks."""
         have = {stored.name: stored.size async for stored in self.archive.store.list("objects/")}
-        done, waiting = 0, set[asyncio.Task[None]]()
+        places = asyncio.Semaphore(COPIES)
+        done = 0
         try:
-            async for name, size in named(self.archive, self.id, manifest):
-                done += 1
-                at = f"objects/{name}"
-                if (
-                    at not in have
-                    or (size and have[at] != size)
-                    or name.endswith("/about")
-                    or await self._retired(name)
-                ):
-                    waiting.add(asyncio.create_task(self._copy(name)))
-                    if len(waiting) >= COPIES:
-                        finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                        for task in finished:
-                            task.result()
-                self.progress(done, manifest.names)
-            while waiting:
-                await waiting.pop()
-        finally:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            async with asyncio.TaskGroup() as group:
+                async for name, size in named(self.archive, self.id, manifest):
+                    done += 1
+                    at = f"objects/{name}"
+                    if (
+                        at not in have
+                        or (size and have[at] != size)
+                        or name.endswith("/about")
+                        or await self._retired(name)
+                    ):
+                        await places.acquire()
+                        group.create_task(self._copy(name, places))
+                    self.progress(done, manifest.names)
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None  # what is told is why the first one failed
 
     async def _retired(self, name: str) -> bool:
         """Whether the copy is sealed in an epoch that was retired since: what keeps its name was sealed anew."""
@@ -417,12 +412,14 @@ class _Run:
             return False
         return epoch_of(await self.archive.store.get(f"objects/{name}", length=EPOCH_BYTES)) < self._oldest[tenant]
 
-    async def _copy(self, name: str) -> None:
+    async def _copy(self, name: str, places: asyncio.Semaphore) -> None:
         try:
             data = await self.estate.store.get(name)
+            await self.archive.store.put(f"objects/{name}", data)
         except StoreMissing:
             return  # collected or purged since; the next backup does not name it
-        await self.archive.store.put(f"objects/{name}", data)
+        finally:
+            places.release()
         self.copied, self.copied_bytes = self.copied + 1, self.copied_bytes + len(data)
 
 
