@@ -46,6 +46,13 @@ PROOFS = {
         "tests/upkeep/test_reseal.py",
         "tests/store/test_keyring.py",
     ],
+    "hundreds of orders of collect, purge, pushes and reads that lost nothing, and defects of them noticed": [
+        "tests/upkeep/test_collect_interleavings.py"
+    ],
+    "kills of collect and purge after which the next run finished": [
+        "tests/upkeep/test_collect.py",
+        "tests/upkeep/test_purge.py",
+    ],
     "crashes of a store that left a whole object or none": ["tests/store/test_durable_local.py"],
 }
 

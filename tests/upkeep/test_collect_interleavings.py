@@ -18,8 +18,8 @@ from satchel.catalog.scope import Scope
 from tests.upkeep.interleaving import Stage
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P3")]
-SCHEDULES = int(os.environ.get("SATCHEL_TEST_SCHEDULES", "60"))
-PARTS = 4
+ALL = bool(os.environ.get("PROVE"))
+SCHEDULES, PARTS = (10_000, 100) if ALL else (60, 4)
 CASTS = (
     ("writer", "uploader", "collector", "reader"),
     ("resumer", "collector", "writer"),
