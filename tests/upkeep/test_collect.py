@@ -11,7 +11,7 @@ import pytest
 from satchel.catalog import quotas, retention, versions
 from satchel.catalog.quotas import Limits
 from satchel.catalog.retention import DAY_MS, Retention
-from satchel.errors import ObjectsMissing, QuotaReached, VersionExpired
+from satchel.errors import BodyTimeout, ObjectsMissing, QuotaReached, VersionExpired
 from satchel.objects.frame import make_frames
 from satchel.objects.ids import ProjectId, TenantId, object_id
 from satchel.objects.listing import Entry, digest
@@ -405,3 +405,21 @@ def _killer(passes: int) -> Callable[[], None]:
             raise Killed
 
     return die
+
+
+@pytest.mark.promise("P3")
+async def test_a_write_that_was_stopped_for_days_is_refused_since_its_packs_may_have_been_swept(house: House) -> None:
+    tenant = await house.tenant()
+    project = await house.project(tenant)
+    await house.put(tenant, project, "a.md", noise(1))
+
+    def sleep() -> None:
+        house.clock.now += 3 * DAY_MS
+
+    failpoints.arm("receive.after_record", sleep)
+    try:
+        with pytest.raises(BodyTimeout):
+            await house.put(tenant, project, "b.md", noise(2))
+    finally:
+        failpoints.disarm()
+    assert await house.tree(tenant, project) == {"a.md": noise(1)}

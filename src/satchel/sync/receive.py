@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from satchel.catalog import damage, quotas
-from satchel.catalog.scope import Catalog
+from satchel.catalog.scope import Catalog, Scope
 from satchel.catalog.versions import EntryRow
 from satchel.errors import (
+    BodyTimeout,
     HeadMoved,
     InvalidInput,
     NoSuchArtifact,
@@ -49,6 +50,9 @@ DRAIN_BYTES = 16 << 20
 """How much of a refused body is read on and thrown away, so that its sender, who is still sending, sees the answer."""
 LEASE_MS = 24 * 60 * 60 * 1000
 """How long content sent ahead of its commit is kept."""
+MAX_REQUEST_MS = 36 * 60 * 60 * 1000
+"""A write that has not committed by then never does: packs that nothing names are swept away after two days, and a
+process may have been stopped in between."""
 WRITE_ATTEMPTS = 8
 """How often a write of one artifact is tried again when other writers moved the head between look and commit."""
 
@@ -95,6 +99,7 @@ class Receiver:
         Raises ``HeadMoved``, ``ObjectsMissing``, ``QuotaReached``, ``TooLarge``, ``FrameRefused``, ``PathRefused``,
         ``InvalidInput``, ``IdempotencyReused``, and what the guard raises; nothing is changed then.
         """
+        caller = self._in_time(caller)
         source = _bounded(body, declared)
         stream = StreamReader()
         try:
@@ -125,6 +130,7 @@ class Receiver:
 
     async def packs(self, caller: Caller, project: ProjectId, body: AsyncIterator[bytes], declared: int) -> PacksKept:
         """Keep content for a commit to come, a day long. Raises as ``sync`` does."""
+        caller = self._in_time(caller)
         source = _bounded(body, declared)
         stream = StreamReader()
         intake = Intake(self._vault.writer(caller.tenant, project), self._limits.max_file_bytes, None)
@@ -189,6 +195,7 @@ class Receiver:
         Writing what is there already makes no version. Raises ``PreconditionFailed``, ``NoSuchArtifact``, and what
         ``sync`` raises.
         """
+        caller = self._in_time(caller)
         check_path(path)
         limit = self._limits.max_file_bytes
         if data is not None and len(data) > limit:
@@ -209,6 +216,17 @@ class Receiver:
         finally:
             if not (settled or one.settled):
                 await asyncio.shield(writer.abort())
+
+    def _in_time(self, caller: Caller) -> Caller:
+        """The caller of a write that begins now: its guard also refuses a transaction that comes too late."""
+        end = self._clock() + MAX_REQUEST_MS
+
+        async def guard(s: Scope) -> None:
+            if self._clock() > end:
+                raise BodyTimeout("the request was stopped for too long: what it sent may be gone")
+            await caller.guard(s)
+
+        return caller._replace(guard=guard)
 
     async def _try_write(
         self, caller: Caller, project: ProjectId, one: _OneWrite, writer: PackWriter
