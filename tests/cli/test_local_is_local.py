@@ -95,7 +95,7 @@ def test_a_local_verb_opens_no_socket_and_loads_nothing_that_could(
 def test_every_verb_without_a_server_is_probed() -> None:
     with_server = {"login", "whoami", "logout", "remote", "sync", "status", "conflicts", "resolve", "undo", "leave"}
     # The completion script of bash is written after asking bash for its version: click loads subprocess for that.
-    assert set(VERBS) - with_server - {"key", "tenant", "serve", "admin", "completion"} == set(VERB_LINES)
+    assert set(VERBS) - with_server - {"key", "tenant", "serve", "admin", "purge", "completion"} == set(VERB_LINES)
 
 
 @pytest.mark.promise("P1")

@@ -68,6 +68,7 @@ PLANTS: list[tuple[str, str, str]] = [
 CLOUD_VERBS = {
     "serve_cmd",
     "admin_cmd",
+    "purge_cmd",
     "login_cmd",
     "logout_cmd",
     "whoami_cmd",
