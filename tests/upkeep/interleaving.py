@@ -279,7 +279,7 @@ class Play:
     async def reader(self) -> None:
         for _ in range(3):
             async with self.stage.catalog.read(self.tenant) as s:
-                head, oldest = await versions.head(s, self.project), await versions.floor(s, self.project)
+                oldest, head = await versions.floor(s, self.project), await versions.head(s, self.project)
             at = self.random.randint(max(oldest, 1), head.version)
             try:
                 await self._read(at)

@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +22,15 @@ from satchel.catalog.scope import Catalog, Scope
 from satchel.catalog.versions import MAX_FILES, ChangeIn, EntryRow, NewVersion
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.manifest import parse_manifest
-from satchel.errors import HeadMoved, InvalidInput, ObjectsMissing, PathRefused, SatchelError, TooLarge
+from satchel.errors import (
+    HeadMoved,
+    InvalidInput,
+    ObjectsMissing,
+    PathRefused,
+    SatchelError,
+    TooLarge,
+    VersionExpired,
+)
 from satchel.objects.ids import Digest, ObjectId, PrincipalId, ProjectId, TenantId, new_id
 from satchel.objects.listing import Entry, digest, encode
 from satchel.objects.paths import tree_problems
@@ -119,6 +128,11 @@ class Committer:
 
     async def standing(self, tenant: TenantId, project: ProjectId) -> Standing:
         """The head and its files. Raises ``NoSuchProject``."""
+        while True:
+            with suppress(VersionExpired):  # others committed meanwhile, and retention keeps none but the newest
+                return await self._standing(tenant, project)
+
+    async def _standing(self, tenant: TenantId, project: ProjectId) -> Standing:
         async with self._catalog.read(tenant) as s:
             head = Head(*await versions.head(s, project))
             files = self._trees.get((tenant, project, head))

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from satchel.auth.roles import Principal
-from satchel.catalog import audit, dying, packs, purges, versions
+from satchel.catalog import audit, damage, dying, packs, purges, versions
 from satchel.catalog.dying import AT_ONCE, HoldingPack
 from satchel.catalog.packs import DYING, LIVE
 from satchel.catalog.scope import Scope
-from satchel.errors import HeadMoved, NoSuchArtifact, ObjectsMissing, Unavailable
+from satchel.errors import Damaged, HeadMoved, NoSuchArtifact, ObjectsMissing, Unavailable, VersionExpired
 from satchel.objects.ids import ObjectId, ProjectId
 from satchel.objects.listing import Entry, digest
 from satchel.objects.record import Purge
@@ -146,7 +146,10 @@ class _Purge:
         for _ in range(TRIES):
             async with self.estate.catalog.read(self.caller.tenant) as s:
                 head = await versions.head(s, self.project)
-                rows = await versions.tree(s, self.project, head.version) if head.version else []
+                try:
+                    rows = await versions.tree(s, self.project, head.version) if head.version else []
+                except VersionExpired:  # the head moved on between the two statements
+                    continue
             gone = sorted(row.path for row in rows if row.object in objects)
             if not gone:
                 return head.version
@@ -191,7 +194,11 @@ class _Purge:
             floor = await versions.floor(s, project)
             rows = [row for row in await dying.needed_places(s, project, live, floor) if row.object not in objects]
         await self.lease.renew()
-        new = await repack.move(estate, tenant, project, rows) if rows else []
+        try:
+            new = await repack.move(estate, tenant, project, rows) if rows else []
+        except Damaged:
+            await self.lease.renew()  # whoever took the turn meanwhile may have moved it: then that is what is wrong
+            raise
         async with estate.catalog.write(tenant) as s:
             await self.lease.stands(s)
             await self.caller.guard(s)
@@ -206,6 +213,7 @@ class _Purge:
             if done:
                 await dying.condemn(s, project, [row.name for row in holding])
                 await purges.note(s, project, objects, now)
+                await damage.forget(s, project, objects)
                 who = Principal(tenant, self.caller.principal_id, self.caller.author, "")
                 for path in paths:
                     target = f"{project} {path}"
