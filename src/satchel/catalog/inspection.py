@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, func, or_, select, tuple_
+from sqlalchemy import and_, bindparam, exists, func, or_, select, tuple_
 
 from satchel.catalog.packs import LIVE, PlaceRow
 from satchel.catalog.schema import entry, mine, pack, place, project, purged, version
@@ -72,9 +72,18 @@ _STANDING = (
     .order_by(entry.c.path)
     .limit(PAGE)
 )
-_READABLE = (
+_WHOLE = exists(
+    select(place.c.object)
+    .select_from(
+        place.join(pack, and_(mine(pack), pack.c.project_id == place.c.project_id, pack.c.pack == place.c.pack))
+    )
+    .where(mine(place), place.c.project_id == bindparam("project"), place.c.object == entry.c.object)
+    .where(place.c.parts == 1, pack.c.state == LIVE, mine(entry))  # the guard knows of no query around this one
+    .correlate(entry)
+)
+_NOT_WHOLE = (
     select(entry.c.path, entry.c.since, entry.c.object)
-    .where(mine(entry), entry.c.project_id == bindparam("project"))
+    .where(mine(entry), entry.c.project_id == bindparam("project"), ~_WHOLE)
     .where(or_(entry.c.until.is_(None), entry.c.until > bindparam("floor")))
     .where(tuple_(entry.c.path, entry.c.since) > tuple_(bindparam("path"), bindparam("since")))
     .order_by(entry.c.path, entry.c.since)
@@ -86,14 +95,6 @@ _HOLDERS = (
     .where(or_(entry.c.until.is_(None), entry.c.until > bindparam("floor")))
     .where(entry.c.object.in_(bindparam("objects", expanding=True)))
     .order_by(entry.c.since.desc(), entry.c.path)
-)
-_WHOLE = (
-    select(place.c.object)
-    .select_from(
-        place.join(pack, and_(mine(pack), pack.c.project_id == place.c.project_id, pack.c.pack == place.c.pack))
-    )
-    .where(mine(place), place.c.project_id == bindparam("project"), place.c.parts == 1, pack.c.state == LIVE)
-    .where(place.c.object.in_(bindparam("objects", expanding=True)))
 )
 _PURGED = (
     select(purged.c.object)
@@ -155,12 +156,13 @@ async def standing(s: Scope, of_project: str, at: int) -> dict[str, Held]:
     return found
 
 
-async def readable(
+async def not_whole(
     s: Scope, of_project: str, least: int, after: tuple[str, int] = ("", 0)
 ) -> list[tuple[str, int, ObjectId]]:
-    """Path, first version and object of the next entries that a version from ``least`` on holds."""
+    """Path, first version and object of the next entries that a version from ``least`` on holds, and whose object is
+    not in one part in a pack that commits rely on: it is long, or it is lost."""
     params = {"project": of_project, "floor": least, "path": after[0], "since": after[1]}
-    return [(row[0], row[1], row[2]) for row in await s.rows(_READABLE, params)]
+    return [(row[0], row[1], row[2]) for row in await s.rows(_NOT_WHOLE, params)]
 
 
 async def holders(s: Scope, of_project: str, objects: Sequence[ObjectId]) -> tuple[list[Where], int]:
@@ -174,14 +176,6 @@ async def holders(s: Scope, of_project: str, objects: Sequence[ObjectId]) -> tup
         found += [Where._make(row) for row in rows[:MAX_PLACES_NAMED]]
     found.sort(key=lambda where: (-where.since, where.path))
     return found[:MAX_PLACES_NAMED], count
-
-
-async def whole_among(s: Scope, of_project: str, objects: Sequence[ObjectId]) -> set[ObjectId]:
-    """Those of ``objects`` that are in one part in a pack that commits rely on."""
-    found: set[ObjectId] = set()
-    for chunk in chunks(objects):
-        found.update(row[0] for row in await s.rows(_WHOLE, {"project": of_project, "objects": list(chunk)}))
-    return found
 
 
 async def purged_among(s: Scope, of_project: str, objects: Sequence[ObjectId]) -> set[ObjectId]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
@@ -263,24 +263,22 @@ async def _scattered(estate: Estate, target: Target, findings: Findings, seen: C
 
 async def examine_objects(estate: Estate, target: Target, findings: Findings) -> None:
     """See that every object of every readable version has its places in packs that commits rely on."""
-    after = ("", 0)
+    after, told = ("", 0), set[ObjectId]()
     while True:
         async with estate.catalog.read(target.tenant) as s:
-            page = await inspection.readable(s, target.project, target.floor, after)
+            page = await inspection.not_whole(s, target.project, target.floor, after)
             if not page:
                 return
-            for name, why in await _absent(s, target.project, dict.fromkeys(row[2] for row in page)):
-                if all(problem.name != name for problem in findings.problems):
-                    findings.add("object", name, why, (name,))
+            for name, why in await _absent(s, target.project, {row[2] for row in page} - told):
+                told.add(name)
+                findings.add("object", name, why, (name,))
         after = page[-1][:2]
 
 
-async def _absent(s: Scope, project: str, asked: Iterable[ObjectId]) -> Iterator[tuple[ObjectId, str]]:
-    wanted = list(asked)
-    there = await inspection.whole_among(s, project, wanted)
-    there |= {row.object for row in await packs.places(s, project, set(wanted) - there)}
-    missing = [name for name in wanted if name not in there]
+async def _absent(s: Scope, project: str, asked: set[ObjectId]) -> list[tuple[ObjectId, str]]:
+    there = {row.object for row in await packs.places(s, project, asked)}
+    missing = sorted(asked - there)
     meant = await inspection.purged_among(s, project, missing)
     noted = await damage.among(s, project, missing)
     asked_for = "lost, and noted: whoever still has it sends it with their next sync"
-    return iter([(n, asked_for if n in noted else "no pack holds it") for n in missing if n not in meant])
+    return [(n, asked_for if n in noted else "no pack holds it") for n in missing if n not in meant]
