@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from satchel.catalog import audit, packs, purges, quotas, retention, versions
+from satchel.catalog import audit, damage, packs, purges, quotas, retention, versions
 from satchel.catalog.retention import Retention
 from satchel.errors import NoSuchArtifact, ObjectsMissing, SatchelError
 from satchel.objects import zstd
@@ -215,3 +215,20 @@ def test_a_purge_reads_back_as_it_was_written() -> None:
 
     said = Purge((object_id(b"a"),), ("a.md",), 7)
     assert decode_purge(encode_purge(said)) == said
+
+
+async def test_what_was_lost_and_then_purged_is_asked_of_nobody(house: House) -> None:
+    tenant = await house.tenant()
+    project = await house.project(tenant)
+    await house.put(tenant, project, "s.md", SECRET)
+    name = object_id(SECRET)
+    async with house.estate.catalog.write(tenant) as s:
+        [row] = await packs.places(s, project, [name])
+        await packs.mark_dying(s, project, [row.pack], house.clock())
+        assert await damage.note(s, project, [name], house.clock()) == 1
+    await run(house, tenant, project, "s.md")
+    async with house.estate.catalog.read(tenant) as s:
+        assert await damage.list_(s, project) == []
+    await send(house, tenant, project, SECRET)  # by a client that was told before
+    async with house.estate.catalog.read(tenant) as s:
+        assert await packs.places(s, project, [name]) == []

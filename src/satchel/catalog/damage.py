@@ -78,9 +78,14 @@ async def settle(s: Scope, project: str, objects: Collection[ObjectId], brought:
         return set()
     missing = await packs.rely_on(s, project, sorted(asked), brought)
     whole = asked - set(missing)
-    for chunk in chunks(sorted(whole)):
-        await s.execute(_FORGET, {"project": project, "objects": list(chunk)})
+    await forget(s, project, whole)
     return whole
+
+
+async def forget(s: Scope, project: str, objects: Collection[ObjectId]) -> None:
+    """Ask no more for these: they are gone on purpose."""
+    for chunk in chunks(sorted(objects)):
+        await s.execute(_FORGET, {"project": project, "objects": list(chunk)})
 
 
 async def forget_unneeded(s: Scope, project: str, floor: int) -> int:
