@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from collections.abc import Iterator
@@ -142,8 +143,6 @@ async def test_two_changes_of_one_root_key_do_not_meet(house: House) -> None:
         with pytest.raises(UpkeepBusy, match="being changed already"):
             await rotate_root(house.estate)
 
-    import asyncio
-
     loop = asyncio.get_running_loop()
     tasks: list[asyncio.Task[None]] = []
     arm("rotate.after_installation", lambda: tasks.append(loop.create_task(during())))
@@ -274,3 +273,41 @@ async def test_a_shredding_tells_when_the_last_backup_lets_go_of_the_keys(house:
     assert (with_none.backups_looked, with_none.keys_expire) == (True, None)
     with pytest.raises(SatchelError):
         await house.estate.keyring.current(a)
+
+
+@pytest.mark.promise("P5")
+@pytest.mark.parametrize("change", ["begin an epoch", "wrap anew"])
+async def test_a_keyring_that_was_shredded_while_it_changed_leaves_no_keys_behind(tmp_path: Path, change: str) -> None:
+    class Meanwhile(MemoryStore):
+        shredder: Keyring | None = None
+
+        async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
+            if self.shredder is not None and "/keys/" in name:  # another process, from beginning to end
+                ring, self.shredder = self.shredder, None
+                await ring.shred(tenant)
+            await super().put(name, data, create=create)
+
+    store, tenant = Meanwhile(), TenantId("ten_a")
+    old = RootKey.create(tmp_path / "root.key")
+    ring, other = (Keyring(store, old, clock=Clock(), random=os.urandom) for _ in range(2))
+    await ring.found()
+    await ring.create(tenant)
+    new = RootKey.create(tmp_path / "new.key")
+    store.shredder = other
+    with pytest.raises(TenantShredded):
+        await (ring.rewrap(tenant, new) if change == "wrap anew" else ring.begin_epoch(tenant))
+    assert [name for name in store.objects if tenant in name] == [f"tenants/{tenant}/shredded"]
+
+
+@pytest.mark.promise("P5")
+async def test_a_shredding_beside_a_change_of_the_root_key_hinders_neither(house: House) -> None:
+    a, b, c = [await house.tenant(slug) for slug in ("acme", "beta", "cut-off")]
+    kept = await house.estate.store.get(f"tenants/{c}/keys/1")
+    await house.estate.keyring.shred(c)
+    await house.estate.store.put(f"tenants/{c}/keys/1", kept)  # as a process that was killed may leave it
+    loop, tasks = asyncio.get_running_loop(), []
+    arm("rotate.after_installation", lambda: tasks.append(loop.create_task(house.estate.keyring.shred(a))))
+    report = await rotate_root(house.estate)
+    await asyncio.gather(*tasks)
+    assert (len(tasks), report.unreadable) == (1, ())
+    assert {name.split("/")[1] for name in await house.names() if "/keys/" in name} == {b}

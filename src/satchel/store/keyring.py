@@ -128,12 +128,17 @@ class Keyring:
     async def rewrap(self, tenant: TenantId, root: RootKey) -> bool:
         """Let a tenant's keyring be wrapped by ``root``; False if it is already. Raises as ``current``."""
         while True:
-            old, newest, fields = await self._read(tenant)
+            try:
+                old, newest, fields = await self._read(tenant)
+            except StoreMissing:
+                await self._refuse_shredded(tenant)
+                raise
             if old == root:
                 await self._generations(tenant).tidy()  # what a run that was killed left
                 return False
             sealed = self._wrap(root, tenant, "keyring", newest.number + 1, fields)
             if await self._generations(tenant).add(newest.number, sealed):
+                await self._undo_if_shredded(tenant)
                 return True
 
     # The keys of a tenant ---------------------------------------------------------------------------------------------
@@ -275,6 +280,7 @@ class Keyring:
         if not await self._generations(tenant).add(after, self._wrap(root, tenant, "keyring", after + 1, fields)):
             return False
         self._cache.pop(tenant, None)
+        await self._undo_if_shredded(tenant)
         now, _, _ = await self._installation()
         if now != root:
             await self.rewrap(tenant, now)
@@ -286,6 +292,17 @@ class Keyring:
         except StoreMissing:
             return
         raise TenantShredded("the keys of this tenant were destroyed")
+
+    async def _undo_if_shredded(self, tenant: TenantId) -> None:
+        """Take back a generation just added if the tenant was shredded meanwhile: its keys are to be nowhere.
+
+        The tombstone is put before the generations are listed to be deleted. So one that this misses, that list shows.
+        """
+        try:
+            await self._refuse_shredded(tenant)
+        except TenantShredded:
+            await self._generations(tenant).delete()
+            raise
 
     def _wrap(self, root: RootKey, tenant: TenantId, kind: str, number: int, fields: Mapping[str, object]) -> bytes:
         form = _KEYRING_FORMAT if tenant else _INSTALLATION_FORMAT

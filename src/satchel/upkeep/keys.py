@@ -24,6 +24,7 @@ from satchel.catalog import tenants
 from satchel.errors import Damaged, Refused, SatchelError, StartRefused
 from satchel.objects.ids import TenantId
 from satchel.store.durable_local import sync_directory
+from satchel.store.keyring import TenantShredded
 from satchel.store.kms import KmsPlace
 from satchel.store.objectstore import ObjectStore
 from satchel.store.rootkey import RootKey, next_path
@@ -155,6 +156,8 @@ async def _rewrap_all(estate: Estate, new: RootKey, progress: Progress) -> tuple
             found[TenantId(tenant)] = False
         elif kind == "shredded":
             shredded.add(TenantId(tenant))
+    for tenant in found.keys() & shredded:
+        await estate.keyring.shred(tenant)  # one that was killed, or beside whom somebody changed the keyring, ends now
     todo = [tenant for tenant in found if tenant not in shredded]
     unreadable: list[str] = []
     places, done = asyncio.Semaphore(AT_ONCE), 0
@@ -164,6 +167,8 @@ async def _rewrap_all(estate: Estate, new: RootKey, progress: Progress) -> tuple
         async with places:
             try:
                 found[tenant] = await estate.keyring.rewrap(tenant, new)
+            except TenantShredded:
+                pass  # just now
             except Damaged:
                 unreadable.append(tenant)
         done += 1
