@@ -423,3 +423,25 @@ async def test_a_write_that_was_stopped_for_days_is_refused_since_its_packs_may_
     finally:
         failpoints.disarm()
     assert await house.tree(tenant, project) == {"a.md": noise(1)}
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("dry", [False, True])
+async def test_a_catalog_older_than_what_the_store_confirms_takes_nothing_away(tmp_path: Path, dry: bool) -> None:
+    async with open_house(tmp_path) as house:
+        tenant = await house.tenant()
+        project = await house.project(tenant)
+        await house.put(tenant, project, "a.md", noise(1))
+        await send(house, tenant, project, noise(2))
+        await keep(house, tenant, versions=1)
+        await house.estate.catalog.snapshot(tmp_path / "older.db")
+        await commit(house, tenant, project, {"b.md": noise(2)})
+        there = await packs(house)
+    for end in ("", "-wal", "-shm"):
+        (tmp_path / f"catalog.db{end}").unlink(missing_ok=True)
+    (tmp_path / "older.db").rename(tmp_path / "catalog.db")
+    async with open_house(tmp_path, house.clock) as house:
+        house.clock.now += 2 * LEASE_MS
+        report = await run(house, tenant, 0, dry=dry)
+        assert report == CollectReport(dry, projects=1, behind=1)
+        assert await packs(house) == there

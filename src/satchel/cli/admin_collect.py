@@ -28,7 +28,7 @@ DAY_MS = 24 * 60 * 60 * 1000
     ],
     gives=(
         "`dryRun`, and `tenants`, each with `tenant`, `projects`, `expiredVersions`, `entries`, `items` and `bytes` "
-        "of `abandoned`, `dying`, `repacked`, `deleted`, `swept`, `history`; `damaged`."
+        "of `abandoned`, `dying`, `repacked`, `deleted`, `swept`, `history`; `damaged`, `behind`."
     ),
     statuses=(0, 1, 2, 5, 6),
 )
@@ -68,7 +68,7 @@ def command(face: Face, tenant: str | None, dry_run: bool, data: str | None) -> 
         reports = with_estate(settings, work)
     answer = {"dryRun": dry_run, "tenants": [_data(slug, report) for slug, report in reports]}
     face.answer(answer, lambda: _show(face, reports, settings.backup_window_days))
-    return 0
+    return 1 if any(report.behind for _, report in reports) else 0
 
 
 def _data(slug: str, report: CollectReport) -> dict[str, object]:
@@ -87,6 +87,7 @@ def _data(slug: str, report: CollectReport) -> dict[str, object]:
         "swept": both(report.swept),
         "history": both(report.history),
         "damaged": report.damaged,
+        "behind": report.behind,
     }
 
 
@@ -106,6 +107,9 @@ def _show(face: Face, reports: list[tuple[str, CollectReport]], days: int) -> No
         face.line(f"{slug}: {'; '.join(told) if told else 'nothing to collect'}")
         if report.damaged:
             face.warn(f"{plural(report.damaged, 'pack')} of {slug} could not be read:  satchel admin verify --full")
+        if report.behind:
+            which = plural(report.behind, "project")
+            face.warn(f"{which} of {slug} left alone: the catalog is older than the store:  satchel admin restore")
 
 
 def _packs(what: Counted) -> str:

@@ -50,4 +50,6 @@ async def collect_all(cloud: Cloud) -> None:
             log.warning("collect failed", tenant=row.id, code=error.code)
             continue
         gone = report.deleted + report.abandoned + report.swept + report.history
+        if report.behind:
+            log.warning("the catalog is older than the store", tenant=row.id, projects=report.behind)
         log.info("collected", tenant=row.id, expired=report.expired, objects=gone.items, bytes=gone.bytes)

@@ -74,6 +74,8 @@ class CollectReport:
     """Records, heads and tables that a rebuild needs no more."""
     damaged: int = 0
     """Packs that could not be read to be repacked, and were left as they are: see ``satchel admin verify``."""
+    behind: int = 0
+    """Projects left alone since the store confirms a version that the catalog lacks: see ``satchel admin restore``."""
 
     def __add__(self, other: CollectReport) -> CollectReport:
         return CollectReport(
@@ -88,6 +90,7 @@ class CollectReport:
             self.swept + other.swept,
             self.history + other.history,
             self.damaged + other.damaged,
+            self.behind + other.behind,
         )
 
 
@@ -129,6 +132,8 @@ class _Run:
         return report
 
     async def project(self, project: ProjectId, old: int) -> CollectReport:
+        if await self.behind(project):
+            return CollectReport(self.lease is None, projects=1, behind=1)
         line, entries = await self.expire(project)
         abandoned = await self.abandon(project)
         died, moved, damaged = await self.thin(project, line)
@@ -147,6 +152,19 @@ class _Run:
             history=Counted(*swept.history),
             damaged=damaged,
         )
+
+    async def behind(self, project: ProjectId) -> bool:
+        """Whether an older catalog was put back: what it does not know to be needed, acknowledged versions may need."""
+        async with self.estate.catalog.read(self.tenant) as s:
+            head = await versions.head(s, project)
+        try:
+            beyond = await self.estate.vault.confirmed_head(self.tenant, project, head.lineage, head.version + 1)
+        except Damaged:
+            beyond = ""  # whatever it says, it is there
+        if beyond is None:
+            return False
+        async with self.estate.catalog.read(self.tenant) as s:
+            return await versions.head(s, project) == head  # else it was committed in between
 
     # Versions ---------------------------------------------------------------------------------------------------------
 
