@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from satchel.catalog import audit, principals, recover, tenants
+from satchel.catalog import audit, packs, principals, purges, recover, tenants
 from satchel.catalog import projects as catalog_projects
 from satchel.catalog.tenants import erase
 from satchel.errors import WrongKey
-from satchel.objects.ids import ProjectId, TenantId, new_id
+from satchel.objects.ids import ProjectId, TenantId, new_id, object_id
 from satchel.objects.record import decode_record, encode_record
 from satchel.store.durable_local import LocalStore
 from satchel.store.rootkey import RootKey
@@ -19,10 +19,12 @@ from satchel.upkeep.about import refresh_about
 from satchel.upkeep.archive import BackupDamaged, BackupRefused
 from satchel.upkeep.collect import collect
 from satchel.upkeep.fresh import CatalogInTheWay
-from satchel.upkeep.keys import rotate_root
+from satchel.upkeep.keys import rotate_root, shred
+from satchel.upkeep.purge import purge
 from satchel.upkeep.reseal import rotate_tenant
 from tests.upkeep.house import House, fill
 from tests.upkeep.recovering import DAY, Ruin, check_sound, flip, head_name, pack_names, record_name, state
+from tests.upkeep.test_collect import commit, push, send
 
 pytestmark = pytest.mark.anyio
 MANIFEST = b'{"name": "notes", "relations": [{"type": "related-to", "project": "other"}]}'
@@ -363,3 +365,65 @@ async def test_content_sealed_anew_since_is_found_under_its_new_packs(ruin: Ruin
         async with ruin.house() as house:
             assert (await state(house, tenant, project)).contents == before.contents
             await check_sound(house)
+
+
+@pytest.mark.promise("P3")
+async def test_content_that_waited_for_its_commit_when_the_backup_was_made_is_not_lost(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        await send(house, tenant, project, b"# Sent ahead\n")
+        made = await ruin.backup(house)
+        await commit(house, tenant, project, {"ahead.md": b"# Sent ahead\n"})
+        before = await state(house, tenant, project)
+    ruin.lose_catalog()
+    [one] = (await ruin.restore(made.id)).projects
+    assert (one.version, one.new_lineage, one.missing) == (4, False, 0)
+    async with ruin.house() as house:
+        assert await state(house, tenant, project) == before
+        ruin.clock.now += 30 * DAY
+        await collect(house.estate, tenant, window_ms=0)
+        assert await state(house, tenant, project) == before
+        await check_sound(house)
+
+
+async def test_filling_a_bucket_brings_no_keys_of_a_tenant_back_that_was_shredded_since(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        doomed = await house.tenant("doomed")
+        await house.put(doomed, await house.project(doomed), "s.md", b"# Secret\n")
+        made = await ruin.backup(house, objects=True)
+        await shred(house.estate, doomed)
+        for name in await house.names():
+            if doomed in name and not name.endswith("/shredded"):
+                await house.estate.store.delete(name)
+        before = await state(house, tenant, project)
+    ruin.lose_catalog()
+    report = await ruin.restore(made.id, fill=True)
+    assert (report.erased, report.filled) == (1, 0)
+    async with ruin.house() as house:
+        assert [name for name in await house.names() if doomed in name] == [f"tenants/{doomed}/shredded"]
+        assert await state(house, tenant, project) == before
+
+
+async def test_filling_a_bucket_brings_nothing_back_that_was_purged_since(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        await house.put(tenant, project, "again.md", b"# Purged once, and sent again\n")
+        await purge(house.estate, house.receiver, house.caller(tenant), project, ["again.md"])
+        await house.put(tenant, project, "again.md", b"# Purged once, and sent again\n")
+        await push(house, tenant, project, {"s.md": b"# Secret\n", "beside.md": b"# Beside it\n"})
+        made = await ruin.backup(house, objects=True)
+        await purge(house.estate, house.receiver, house.caller(tenant), project, ["s.md"])
+        head = await house.tree(tenant, project)
+    ruin.lose_catalog()
+    [one] = (await ruin.restore(made.id, fill=True)).projects
+    assert (one.version, one.new_lineage, one.missing) == (8, False, 0)
+    async with ruin.house() as house:
+        assert await house.tree(tenant, project) == head
+        secret = object_id(b"# Secret\n")
+        async with house.estate.catalog.read(tenant) as s:
+            assert await packs.available(s, project, [secret]) == []
+            assert await purges.every(s, project) == [secret]
+        ruin.clock.now += 30 * DAY
+        await collect(house.estate, tenant, window_ms=DAY)
+        await check_sound(house)

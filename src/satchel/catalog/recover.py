@@ -7,11 +7,11 @@ against each other, and writes the rows they tell of.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import BindParameter, bindparam, delete, insert, select, update
+from sqlalchemy import BindParameter, and_, bindparam, delete, insert, select, update
 
 from satchel.catalog.packs import DYING, LIVE, PackRow, PlaceRow
 from satchel.catalog.schema import TENANT, entry, mine, operator, pack, place, project, usage
@@ -33,6 +33,15 @@ class EntryRows(NamedTuple):
 _PROJECT: BindParameter[str] = bindparam("project")
 _PACKS = select(pack.c.pack, pack.c.state, pack.c.size).where(mine(pack), pack.c.project_id == _PROJECT)
 _NEEDED = _PACKS.where(pack.c.state != DYING)
+_HOLDING = (
+    select(pack.c.pack, pack.c.created, place.c.object)
+    .distinct()
+    .select_from(
+        place.join(pack, and_(mine(pack), pack.c.project_id == place.c.project_id, pack.c.pack == place.c.pack))
+    )
+    .where(mine(place), place.c.project_id == _PROJECT, place.c.object.in_(bindparam("objects", expanding=True)))
+    .where(pack.c.state == LIVE)
+)
 _RECORDS = select(version_table.c.record).where(mine(version_table), version_table.c.project_id == _PROJECT)
 _OBJECTS = select(entry.c.object).where(mine(entry), entry.c.project_id == _PROJECT).distinct()
 _LIVES = select(entry.c.object, entry.c.until).where(
@@ -90,6 +99,16 @@ async def packs(s: Scope, project: str, *, dying: bool = False) -> list[HeldPack
     """The packs that hold something a version or a commit to come needs; with ``dying`` the others too."""
     rows = await s.rows(_PACKS if dying else _NEEDED, {"project": project})
     return [HeldPack._make(row) for row in rows]
+
+
+async def purged_since(s: Scope, project: str, purged: Mapping[ObjectId, int]) -> dict[str, int]:
+    """Live packs that hold something of ``purged`` (when) and were put before; each with the time it was put."""
+    found: dict[str, int] = {}
+    for some in chunks(sorted(purged)):
+        for row in await s.rows(_HOLDING, {"project": project, "objects": list(some)}):
+            if row.created <= purged[row.object]:
+                found[row.pack] = row.created
+    return found
 
 
 async def records(s: Scope, project: str) -> list[str]:

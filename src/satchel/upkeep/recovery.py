@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from satchel.catalog import damage, packs, projects, purges, recover, retention, versions
-from satchel.catalog.packs import PackRow
+from satchel.catalog import damage, inspection, packs, projects, purges, recover, retention, versions
+from satchel.catalog.packs import PENDING, PackRow
 from satchel.catalog.projects import ProjectRow
 from satchel.catalog.scope import Scope
 from satchel.documents import MANIFEST_PATH
@@ -26,6 +26,7 @@ from satchel.store.about import Abouts, ProjectAbout
 from satchel.store.packs import Place
 from satchel.sync.intake import MAX_MANIFEST_BYTES
 from satchel.upkeep.chain import Point, Unconfirmed, Walk
+from satchel.upkeep.contents import table_of
 from satchel.upkeep.estate import Estate, Progress, silent
 from satchel.upkeep.replay import EntryRow, Replay, shelve, sized, sizes_in
 
@@ -255,19 +256,32 @@ class _Project:
         return found
 
     async def _shelve(self) -> tuple[list[PackRow], list[PackRow], list[recover.HeldPack]]:
-        """Packs to be added, packs that hold nothing the others lack, and packs of the catalog whose bytes are gone."""
+        """Packs to be added, packs that hold nothing the others lack, and packs of the catalog that are to be dropped.
+
+        Those are the packs whose bytes are gone; and those that are added as if they were not known: a pack that was
+        waiting for its commit, which has come since, and one of which something was purged since.
+        """
         there = {p.name: p.size async for p in self.estate.vault.names(self.tenant, self.project, "packs")}
         async with self.estate.catalog.read(self.tenant) as s:
             held = await recover.packs(s, self.project, dying=True)
-        known = {pack.name for pack in held}
-        brought = [(time, table) for time, table in self.replay.packs if table.name not in known]
+            purged = await recover.purged_since(s, self.project, self.purged)
+            before = [(time, await self._table(s, name)) for name, time in purged.items()]
+        told = {table.name for table in (*self.moved, *(table for _, table in self.replay.packs))}
+        again = {pack.name for pack in held if pack.state == PENDING and pack.name in told} | purged.keys()
+        known = {pack.name for pack in held} - again
+        brought = before + [(time, table) for time, table in self.replay.packs if table.name not in known]
         for name, size in [(p.name, p.size) for p in held] + [(table.name, table.size) for _, table in brought]:
             if name not in there and await self._stands(name, size):
                 there[name] = size  # the listing lags
-        moved = [table for table in self.moved if table.name not in known]
+        moved = [table for table in self.moved if table.name not in known | purged.keys()]
         live, spare = shelve(moved, brought, there, self.purged)
         sizes = sizes_in([*moved, *(table for _, table in brought)])
-        return sized(live, sizes), spare, [pack for pack in held if pack.name not in there]
+        return sized(live, sizes), spare, [pack for pack in held if pack.name not in there or pack.name in again]
+
+    async def _table(self, s: Scope, name: str) -> PackTable:
+        pack = await inspection.pack_state(s, self.project, name)
+        assert pack is not None  # it was found a moment ago, and nobody else writes
+        return table_of(pack, await inspection.places_in(s, self.project, name))
 
     async def _stands(self, pack: str, size: int) -> bool:
         name = f"tenants/{self.tenant}/projects/{self.project}/packs/{pack}"

@@ -135,8 +135,8 @@ async def _unpack(archive: Archive, backup: str, manifest: Manifest, target: Pat
 async def _fill(archive: Archive, label: Label, manifest: Manifest, store: ObjectStore, progress: Progress) -> int:
     """Put into the store what it lacks: installation, tombstones, keyrings, then everything that was copied."""
     copies = {stored.name.removeprefix("objects/"): stored.size async for stored in archive.store.list("objects/")}
-    graves = {name.split("/")[1] for name in copies if name.endswith("/shredded")}
     have = {stored.name async for stored in store.list("")}
+    graves = {name.split("/")[1] for name in (*copies, *have) if name.endswith("/shredded")}
     have_keys = {name.split("/")[1] for name in have if "/keys/" in name}
     filled = 0
     for name in sorted(copies, key=lambda name: not name.endswith("/shredded")):
