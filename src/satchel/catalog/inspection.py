@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, exists, func, or_, select, tuple_
+from sqlalchemy import and_, bindparam, cast, exists, func, or_, select, tuple_
 
 from satchel.catalog.packs import LIVE, PlaceRow
-from satchel.catalog.schema import entry, mine, pack, place, project, purged, version
+from satchel.catalog.schema import TEXT, entry, mine, pack, place, project, purged, version
 from satchel.catalog.scope import Record, Scope, chunks
 from satchel.catalog.versions import VersionRow
-from satchel.objects.ids import ObjectId
+from satchel.objects.ids import FrameId, ObjectId
 
 PAGE = 1_000
 MAX_PLACES_NAMED = 20
@@ -23,6 +23,18 @@ class PackState(NamedTuple):
     state: str
     size: int
     frames: int
+
+
+class FrameHeld(NamedTuple):
+    """What the rows of places say of a frame and of what lies in it, in the order in which it rests."""
+
+    frame: FrameId
+    offset: int
+    length: int
+    part: int
+    parts: int
+    held: list[str]
+    """Of each object: its id, its whole size, its offset and its length in the frame's content."""
 
 
 class Held(NamedTuple):
@@ -52,6 +64,16 @@ _PLACES = (
     .where(mine(place), place.c.project_id == bindparam("project"), place.c.pack == bindparam("pack"))
     .order_by(place.c.pack_offset, place.c.offset, place.c.length)
 )
+_HELD = _PLACES.add_columns(
+    (
+        place.c.object + " " + cast(place.c.size, TEXT) + " " + cast(place.c.offset, TEXT) + " "
+        + cast(place.c.length, TEXT)
+    ).label("held")
+).subquery()  # fmt: skip
+_OF_FRAME = (_HELD.c.frame, _HELD.c.pack_offset, _HELD.c.pack_length, _HELD.c.part, _HELD.c.parts)
+_FRAMES = (
+    select(*_OF_FRAME, func.aggregate_strings(_HELD.c.held, " ")).group_by(*_OF_FRAME).order_by(_HELD.c.pack_offset)
+)
 _FLOOR = select(project.c.floor).where(mine(project), project.c.project_id == bindparam("project"))
 _VERSIONS = (
     select(*(version.c[name] for name in VersionRow._fields))
@@ -63,6 +85,13 @@ _ENTRIES = select(entry.c.path, entry.c.mode, entry.c.object, entry.c.size).wher
     mine(entry), entry.c.project_id == bindparam("project")
 )
 _SET_AT = _ENTRIES.where(entry.c.since == bindparam("at"))
+_SET_LINES = (
+    select((entry.c.mode + " " + entry.c.object + " " + cast(entry.c.size, TEXT) + " " + entry.c.path).label("line"))
+    .where(mine(entry), entry.c.project_id == bindparam("project"), entry.c.since == bindparam("at"))
+    .order_by(entry.c.path)
+    .subquery()
+)
+_SET_TEXT = select(func.count(_SET_LINES.c.line), func.aggregate_strings(_SET_LINES.c.line, "\n"))
 _ENDED_AT = select(entry.c.path).where(
     mine(entry), entry.c.project_id == bindparam("project"), entry.c.until == bindparam("at")
 )
@@ -131,6 +160,12 @@ async def places_in(s: Scope, of_project: str, name: str) -> list[PlaceRow]:
     return [PlaceRow._make(row) for row in await s.rows(_PLACES, {"project": of_project, "pack": name})]
 
 
+async def frames_in(s: Scope, of_project: str, name: str) -> list[FrameHeld]:
+    """As ``places_in``, a row for each frame: many times cheaper, and meant to be looked at again if it seems wrong."""
+    rows = await s.rows(_FRAMES, {"project": of_project, "pack": name})
+    return [FrameHeld(row[0], row[1], row[2], row[3], row[4], row[5].split(" ")) for row in rows]
+
+
 async def versions_after(s: Scope, of_project: str, after: int) -> list[VersionRow]:
     """The next versions, oldest first."""
     return [VersionRow._make(row) for row in await s.rows(_VERSIONS, {"project": of_project, "after": after})]
@@ -139,6 +174,16 @@ async def versions_after(s: Scope, of_project: str, after: int) -> list[VersionR
 async def set_at(s: Scope, of_project: str, at: int) -> dict[str, Held]:
     """The entries that begin with version ``at``, by path."""
     return _by_path(await s.rows(_SET_AT, {"project": of_project, "at": at}))
+
+
+async def begins_alike(s: Scope, of_project: str, at: int, expected: Mapping[str, Held]) -> bool:
+    """Whether the entries that begin with version ``at`` are ``expected``, by path.
+
+    The database writes them as one text, which costs a tenth of a row for each. No part of an entry has a line's end.
+    """
+    row = await s.row(_SET_TEXT, {"project": of_project, "at": at})
+    lines = [f"{held.mode} {held.object} {held.size} {path}" for path, held in sorted(expected.items())]
+    return row is not None and (row[0], row[1] or "") == (len(lines), "\n".join(lines))
 
 
 async def ended_at(s: Scope, of_project: str, at: int) -> set[str]:

@@ -220,7 +220,9 @@ def _change(item: object) -> Change:
     path, mode, name, size, kind, title = _list(fields, 6)
     if mode not in MODES:
         _refuse("a mode is unknown")
-    return Change(_text(path), mode, ObjectId(_hex(name)), _count(size), _text(kind), _text(title))
+    if not (type(path) is type(kind) is type(title) is str):  # one look for three: records have 100,000 changes
+        _refuse("a text is malformed")
+    return Change(path, mode, ObjectId(_hex(name)), _count(size), kind, title)
 
 
 def _pack(item: object) -> PackTable:

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from satchel.catalog import damage, inspection, packs
-from satchel.catalog.inspection import PackState
+from satchel.catalog.inspection import FrameHeld, PackState
 from satchel.catalog.packs import DYING, PlaceRow
 from satchel.catalog.scope import Scope
 from satchel.errors import Damaged, FrameRefused, StoreMissing
@@ -25,7 +25,7 @@ from satchel.objects.record import FrameAt, PackTable
 from satchel.objects.seal import Binding, open_sealed
 from satchel.store.places import Place
 from satchel.upkeep.estate import Estate
-from satchel.upkeep.findings import Findings, Target
+from satchel.upkeep.findings import ASKED_FOR, Findings, Target
 
 PACKS_AT_ONCE = 3
 """Packs read and opened side by side: a pack and a frame of content each, some 30 MiB in all."""
@@ -65,21 +65,50 @@ def pack_path(tenant: TenantId, project: ProjectId, name: str) -> str:
 
 def table_of(pack: PackState, rows: Sequence[PlaceRow]) -> PackTable:
     """The frames of a pack from its rows in the catalog. Raises ``FrameRefused`` unless they tile it exactly."""
-    frames, at = [], 0
+    frames = []
     for place, group in groupby(
-        rows, key=lambda row: (row.pack_offset, row.pack_length, row.frame, row.part, row.parts)
+        rows, key=lambda row: (row.frame, row.pack_offset, row.pack_length, row.part, row.parts)
     ):
-        offset, length, frame, part, parts = place
         held = list(group)
-        slots = tuple(Slot(row.object, row.offset, row.length) for row in held)
-        check_table(slots, part, parts)
-        if offset != at or any(row.parts == 1 and row.size != row.length for row in held):
+        if any(row.parts == 1 and row.size != row.length for row in held):
             raise FrameRefused("its places do not tile it")
+        frame, offset, length, part, parts = place
+        slots = tuple(Slot(row.object, row.offset, row.length) for row in held)
         frames.append(FrameAt(frame, offset, length, part, parts, slots))
-        at += length
+    return _tiled(pack, frames)
+
+
+def _tiled(pack: PackState, frames: Sequence[FrameAt]) -> PackTable:
+    at = 0
+    for frame in frames:
+        check_table(frame.table, frame.part, frame.parts)
+        if frame.offset != at:
+            raise FrameRefused("its places do not tile it")
+        at += frame.length
     if at != pack.size or len({frame.id for frame in frames}) != pack.frames:
         raise FrameRefused("its places do not tile it")
     return PackTable(pack.name, pack.size, tuple(frames))
+
+
+def sound_table(pack: PackState, rows: Sequence[FrameHeld]) -> tuple[PackTable, list[tuple[ObjectId, int]]] | None:
+    """As ``table_of``, with the size that each part of a long object has said; ``None`` where something is odd.
+
+    Then the rows have to be looked at one by one.
+    """
+    frames: list[FrameAt] = []
+    long: list[tuple[ObjectId, int]] = []
+    try:
+        for frame, offset, length, part, parts, held in rows:
+            names, sizes, lengths = held[0::4], held[1::4], held[3::4]
+            if parts == 1 and sizes != lengths:
+                return None
+            slots = tuple(map(Slot._make, zip(names, map(int, held[2::4]), map(int, lengths), strict=True)))
+            frames.append(FrameAt(frame, offset, length, part, parts, slots))
+            if parts > 1:
+                long.append((slots[0].object, int(sizes[0])))
+        return _tiled(pack, frames), long
+    except (FrameRefused, ValueError):
+        return None
 
 
 def open_pack(data: bytes, table: PackTable, key_of: KeyOf, binding: Binding) -> Opened:
@@ -200,9 +229,6 @@ async def _one(
     seen: Contents,
     key_of: KeyOf | None,
 ) -> None:
-    async with estate.catalog.read(target.tenant) as s:
-        rows = await inspection.places_in(s, target.project, pack.name)
-    everything = tuple(dict.fromkeys(row.object for row in rows))
     path = pack_path(target.tenant, target.project, pack.name)
 
     def tell(why: str, objects: tuple[ObjectId, ...]) -> None:
@@ -211,12 +237,17 @@ async def _one(
         else:
             findings.add("pack", path, why, objects)
 
+    async with estate.catalog.read(target.tenant) as s:
+        found = sound_table(pack, await inspection.frames_in(s, target.project, pack.name))
+        rows = [] if found else await inspection.places_in(s, target.project, pack.name)
     try:
-        table = table_of(pack, rows)
+        table, long = found or (table_of(pack, rows), [(row.object, row.size) for row in rows if row.parts > 1])
     except FrameRefused as error:
+        everything = tuple(dict.fromkeys(row.object for row in rows))
         tell(f"the catalog's places do not fit it: {error.message}", everything)
         return
-    if any(seen.long.setdefault(row.object, row.size) != row.size for row in rows if row.parts > 1):
+    everything = lost_objects(table, range(len(table.frames)))
+    if any(seen.long.setdefault(name, size) != size for name, size in long):
         tell("the catalog's places do not fit it: the parts of an object differ in its size", everything)
     if key_of is None:
         if listed != pack.size:
@@ -238,7 +269,7 @@ async def _one(
         if opened.broken:
             whys = ", ".join(sorted(set(opened.broken.values())))
             tell(
-                f"{len(opened.broken)} of its {len(table.frames)} frames are damaged: {whys}",
+                f"{len(opened.broken)} of its {len(table.frames)} frames {'is' if len(opened.broken) == 1 else 'are'} damaged: {whys}",
                 lost_objects(table, opened.broken),
             )
 
@@ -280,5 +311,4 @@ async def _absent(s: Scope, project: str, asked: set[ObjectId]) -> list[tuple[Ob
     missing = sorted(asked - there)
     meant = await inspection.purged_among(s, project, missing)
     noted = await damage.among(s, project, missing)
-    asked_for = "lost, and noted: whoever still has it sends it with their next sync"
-    return [(n, asked_for if n in noted else "no pack holds it") for n in missing if n not in meant]
+    return [(n, ASKED_FOR if n in noted else "no pack holds it") for n in missing if n not in meant]

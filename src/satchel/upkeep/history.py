@@ -186,7 +186,8 @@ class _Line:
             for path in ended:
                 del self.files[path]
             self.files |= begun
-            self._compare(at, begun, await inspection.set_at(s, of, at))
+            if not await inspection.begins_alike(s, of, at, begun):
+                self._compare(at, begun, await inspection.set_at(s, of, at))
             for path in sorted(ended ^ await inspection.ended_at(s, of, at)):
                 self._tell("version", f"version {at}", f"the catalog does not end {path} where the commit record does")
         if record.listing is not None and record.listing.encode() != encode(_tree(self.files)):

@@ -7,6 +7,7 @@ wrong while a server works is looked at a second time, and only what then still 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from satchel.catalog import inspection
@@ -40,38 +41,46 @@ async def verify(
     does not answer; damage is in the report.
     """
     report = VerifyReport(full)
-    for line in await estate.catalog.problems():
-        report.problems.append(Problem("catalog", "catalog", line))
+    failed: Exception | None = None
+    checking = asyncio.create_task(estate.catalog.problems())
     try:
-        rows = [await estate.tenant(tenant)] if tenant is not None else await estate.tenants()
-        run = _Run(estate, report, progress, await _total(estate, rows))
-        for row in rows:
-            await run.tenant(row, project)
-        if tenant is None:
-            await run.tombstones()
-    except (SatchelError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+        try:
+            await _everything(_Run(estate, report, progress), tenant, project)
+        except (SatchelError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+            failed = error
+        report.problems[:0] = [Problem("catalog", "catalog", line) for line in await checking]
+    finally:
+        checking.cancel()
+    if failed is not None:
         # Rows that are known to be wrong lead anywhere; of a sound catalog it would be a defect.
-        if not report.problems or isinstance(error, Unavailable):
-            raise
-        why = error.message if isinstance(error, SatchelError) else "its rows cannot be followed"
+        if not report.problems or isinstance(failed, Unavailable):
+            raise failed
+        why = failed.message if isinstance(failed, SatchelError) else "its rows cannot be followed"
         report.problems.append(Problem("catalog", "catalog", f"{why}; what comes after was not looked at"))
     return report
 
 
-async def _total(estate: Estate, rows: list[TenantRow]) -> int:
-    total = 0
+async def _everything(run: _Run, tenant: str | None, project: str | None) -> None:
+    rows = [await run.estate.tenant(tenant)] if tenant is not None else await run.estate.tenants()
+    await run.count(rows)
     for row in rows:
-        async with estate.catalog.read(row.id) as s:
-            total += await inspection.stored_bytes(s)
-    return total
+        await run.tenant(row, project)
+    if tenant is None:
+        await run.tombstones()
 
 
 class _Run:
     """One call of ``verify``."""
 
-    def __init__(self, estate: Estate, report: VerifyReport, progress: Progress, total: int) -> None:
+    def __init__(self, estate: Estate, report: VerifyReport, progress: Progress) -> None:
         self.estate, self.report = estate, report
-        self._progress, self._done, self._total = progress, 0, total
+        self._progress, self._done, self._total = progress, 0, 0
+
+    async def count(self, rows: list[TenantRow]) -> None:
+        """Learn how many bytes there are to look at."""
+        for row in rows:
+            async with self.estate.catalog.read(row.id) as s:
+                self._total += await inspection.stored_bytes(s)
 
     def advance(self, stored: int) -> None:
         self._done = min(self._done + stored, self._total)
@@ -139,10 +148,7 @@ class _Run:
         full, estate = self.report.full, self.estate
         # Anew: an epoch may have begun since the first look.
         key_of = await estate.keyring.key_of(target.tenant, anew=True)
-        history = await examine_history(estate, target, findings)
-        for folder, kind in SEALED_KINDS.items():
-            await self._sealed(target, findings, key_of, folder, kind)
-        contents = await examine_packs(
+        packs = examine_packs(
             estate,
             target,
             findings,
@@ -150,8 +156,16 @@ class _Run:
             only=only,
             advance=self.advance if only is None else lambda _bytes: None,
         )
-        await examine_objects(estate, target, findings)
-        return history, contents
+        try:
+            async with asyncio.TaskGroup() as group:  # the database, one core and the other all have something to do
+                contents = group.create_task(packs)
+                history = group.create_task(examine_history(estate, target, findings))
+                for folder, kind in SEALED_KINDS.items():
+                    group.create_task(self._sealed(target, findings, key_of, folder, kind))
+                group.create_task(examine_objects(estate, target, findings))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return history.result(), contents.result()
 
     async def _sealed(self, target: Target, findings: Findings, key_of: KeyOf, folder: str, kind: str) -> None:
         """Open everything of one kind that rests under a random name."""
