@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from satchel.server.housekeeping import collect_all
 from satchel.server.indexes import Ref
+from satchel.upkeep.clock import ClockOff
 from tests.server.running import Client, Running, serving
 
 
@@ -80,3 +82,14 @@ def test_a_purged_artifact_is_gone_from_every_version_and_from_search_and_says_s
     assert owner.post("/projects/acme/purge", {"paths": ["never.md"]}).code == "artifact.not_found"
     owner.put("acme", "a.md", b"# Two\n\nbeta\n").ok()
     assert owner.get("/projects/acme/artifacts/a.md").body == b"# Two\n\nbeta\n"
+
+
+def test_a_server_whose_clock_is_off_collects_nothing(fresh: Running) -> None:
+    owner = fresh.tenant("first")
+    _history(owner)
+    owner.send("PATCH", "/tenant", {"retention": {"days": 1}}).ok()
+    now = fresh.cloud.clock
+    off = replace(fresh.cloud, clock=lambda: now() + 1_000 * 24 * 60 * 60 * 1000)
+    with pytest.raises(ClockOff, match="ahead of"):
+        fresh.run(collect_all(off))
+    assert owner.get("/projects/acme/artifacts/a.md", at=1).body == b"# One\n\nalpha\n"

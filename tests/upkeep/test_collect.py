@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from satchel.objects.ids import ProjectId, TenantId, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
 from satchel.objects.record import FULL_LISTING_EVERY
+from satchel.store.durable_local import LocalStore
+from satchel.store.objectstore import StoredObject
+from satchel.store.packs import pack_table
 from satchel.sync import failpoints
 from satchel.sync.receive import LEASE_MS
 from satchel.sync.wire import Parent, Sent, encode_preamble
@@ -420,6 +424,8 @@ async def test_a_write_that_was_stopped_for_days_is_refused_since_its_packs_may_
     try:
         with pytest.raises(BodyTimeout):
             await house.put(tenant, project, "b.md", noise(2))
+        with pytest.raises(BodyTimeout):
+            await commit(house, tenant, project, {"b.md": noise(1)})
     finally:
         failpoints.disarm()
     assert await house.tree(tenant, project) == {"a.md": noise(1)}
@@ -445,3 +451,42 @@ async def test_a_catalog_older_than_what_the_store_confirms_takes_nothing_away(t
         report = await run(house, tenant, 0, dry=dry)
         assert report == CollectReport(dry, projects=1, behind=1)
         assert await packs(house) == there
+
+
+async def test_a_table_of_packs_that_came_during_the_sweep_is_not_merged_away(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = await house.tenant()
+    project = await house.project(tenant)
+    await house.put(tenant, project, "a.md", noise(1))
+    monkeypatch.setattr("satchel.upkeep.sweep.MAX_TABLES", 0)
+    writer, listing = house.estate.vault.writer(tenant, project), LocalStore._list
+    for frame in make_frames([(object_id(noise(9)), noise(9))]):
+        await writer.add(frame)
+    loop, given = asyncio.get_running_loop(), []
+
+    async def give_back() -> None:  # as a client does whose copy the store had asked for
+        given.extend(await writer.finish())
+        await house.estate.vault.put_tables(tenant, project, [pack_table(pack) for pack in given])
+
+    def meanwhile(self: LocalStore, prefix: str) -> Sequence[StoredObject]:
+        if prefix.endswith("/heads/") and not given:  # the packs have been listed, the tables have not
+            asyncio.run_coroutine_threadsafe(give_back(), loop).result()
+        return listing(self, prefix)
+
+    monkeypatch.setattr(LocalStore, "_list", meanwhile)
+    await run(house, tenant)
+    vault = house.estate.vault
+    names = [stored.name async for stored in vault.names(tenant, project, "tables")]
+    told = {table.name for name in names for table in await vault.get_tables(tenant, project, name)}
+    assert {pack.name for pack in given} <= told
+
+
+async def test_what_is_no_head_of_ours_does_not_stop_a_collect(house: House) -> None:
+    tenant = await house.tenant()
+    project = await house.project(tenant)
+    await house.put(tenant, project, "a.md", noise(1))
+    stray = f"tenants/{tenant}/projects/{project}/heads/copy/of_it"
+    await house.estate.store.put(stray, b"?")
+    assert (await run(house, tenant)).projects == 1
+    assert stray in await house.names()

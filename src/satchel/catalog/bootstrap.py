@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from satchel.auth.roles import TenantRole
 from satchel.catalog import principals, tenants
 from satchel.catalog.quotas import Limits
-from satchel.catalog.schema import TENANT, operator
-from satchel.catalog.scope import Catalog, Directory
+from satchel.catalog.schema import TENANT, mine, operator
+from satchel.catalog.scope import Catalog, Directory, Scope
 from satchel.catalog.tenants import TenantRow
 from satchel.objects.ids import PrincipalId, TenantId, new_id
 
 _INSERT_OPERATOR = insert(operator).values(tenant_id=TENANT)
+_ANY_OPERATOR = select(operator.c.principal_id).where(mine(operator)).limit(1)
 
 
 class Founded(NamedTuple):
@@ -48,6 +49,11 @@ async def found_tenant(
     if operates:
         await s.execute(_INSERT_OPERATOR, {"principal_id": row.id})
     return Founded(tenant, row.id, text)
+
+
+async def operates(s: Scope) -> bool:
+    """Whether somebody of the scope's tenant runs the server."""
+    return await s.row(_ANY_OPERATOR) is not None
 
 
 async def is_founded(catalog: Catalog) -> bool:

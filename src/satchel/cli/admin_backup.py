@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import datetime as dt
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,8 @@ def command(face: Face, action: str | None, to: str | None, objects: bool, data:
     with closing(Progress(face)) as bar:
 
         async def work(estate: Estate) -> BackupReport:
+            for store in (estate.store, target):
+                await server_part("satchel.upkeep.clock").check_clock(estate.clock, store, estate.random)
             made: BackupReport = await backup.make_backup(
                 estate, target, settings.data, keeping, objects=objects, progress=lambda a, b: bar("objects", a, b)
             )
@@ -128,7 +131,8 @@ def _show(face: Face, report: BackupReport, url: str, *, objects: bool) -> None:
         face.note(f"Content rests in the bucket ({plural(report.names, 'object')}) and was not copied: --objects does.")
     if report.pruned or report.pruned_keys:
         face.note(f"Expired: {plural(len(report.pruned), 'backup')}, the keys of {len(report.pruned_keys):,} more.")
-    face.note(f"To restore:  satchel admin restore {report.id} --from {url} --data NEW   (and have the root key)")
+    again = f"satchel admin restore {report.id} --from {shlex.quote(url)} --data NEW"
+    face.note(f"To restore:  {again}   (and have the root key)")
 
 
 def _list(face: Face, url: str) -> None:

@@ -50,6 +50,7 @@ def command(face: Face, tenant: str | None, dry_run: bool, data: str | None) -> 
     progress = Progress(face)
 
     async def work(estate: Estate) -> list[tuple[str, CollectReport]]:
+        await server_part("satchel.upkeep.clock").check_clock(estate.clock, estate.store, estate.random)
         rows = await estate.tenants() if tenant is None else [await estate.tenant(tenant)]
         window = settings.backup_window_days * DAY_MS
         found = []

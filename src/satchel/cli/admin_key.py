@@ -103,6 +103,7 @@ def rotate_tenant(face: Face, tenant: str, full: bool, data: str | None) -> int:
             bar("seal anew", done // 1_000_000, total // 1_000_000, done)
 
         async def work(estate: Estate) -> ResealReport:
+            await server_part("satchel.upkeep.clock").check_clock(estate.clock, estate.store, estate.random)
             row = await estate.tenant(tenant)
             report: ResealReport = await reseal.rotate_tenant(estate, row.id, full=full, progress=told)
             return report

@@ -12,6 +12,7 @@ from satchel.errors import SatchelError
 from satchel.server.cloud import Cloud
 from satchel.server.logs import log
 from satchel.store.rootkey import RootKey
+from satchel.upkeep.clock import check_clock
 from satchel.upkeep.collect import collect
 from satchel.upkeep.estate import Estate
 
@@ -41,8 +42,9 @@ async def keep_house(cloud: Cloud, first_seconds: float = FIRST_SECONDS) -> None
 
 
 async def collect_all(cloud: Cloud) -> None:
-    """Collect every tenant; one that cannot be is logged and left for the next time."""
+    """Collect every tenant; one that cannot be is logged and left for the next time. Raises ``ClockOff``."""
     estate = estate_of(cloud)
+    await check_clock(estate.clock, estate.store, estate.random)
     for row in await estate.tenants():
         try:
             report = await collect(estate, row.id, window_ms=cloud.settings.backup_window_days * DAY_MS)

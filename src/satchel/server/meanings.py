@@ -42,6 +42,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "backup.refused": ("The backup cannot be used here", "There is none so called, or it does not fit this store."),
     "catalog.damaged": ("The catalog is damaged", "The database of the server is not what it wrote."),
     "catalog.unavailable": ("The catalog does not answer", "The database of the server is away, locked or too busy."),
+    "clock.off": (
+        "The clock is wrong",
+        "This machine's clock and the storage's are over an hour apart: what is deleted by its age is not deleted now.",
+    ),
     "config.invalid": (
         "A setting is wrong",
         "A setting has a value it cannot have, or there is no setting of that name.",
@@ -156,6 +160,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
     ),
     "tenant.last_owner": ("The last owner", "A tenant always keeps at least one owner."),
     "tenant.own": ("Not on your own tenant", "An operator cannot suspend or delete the tenant of its own credential."),
+    "tenant.operates": (
+        "The tenant runs this server",
+        "Its members operate the server, and nobody could after its keys were destroyed.",
+    ),
     "tenant.shredded": ("The tenant was deleted", "Its keys are destroyed, and with them everything it had stored."),
     "tenant.suspended": ("The tenant is suspended", "The operator has suspended this tenant. Its data is kept."),
     "undo.full": ("The undo store is full", "What would be overwritten does not fit into the store for undo."),

@@ -170,6 +170,7 @@ class Receiver:
         key: str | None,
     ) -> Committed:
         """Commit changes whose content was sent before. Raises as ``sync`` does."""
+        caller = self._in_time(caller)
         proposed = _proposed(Preamble(parent, after, tuple(changes)), "commit", key)
         judged = await self._committer.judge(caller, project, proposed, 0)
         if isinstance(judged, Committed):

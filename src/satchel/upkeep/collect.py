@@ -119,7 +119,7 @@ class _Run:
     async def tenant_(self, progress: Progress) -> CollectReport:
         report = CollectReport(self.lease is None)
         projects = [row.id async for row in every_project(self.estate.catalog, self.tenant)]
-        old = await sweep.orphan_age(self.estate, self.tenant)
+        old = await sweep.orphan_age(self.estate)
         for number, project in enumerate(projects):
             progress(number, len(projects))
             report += await self.project(project, old)

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from satchel.catalog import tenants
+from satchel.catalog import bootstrap, tenants
 from satchel.errors import Damaged, Refused, SatchelError, StartRefused
 from satchel.objects.ids import TenantId
 from satchel.store.durable_local import sync_directory
@@ -36,6 +36,11 @@ from satchel.upkeep.lease import UpkeepBusy
 
 AT_ONCE = 16
 """Keyrings wrapped at a time: each takes about ten small requests."""
+
+
+class TenantOperates(Refused):
+    code = "tenant.operates"
+    default_hint = "To end the whole installation, destroy its store, its catalog, its backups and its root key."
 
 
 class KeyStaged(Refused):
@@ -111,9 +116,13 @@ async def shred(
 ) -> ShredReport:
     """Destroy every key of a tenant, then its rows and what this machine has cached in ``cache``; can be repeated.
 
-    From then on nothing of it opens, but with its keys from a backup. Raises what the store raises.
+    From then on nothing of it opens, but with its keys from a backup. Raises ``TenantOperates``, and what the store
+    raises.
     """
     row = await estate.tenant(tenant)
+    async with estate.catalog.read(tenant) as s:
+        if await bootstrap.operates(s):
+            raise TenantOperates(f"{row.slug} runs this server: nobody could operate it any more")
     # Keys first: rows without keys are harmless, and the next try finishes.
     await estate.keyring.shred(tenant)
     async with estate.catalog.directory(write=True) as d:

@@ -19,8 +19,10 @@ from satchel.catalog.versions import VersionRow
 from satchel.errors import StoreMissing
 from satchel.objects.ids import Lineage, ProjectId, TenantId
 from satchel.objects.record import FULL_LISTING_EVERY, PackTable, decode_record
+from satchel.store.generations import is_number
 from satchel.store.objectstore import StoredObject
 from satchel.sync.failpoints import reach
+from satchel.upkeep.clock import store_time
 from satchel.upkeep.estate import Estate
 from satchel.upkeep.lease import Lease
 from satchel.upkeep.repack import TABLES_AT_ONCE
@@ -45,17 +47,10 @@ def first_kept(floor: int) -> int:
     return floor - floor % FULL_LISTING_EVERY
 
 
-async def orphan_age(estate: Estate, tenant: TenantId) -> int:
+async def orphan_age(estate: Estate) -> int:
     """Objects last written before this, by the store's clock, belong to no request under way."""
-    name = f"tenants/{tenant}/clock"
-    await estate.store.put(name, b"satchel")
-    try:
-        async for stored in estate.store.list(name):
-            if stored.name == name:
-                return stored.modified - ORPHAN_MS
-    finally:
-        await estate.store.delete(name)
-    return 0  # a listing that lags: nothing is old enough this time
+    now = await store_time(estate.store, estate.random)
+    return 0 if now is None else now - ORPHAN_MS  # 0: nothing is old enough this time
 
 
 async def sweep(
@@ -107,6 +102,8 @@ class _Sweep:
     async def _unknown(self, name: str) -> None:
         """A head of another line of history: whatever its record brought was acknowledged once, and is kept."""
         lineage, _, version = name.partition("/")
+        if not is_number(version):
+            return  # not a head: nothing of ours is so called
         record = await self.estate.vault.confirmed_head(self.tenant, self.project, Lineage(lineage), int(version))
         if record is None:
             return
@@ -198,8 +195,9 @@ class _Sweep:
         merged: list[StoredObject] = []
         for stored in self.stored["tables"]:
             tables = await self.estate.vault.get_tables(self.tenant, self.project, stored.name)
-            alive = [table for table in tables if table.name in there]
-            if alive or stored.modified >= self.old:
+            young = stored.modified >= self.old  # what it tells of may not have been looked at
+            alive = [table for table in tables if young or table.name in there]
+            if alive or young:
                 kept.update((table.name, table) for table in alive)
                 merged.append(stored)
             else:
