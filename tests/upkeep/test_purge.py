@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from satchel.catalog import audit, damage, packs, purges, quotas, retention, versions
+from satchel.catalog.packs import NewPack
 from satchel.catalog.retention import Retention
-from satchel.errors import NoSuchArtifact, ObjectsMissing, SatchelError
+from satchel.errors import NoSuchArtifact, ObjectsMissing, SatchelError, StoreUnavailable
 from satchel.objects import zstd
 from satchel.objects.ids import ObjectId, ProjectId, TenantId, object_id
 from satchel.objects.record import decode_purge, decode_record
 from satchel.objects.seal import Binding, open_sealed
 from satchel.sync import contents, failpoints
+from satchel.upkeep import repack
 from satchel.upkeep.collect import collect
 from satchel.upkeep.lease import LEASE_MS
 from satchel.upkeep.purge import PurgeReport, Shared, purge
@@ -232,3 +236,33 @@ async def test_what_was_lost_and_then_purged_is_asked_of_nobody(house: House) ->
     await send(house, tenant, project, SECRET)  # by a client that was told before
     async with house.estate.catalog.read(tenant) as s:
         assert await packs.places(s, project, [name]) == []
+
+
+async def test_a_purge_that_moves_much_keeps_its_turn_and_leaves_nothing_behind_when_it_fails(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = await house.tenant()
+    project = await house.project(tenant)
+    for n in range(4):
+        await push(house, tenant, project, {f"{n}.md": noise(n), f"s{n}.md": SECRET + b"%d" % n})
+    before = await house.tree(tenant, project)
+    monkeypatch.setattr("satchel.upkeep.purge.REPACK_AT_ONCE", 1)
+    moves, move = [], repack.move
+
+    async def slow(*given: Any) -> list[NewPack]:
+        moves.append(given)
+        if len(moves) == 3:
+            raise StoreUnavailable("away")
+        house.clock.now += LEASE_MS // 2
+        return await move(*given)
+
+    monkeypatch.setattr(repack, "move", slow)
+    secrets = [f"s{n}.md" for n in range(4)]
+    stored = {name for name in await house.names() if "/packs/" in name}
+    with pytest.raises(StoreUnavailable):
+        await run(house, tenant, project, *secrets)
+    assert {name for name in await house.names() if "/packs/" in name} == stored
+    report = await run(house, tenant, project, *secrets)
+    assert (len(moves), report.packs) == (3 + 4, 4)
+    assert await house.tree(tenant, project) == {path: data for path, data in before.items() if path[0] != "s"}
+    assert SECRET not in await opened(house, tenant, project)

@@ -10,16 +10,19 @@ second purge of the same paths finds nothing left to do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from satchel.auth.roles import Principal
 from satchel.catalog import audit, damage, dying, packs, purges, versions
 from satchel.catalog.dying import AT_ONCE, HoldingPack
-from satchel.catalog.packs import DYING, LIVE
+from satchel.catalog.packs import DYING, LIVE, NewPack, PlaceRow
 from satchel.catalog.scope import Scope
-from satchel.errors import Damaged, HeadMoved, NoSuchArtifact, ObjectsMissing, Unavailable, VersionExpired
+from satchel.errors import Damaged, HeadMoved, NoSuchArtifact, ObjectsMissing, SatchelError, Unavailable, VersionExpired
 from satchel.objects.ids import ObjectId, ProjectId
 from satchel.objects.listing import Entry, digest
 from satchel.objects.record import Purge
@@ -28,7 +31,7 @@ from satchel.sync.receive import Caller, Receiver
 from satchel.sync.session import fold
 from satchel.sync.wire import Parent, Sent
 from satchel.upkeep import repack
-from satchel.upkeep.collect import delete_packs
+from satchel.upkeep.collect import REPACK_AT_ONCE, delete_packs
 from satchel.upkeep.estate import Estate
 from satchel.upkeep.lease import Lease, upkeep_lease
 
@@ -124,7 +127,9 @@ class _Purge:
             for path in self.paths:
                 if path not in held:
                     raise NoSuchArtifact(f"no version of this project has an artifact {path!r}", path=path)
-            users = await purges.users_of(s, self.project, {name for names in held.values() for name in names})
+            every = {name for names in held.values() for name in names}
+            users = await purges.users_of(s, self.project, every)
+            purged = await purges.which(s, self.project, every)  # gone: nobody shares it any more
         objects: set[ObjectId] = set()
         shared: list[Shared] = []
         affected: set[str] = set()
@@ -132,7 +137,7 @@ class _Purge:
             others: set[str] = set()
             for name in names:
                 elsewhere = users.get(name, set()) - set(self.paths)
-                if elsewhere and not self.everywhere:
+                if elsewhere and not self.everywhere and name not in purged:
                     others |= elsewhere
                 else:
                     objects.add(name)
@@ -193,12 +198,7 @@ class _Purge:
             head = await versions.head(s, project)
             floor = await versions.floor(s, project)
             rows = [row for row in await dying.needed_places(s, project, live, floor) if row.object not in objects]
-        await self.lease.renew()
-        try:
-            new = await repack.move(estate, tenant, project, rows) if rows else []
-        except Damaged:
-            await self.lease.renew()  # whoever took the turn meanwhile may have moved it: then that is what is wrong
-            raise
+        new = await self._move(rows)
         async with estate.catalog.write(tenant) as s:
             await self.lease.stands(s)
             await self.caller.guard(s)
@@ -223,6 +223,24 @@ class _Purge:
             await repack.forget(estate, tenant, project, new)
         return done
 
+    async def _move(self, rows: Sequence[PlaceRow]) -> list[NewPack]:
+        """Move what stays, a part at a time: the lease ends after five minutes."""
+        tenant, project, estate = self.caller.tenant, self.project, self.estate
+        new: list[NewPack] = []
+        try:
+            for some in _parts(rows):
+                await self.lease.renew()
+                new += await repack.move(estate, tenant, project, some)
+        except BaseException as error:
+            with suppress(SatchelError):  # what cannot be deleted now nothing names
+                await repack.forget(estate, tenant, project, new)
+            if isinstance(error, Damaged):
+                await (
+                    self.lease.renew()
+                )  # whoever took the turn meanwhile may have moved it: then that is what is wrong
+            raise
+        return new
+
     async def _erase(self) -> tuple[int, int]:
         """Delete the packs that were let go: how many, and their bytes."""
         async with self.estate.catalog.read(self.caller.tenant) as s:
@@ -230,3 +248,18 @@ class _Purge:
         await delete_packs(self.estate, self.caller.tenant, self.project, rows, self.lease)
         reach("purge.after_bytes")
         return len(rows), sum(row.size for row in rows)
+
+
+def _parts(rows: Sequence[PlaceRow]) -> Iterator[list[PlaceRow]]:
+    """Places to be moved together; what lies in one pack stays together."""
+    some: list[PlaceRow] = []
+    held = 0
+    for _, group in groupby(rows, key=attrgetter("pack")):
+        one = list(group)
+        some += one
+        held += sum(row.length for row in one)
+        if held >= REPACK_AT_ONCE:
+            yield some
+            some, held = [], 0
+    if some:
+        yield some
