@@ -427,3 +427,17 @@ async def test_filling_a_bucket_brings_nothing_back_that_was_purged_since(ruin: 
         ruin.clock.now += 30 * DAY
         await collect(house.estate, tenant, window_ms=DAY)
         await check_sound(house)
+
+
+async def test_what_a_copy_says_of_keys_is_not_believed(ruin: Ruin) -> None:
+    async with ruin.house() as house:
+        tenant, project = await begun(house)
+        made = await ruin.backup(house, objects=True)
+        before = await state(house, tenant, project)
+    for name in (f"tenants/{tenant}/keys/9", "installation/9", "stray", "tenants/stray"):
+        await ruin.backups.put(f"objects/{name}", b"not from a backup")
+    ruin.lose_catalog()
+    (ruin.folder / "store").rename(ruin.folder / "lost")
+    await ruin.restore(made.id, fill=True)
+    async with ruin.house() as house:
+        assert await state(house, tenant, project) == before
