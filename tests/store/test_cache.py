@@ -290,3 +290,19 @@ def test_damage_in_the_cache_is_noticed_by_the_seal_and_read_again_from_the_stor
             assert len([read for read in inner.reads if read[0] == name]) <= 2
 
     _run(main())
+
+
+def test_what_is_deleted_while_it_is_being_kept_stays_on_no_disk(inner: Counted, tmp_path: Path) -> None:
+    async def work() -> None:
+        store = CachedStore(inner, tmp_path / "cache", 1 << 20)
+        write, loop = store._write, asyncio.get_running_loop()
+
+        def slow(*given: Any) -> bool:  # in a thread, and the whole deletion happens before it writes
+            asyncio.run_coroutine_threadsafe(store.delete(PACK), loop).result()
+            return write(*given)
+
+        store._write = slow  # type: ignore[method-assign, assignment]
+        await store.get(PACK)
+        assert (_files(tmp_path / "cache"), store.bytes_used) == ([], 0)
+
+    _run(work())

@@ -159,6 +159,8 @@ class CachedStore:
         self._unnote(gone)
         if not await asyncio.to_thread(self._write, one, data, gone):
             self._unnote([one])
+        elif one not in self._held:  # dropped meanwhile, and perhaps before the file was there
+            await asyncio.to_thread(self._remove, [one])
 
     async def _drop(self, ranges: Sequence[_Range]) -> None:
         self._drops += 1
