@@ -61,7 +61,10 @@ _RAISE = (
 )
 _ENDED = (mine(entry), entry.c.project_id == bindparam("project"), entry.c.until <= bindparam("floor"))
 _ENDINGS = (
-    select(entry.c.until, func.count(entry.c.path).label("entries")).where(*_ENDED).group_by(entry.c.until).order_by(entry.c.until)
+    select(entry.c.until, func.count(entry.c.path).label("entries"))
+    .where(*_ENDED)
+    .group_by(entry.c.until)
+    .order_by(entry.c.until)
 )
 _DROP_ENDED = delete(entry).where(*_ENDED)
 

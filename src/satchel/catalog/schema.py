@@ -145,9 +145,7 @@ signing_key = _table(
     key=("kid",),
 )
 
-DIRECTORY = frozenset(
-    {"tenant", "person", "membership", "operator", "installation", "signing_key", "alembic_version"}
-)
+DIRECTORY = frozenset({"tenant", "person", "membership", "operator", "installation", "signing_key", "alembic_version"})
 """The only tables that may be reached without a tenant. Do not add one without need: each is a hole in the wall."""
 
 row_sum = _table("row_sum", _text("name"), _number("rows"), _number("sum"), key=("name",))
