@@ -252,3 +252,23 @@ async def test_reading_what_is_lost_says_so(house: House) -> None:
     (await stored(house, "packs"))[0].unlink()
     with pytest.raises(StoreMissing):
         await house.tree(tenant, project)
+
+
+async def test_what_is_sealed_under_a_key_that_is_missing_is_not_given_up(house: House) -> None:
+    tenant, project = await pushed(house, MANY)
+    ring, store = house.estate.keyring, house.estate.store
+    older = await store.get(f"tenants/{tenant}/keys/1")
+    await ring.begin_epoch(tenant)
+    await house.put(tenant, project, "since.md", b"# Since\n")
+    before = await house.tree(tenant, project)
+    newer = await store.get(f"tenants/{tenant}/keys/2")
+    await store.delete(f"tenants/{tenant}/keys/2")
+    await store.put(f"tenants/{tenant}/keys/1", older)  # as somebody who puts an old copy back
+    await ring.key_of(tenant, anew=True)
+    done = await mended(house)
+    assert (done.lost, done.moved) == (0, 0)
+    assert any("there is no key of epoch 2, restore the keys" in line for line in done.left)
+    await store.put(f"tenants/{tenant}/keys/2", newer)
+    await ring.key_of(tenant, anew=True)
+    assert await house.tree(tenant, project) == before
+    assert (await verify(house.estate, full=True)).clean

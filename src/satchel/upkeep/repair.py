@@ -21,7 +21,8 @@ from satchel.catalog.packs import LIVE, PENDING, PlaceRow
 from satchel.errors import Damaged, FrameRefused, StoreMissing
 from satchel.objects.ids import ObjectId, ProjectId, TenantId, new_id
 from satchel.objects.record import FrameAt, PackTable, decode_record, decode_tables
-from satchel.objects.seal import Binding, open_sealed
+from satchel.objects.seal import EPOCH_BYTES, Binding, epoch_of, open_sealed
+from satchel.store.keyring import EpochUnknown
 from satchel.store.objectstore import ObjectStore
 from satchel.store.packs import HeadClash
 from satchel.store.places import places_of
@@ -34,6 +35,7 @@ from satchel.upkeep.lease import Lease, upkeep_lease
 COPIES_BELOW = ("", "objects/")
 """Where a copy lies in its store: under the same name, or below this, where a backup keeps objects."""
 _FROM_BACKUP = "restore it from a copy of the store, or from a backup"
+_KEYS = "restore the keys from a backup (satchel admin restore)"
 _CATALOG = "restore the catalog from a backup (satchel admin restore), or rebuild it (satchel admin rebuild-catalog)"
 
 
@@ -191,7 +193,7 @@ class _Repair:
                 continue
             self.done.restored += 1
             return
-        self.done.left.append(f"{problem}: restore the keys from a backup (satchel admin restore)")
+        self.done.left.append(f"{problem}: {_KEYS}")
 
     # Without ----------------------------------------------------------------------------------------------------------
 
@@ -218,6 +220,10 @@ class _Repair:
             return False
         data = await _bytes(self.estate.store, pack_path(self.tenant, project, name))
         key_of = await self.estate.keyring.key_of(self.tenant, anew=True)
+        epoch = _without_key(data, table, key_of)
+        if epoch is not None:
+            self.done.left.append(f"pack {name}: there is no key of epoch {epoch}, {_KEYS}")
+            return True
         opened = await asyncio.to_thread(open_pack, data, table, key_of, Binding(self.tenant, project, "frame"))
         if not opened.broken and len(data) == pack.size:
             return True
@@ -313,6 +319,23 @@ async def _bytes(store: ObjectStore, name: str) -> bytes:
         return await store.get(name)
     except StoreMissing:
         return b""
+
+
+def _without_key(data: bytes, table: PackTable, key_of: KeyOf) -> int | None:
+    """The epoch that all frames of a pack say they are sealed in, if its key is missing: then none of them is damaged.
+
+    Such a pack has to stay: it can be read again once the newer keyring is back.
+    """
+    try:
+        epochs = {epoch_of(data[frame.offset : frame.offset + EPOCH_BYTES]) for frame in table.frames}
+    except Damaged:
+        return None
+    epoch = epochs.pop()
+    try:
+        key_of(epoch)
+    except EpochUnknown:
+        return None if epochs else epoch
+    return None
 
 
 def _packed(name: str, frames: Sequence[FrameAt]) -> PackTable:
