@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,8 @@ from satchel.sync import contents, failpoints
 from satchel.upkeep import repack
 from satchel.upkeep.collect import collect
 from satchel.upkeep.lease import LEASE_MS
-from satchel.upkeep.purge import PurgeReport, Shared, purge
-from tests.upkeep.house import House
+from satchel.upkeep.purge import CatalogBehind, PurgeReport, Shared, purge
+from tests.upkeep.house import House, open_house
 from tests.upkeep.test_collect import Killed, commit, noise, push, send
 
 pytestmark = pytest.mark.anyio
@@ -167,6 +168,8 @@ async def test_content_that_another_path_has_too_stays_unless_it_is_purged_every
     assert (report.paths, report.shared) == (("copy.md", "secret.md"), ())
     assert "copy.md" not in await house.tree(tenant, project)
     assert b"correct horse" not in await opened(house, tenant, project)
+    again = await run(house, tenant, project, "secret.md")
+    assert (again.objects, again.shared) == (0, ())
 
 
 async def test_packs_that_die_or_wait_for_a_commit_are_purged_too(house: House) -> None:
@@ -266,3 +269,22 @@ async def test_a_purge_that_moves_much_keeps_its_turn_and_leaves_nothing_behind_
     assert (len(moves), report.packs) == (3 + 4, 4)
     assert await house.tree(tenant, project) == {path: data for path, data in before.items() if path[0] != "s"}
     assert SECRET not in await opened(house, tenant, project)
+
+
+async def test_an_older_catalog_that_was_put_back_purges_nothing(tmp_path: Path) -> None:
+    async with open_house(tmp_path) as house:
+        tenant = await house.tenant()
+        project = await house.project(tenant)
+        await push(house, tenant, project, {"s.md": SECRET, "kept.md": noise(1)})
+        await house.put(tenant, project, "s.md", None)
+        await house.put(tenant, project, "kept.md", None)
+        await house.estate.catalog.snapshot(tmp_path / "older.db")
+        await commit(house, tenant, project, {"again.md": noise(1)})
+        stored = await house.names()
+    for end in ("", "-wal", "-shm"):
+        (tmp_path / f"catalog.db{end}").unlink(missing_ok=True)
+    (tmp_path / "older.db").rename(tmp_path / "catalog.db")
+    async with open_house(tmp_path, house.clock) as house:
+        with pytest.raises(CatalogBehind):
+            await run(house, tenant, project, "kept.md")
+        assert await house.names() == stored

@@ -40,6 +40,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "auth.missing": ("A credential is needed", "The request carried no credential."),
     "backup.damaged": ("The backup is damaged", "A part of the backup is missing, cut, altered or in another's place."),
     "backup.refused": ("The backup cannot be used here", "There is none so called, or it does not fit this store."),
+    "catalog.behind": (
+        "The catalog is an older one",
+        "The store confirms versions that the catalog does not know, so nothing is removed by what it says.",
+    ),
     "catalog.damaged": ("The catalog is damaged", "The database of the server is not what it wrote."),
     "catalog.unavailable": ("The catalog does not answer", "The database of the server is away, locked or too busy."),
     "clock.off": (

@@ -132,7 +132,7 @@ class _Run:
         return report
 
     async def project(self, project: ProjectId, old: int) -> CollectReport:
-        if await self.behind(project):
+        if await behind(self.estate, self.tenant, project):
             return CollectReport(self.lease is None, projects=1, behind=1)
         line, entries = await self.expire(project)
         abandoned = await self.abandon(project)
@@ -152,19 +152,6 @@ class _Run:
             history=Counted(*swept.history),
             damaged=damaged,
         )
-
-    async def behind(self, project: ProjectId) -> bool:
-        """Whether an older catalog was put back: what it does not know to be needed, acknowledged versions may need."""
-        async with self.estate.catalog.read(self.tenant) as s:
-            head = await versions.head(s, project)
-        try:
-            beyond = await self.estate.vault.confirmed_head(self.tenant, project, head.lineage, head.version + 1)
-        except Damaged:
-            beyond = ""  # whatever it says, it is there
-        if beyond is None:
-            return False
-        async with self.estate.catalog.read(self.tenant) as s:
-            return await versions.head(s, project) == head  # else it was committed in between
 
     # Versions ---------------------------------------------------------------------------------------------------------
 
@@ -271,6 +258,20 @@ class _Run:
             await self.lease.renew()
             await delete_packs(self.estate, self.tenant, project, rows[start : start + PACKS_AT_ONCE], self.lease)
         return rows
+
+
+async def behind(estate: Estate, tenant: TenantId, project: ProjectId) -> bool:
+    """Whether an older catalog was put back: what it does not know to be needed, acknowledged versions may need."""
+    async with estate.catalog.read(tenant) as s:
+        head = await versions.head(s, project)
+    try:
+        beyond = await estate.vault.confirmed_head(tenant, project, head.lineage, head.version + 1)
+    except Damaged:
+        beyond = ""  # whatever it says, it is there
+    if beyond is None:
+        return False
+    async with estate.catalog.read(tenant) as s:
+        return await versions.head(s, project) == head  # else it was committed in between
 
 
 async def delete_packs(

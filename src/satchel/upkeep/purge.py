@@ -31,7 +31,7 @@ from satchel.sync.receive import Caller, Receiver
 from satchel.sync.session import fold
 from satchel.sync.wire import Parent, Sent
 from satchel.upkeep import repack
-from satchel.upkeep.collect import REPACK_AT_ONCE, delete_packs
+from satchel.upkeep.collect import REPACK_AT_ONCE, behind, delete_packs
 from satchel.upkeep.estate import Estate
 from satchel.upkeep.lease import Lease, upkeep_lease
 
@@ -47,6 +47,11 @@ TRIES = 8
 class ProjectBusy(Unavailable):
     code = "purge.busy"
     default_hint = "The project is changed too often at the moment: run the purge again; what it did stays done."
+
+
+class CatalogBehind(Damaged):
+    code = "catalog.behind"
+    default_hint = "An older catalog was put back: bring it forward with `satchel admin restore`."
 
 
 class Shared(NamedTuple):
@@ -85,7 +90,7 @@ async def purge(
 
     Without it, content that another path of a readable version has too stays, and so does the path in versions that
     hold it; the report says so. Raises ``NoSuchArtifact`` for a path that no known version had, ``UpkeepBusy``,
-    ``ProjectBusy``, and what ``caller.guard`` and the store raise.
+    ``ProjectBusy``, ``CatalogBehind``, and what ``caller.guard`` and the store raise.
     """
     async with upkeep_lease(estate, caller.tenant, WORK) as lease:
         return await _Purge(estate, receiver, caller, project, tuple(sorted(set(paths))), everywhere, lease).run()
@@ -102,6 +107,8 @@ class _Purge:
     lease: Lease
 
     async def run(self) -> PurgeReport:
+        if await behind(self.estate, self.caller.tenant, self.project):
+            raise CatalogBehind("the store confirms a newer version of the project than the catalog knows")
         said: set[ObjectId] = set()
         for _ in range(TRIES):
             objects, shared, paths = await self._victims()

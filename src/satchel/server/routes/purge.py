@@ -32,6 +32,7 @@ _MAX_BODY = 2 << 20
             *ABSENT,
             "auth.insufficient_scope",
             "artifact.not_found",
+            "catalog.behind",
             "disk.full",
             "path.refused",
             "project.archived",
