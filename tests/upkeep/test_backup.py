@@ -11,8 +11,9 @@ from satchel.objects.ids import TenantId
 from satchel.store.objectstore import MemoryStore, ObjectStore
 from satchel.store.rootkey import RootKey
 from satchel.upkeep import backup as backup_module
-from satchel.upkeep.archive import CATALOG, MAGIC, Archive, BackupDamaged, kept, last_key_backup_expiry
+from satchel.upkeep.archive import CATALOG, MAGIC, Archive, BackupDamaged, Label, kept, last_key_backup_expiry
 from satchel.upkeep.backup import Keeping, make_backup, named, read_manifest
+from satchel.upkeep.keys import shred
 from tests.upkeep.house import House, fill
 from tests.upkeep.recovering import DAY, KEEPING, Ruin, flip, pack_names
 
@@ -226,3 +227,22 @@ async def test_a_name_that_crash_left_unsaid_is_said_by_the_next_backup(tmp_path
         with pytest.raises(StoreMissing):
             await house.estate.store.get("tenants/none/about")
     assert issubclass(BackupDamaged, Damaged)
+
+
+@pytest.mark.promise("P5")
+async def test_a_tenant_that_is_shredded_while_its_keys_are_backed_up_leaves_none_there(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = MemoryStore()
+    doomed, other = await house.tenant("doomed"), await house.tenant("other")
+    put = Archive.put
+
+    async def beside(self: Archive, label: Label, content: bytes) -> int:
+        if label.part == f"keys/{doomed}":
+            assert (await shred(house.estate, doomed, backups=target)).keys_expire is None
+        return await put(self, label, content)
+
+    monkeypatch.setattr(Archive, "put", beside)
+    report = await make_backup(house.estate, target, house.folder, KEEPING)
+    names = {stored.name async for stored in target.list("") if "/keys/" in stored.name}
+    assert names == {f"backups/{report.id}/keys/{other}"}

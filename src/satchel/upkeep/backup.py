@@ -338,9 +338,14 @@ class _Run:
     async def _keys(self, tenant: TenantId) -> bool:
         """The keyring as it lies in the bucket, wrapped under the root key; False if there is none (any more)."""
         keyring = await self._newest(f"tenants/{tenant}/keys")
-        if keyring:
-            await self.put(f"{KEYS}/{tenant}", keyring)
-        return bool(keyring)
+        if not keyring:
+            return False
+        await self.put(f"{KEYS}/{tenant}", keyring)
+        if await there(self.estate.store, f"tenants/{tenant}/shredded"):
+            # Meanwhile, and whoever did it may have looked for backups with its keys before there was this one.
+            await self.archive.store.delete(f"backups/{self.id}/{KEYS}/{tenant}")
+            return False
+        return True
 
     async def _newest(self, prefix: str) -> bytes:
         """What counts under ``prefix``, with its name, as it lies in the bucket; empty if there is nothing."""
