@@ -219,7 +219,8 @@ class _Sweep:
 
     async def _remove(self, kind: str, named: Callable[[str], bool]) -> list[StoredObject]:
         gone = [stored for stored in self.stored[kind] if stored.modified < self.old and not named(stored.name)]
-        self.stored[kind] = [stored for stored in self.stored[kind] if stored not in gone]
+        left = set(self.stored[kind]).difference(gone)
+        self.stored[kind] = [stored for stored in self.stored[kind] if stored in left]
         if self.lease is not None:
             for stored in gone:
                 await self._delete(kind, stored)
