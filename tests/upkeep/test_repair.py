@@ -118,8 +118,20 @@ async def test_a_copy_that_is_no_better_never_replaces_anything(house: House, tm
         flip(tmp_path / "copy" / path.relative_to(house.folder / "store"), -1)
         done = await mended(house, copy)
         assert done.restored == 0
-        assert kind == "packs" or path.read_bytes() == hurt
+        assert path.read_bytes() == hurt
         path.write_bytes(sound)
+
+
+async def test_a_wrong_copy_gives_nothing_up_that_the_right_one_can_mend(house: House, tmp_path: Path) -> None:
+    await furnished(house)
+    right = copied(house, tmp_path / "right")
+    flip((await stored(house, "packs"))[0], 60)
+    (tmp_path / "wrong").mkdir()
+    done = await mended(house, LocalStore(tmp_path / "wrong"))
+    assert (done.restored, done.moved, done.lost) == (0, 0, 0)
+    assert ["the copy has no sound one" in left for left in done.left] == [True]
+    assert (await mended(house, right)).restored == 1
+    assert (await verify(house.estate, full=True)).clean
 
 
 async def test_sound_content_of_a_damaged_pack_moves_and_what_is_lost_is_noted(house: House) -> None:

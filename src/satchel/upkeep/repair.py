@@ -1,8 +1,9 @@
 """Mending what a check found: from a copy of the store, or by keeping what is sound and asking clients for the rest.
 
 With a copy, the bytes under the same name there are checked as ours are, and only if they are sound do they take the
-place of ours, which were looked at once more. Without one, the sound frames of a damaged pack are put into a new pack,
-and what is lost is noted: a client that still has it sends it with its next sync.
+place of ours, which were looked at once more; a pack that the copy cannot mend stays as it is. Without one, the sound
+frames of a damaged pack are put into a new pack, and what is lost is noted: a client that still has it sends it with
+its next sync.
 
     the new pack in the store  ·  a table of it  ·  the catalog's transaction
 
@@ -35,6 +36,7 @@ from satchel.upkeep.lease import Lease, upkeep_lease
 COPIES_BELOW = ("", "objects/")
 """Where a copy lies in its store: under the same name, or below this, where a backup keeps objects."""
 _FROM_BACKUP = "restore it from a copy of the store, or from a backup"
+_NOT_IN_COPY = "the copy has no sound one; without --from, --repair keeps what is sound and asks clients for the rest"
 _KEYS = "restore the keys from a backup (satchel admin restore)"
 _CATALOG = "restore the catalog from a backup (satchel admin restore), or rebuild it (satchel admin rebuild-catalog)"
 
@@ -62,12 +64,13 @@ class Repaired:
     def lines(self) -> list[str]:
         """For a person."""
         said = [
-            (self.restored, "stored objects were put back from the copy"),
-            (self.moved, "objects were still sound in a damaged pack, and are in a new one"),
-            (self.lost, "objects are lost here; clients that still have them send them with their next sync"),
-            (self.rewritten, "heads, tables or names were written anew"),
+            (self.restored, "put back from the copy"),
+            (self.moved, "still sound in a damaged pack, moved to a new one"),
+            (self.lost, "lost here, and asked of the clients: who still has it sends it with the next sync"),
+            (self.rewritten, "written anew: heads, tables or names"),
         ]
-        return [*(f"{count:,} {text}" for count, text in said if count), *(f"Left: {text}" for text in self.left)]
+        done = (f"{count:,} {'object' if count == 1 else 'objects'} {text}" for count, text in said if count)
+        return [*done, *(f"Left: {text}" for text in self.left)]
 
 
 async def repair(estate: Estate, report: VerifyReport, copy: ObjectStore | None = None) -> Repaired:
@@ -112,20 +115,26 @@ class _Repair:
             if await self._from_copy(problem):
                 self.done.restored += 1
                 return
-        mended = False
+        if problem.kind == "pack" and self.copy is not None:
+            # Perhaps the wrong copy was named: once the pack is given up, the right one no longer helps.
+            self.done.left.append(f"{problem}: {_NOT_IN_COPY}")
+        elif not await self._without(problem):
+            self.done.left.append(f"{problem}: {_FROM_BACKUP}")
+
+    async def _without(self, problem: Problem) -> bool:
+        """Mend what needs no copy; whether it could be."""
         if problem.kind == "about":
             self.done.rewritten += await refresh_about(self.estate, self.tenant)
-            mended = True
-        elif problem.project_id is not None and problem.kind == "pack":
-            mended = await self._salvage(problem.project_id, problem.name.rpartition("/")[2])
-        elif problem.project_id is not None and problem.kind == "object":
-            mended = await self._note(problem.project_id, problem.objects)
-        elif problem.project_id is not None and problem.kind == "head":
-            mended = await self._head(problem.project_id, problem.name)
-        elif problem.project_id is not None and problem.kind == "table":
-            mended = await self._table(problem.project_id, problem.name)
-        if not mended:
-            self.done.left.append(f"{problem}: {_FROM_BACKUP}")
+            return True
+        if problem.project_id is None:
+            return False
+        if problem.kind == "pack":
+            return await self._salvage(problem.project_id, problem.name.rpartition("/")[2])
+        if problem.kind == "object":
+            return await self._note(problem.project_id, problem.objects)
+        if problem.kind == "head":
+            return await self._head(problem.project_id, problem.name)
+        return problem.kind == "table" and await self._table(problem.project_id, problem.name)
 
     # From a copy ------------------------------------------------------------------------------------------------------
 
