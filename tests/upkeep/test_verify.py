@@ -155,7 +155,7 @@ async def test_another_record_under_a_head_is_found(house: House) -> None:
         ("UPDATE project SET version = 8", "version 9 confirmed, and the catalog ends at 8"),
         ("UPDATE project SET digest = replace(digest, 'a', 'b')", "the project is at version 9"),
         ("UPDATE place SET length = length + 1 WHERE parts = 1", "the catalog's places do not fit it"),
-        ("UPDATE place SET frame = replace(frame, 'a', 'b')", "frames are damaged"),
+        ("UPDATE place SET frame = replace(frame, 'a', 'b')", "damaged in "),
         ("UPDATE place SET object = replace(object, 'a', 'b')", "no pack holds it"),
         ("DELETE FROM place WHERE parts = 1", "no pack holds it"),
         ("UPDATE pack SET state = 'dying' WHERE size < 1000", "no pack holds it"),

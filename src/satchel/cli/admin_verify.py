@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 SHOWN_PROBLEMS = 20
 """Problems named on a terminal; ``--json`` names all."""
+SHOWN_PLACES = 20
+"""Paths named with one of them."""
 
 
 @verb(
@@ -134,17 +137,10 @@ def _show(face: Face, report: VerifyReport, mended: Any, seconds: float) -> None
     if mended is not None:
         for line in mended.lines():
             face.line(line)
-    for problem in report.problems[:SHOWN_PROBLEMS]:
-        where = "/".join(filter(None, (problem.tenant, problem.project)))
-        face.line(f"{face.style('!', fg='red')} {where + ': ' if where else ''}{problem}")
-        for path, since, until in problem.places:
-            versions = (
-                f"version {since}" if until == since + 1 else f"versions {since} to {until - 1 if until else 'now'}"
-            )
-            face.line(f"    {face.fit(path)}  {versions}")
-        if problem.affected > len(problem.places):
-            face.line(f"    … and {problem.affected - len(problem.places):,} more")
-    unnamed = len(report.problems) - SHOWN_PROBLEMS + report.more_problems
+    groups = _grouped(report.problems)
+    for group in groups[:SHOWN_PROBLEMS]:
+        _show_group(face, group)
+    unnamed = sum(map(len, groups[SHOWN_PROBLEMS:])) + report.more_problems
     if unnamed > 0:
         face.line(f"… and {plural(unnamed, 'problem')} more (--json names them)")
     for note in report.notes:
@@ -164,9 +160,32 @@ def _show(face: Face, report: VerifyReport, mended: Any, seconds: float) -> None
         face.note("Stored bytes were not opened: --full does that.")
 
 
+def _grouped(problems: Sequence[Problem]) -> list[list[Problem]]:
+    """The problems in their order; the objects of one project with one reason stand together."""
+    groups: dict[tuple[str, ...], list[Problem]] = {}
+    for problem in problems:
+        own = "" if problem.kind == "object" else f"{problem.kind} {problem.name}"
+        groups.setdefault((problem.tenant, problem.project, problem.why, own), []).append(problem)
+    return list(groups.values())
+
+
+def _show_group(face: Face, group: list[Problem]) -> None:
+    first = group[0]
+    where = "/".join(filter(None, (first.tenant, first.project)))
+    what = str(first) if len(group) == 1 else f"{len(group):,} objects: {first.why}"
+    face.line(f"{face.style('!', fg='red')} {where + ': ' if where else ''}{what}")
+    places = [place for problem in group for place in problem.places][:SHOWN_PLACES]
+    for path, since, until in places:
+        versions = f"version {since}" if until == since + 1 else f"versions {since} to {until - 1 if until else 'now'}"
+        face.line(f"    {face.fit(path)}  {versions}")
+    more = sum(problem.affected for problem in group) - len(places)
+    if more > 0:
+        face.line(f"    … and {more:,} more")
+
+
 def _next(face: Face, report: VerifyReport, *, repaired: bool) -> None:
     """The next move."""
-    if repaired and all(problem.kind == "object" for problem in report.problems):
+    if all(problem.kind == "object" and (repaired or problem.noted) for problem in report.problems):
         face.note("Ask the people of these projects to run `satchel sync`: what they still have comes back.")
         return
     kinds = {problem.kind for problem in report.problems}

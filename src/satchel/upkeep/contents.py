@@ -269,7 +269,7 @@ async def _one(
         if opened.broken:
             whys = ", ".join(sorted(set(opened.broken.values())))
             tell(
-                f"{len(opened.broken)} of its {len(table.frames)} frames {'is' if len(opened.broken) == 1 else 'are'} damaged: {whys}",
+                f"damaged in {len(opened.broken)} of its {len(table.frames)} frames: {whys}",
                 lost_objects(table, opened.broken),
             )
 

@@ -20,6 +20,10 @@ class Target(NamedTuple):
     floor: int
 
 
+ASKED_FOR = "lost, and noted: whoever still has it sends it with their next sync"
+"""Why an object cannot be read that a repair has noted as lost."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is not as it was written."""
@@ -40,6 +44,11 @@ class Problem:
     """Content that cannot be read because of it."""
     tenant_id: TenantId | None = None
     project_id: ProjectId | None = None
+
+    @property
+    def noted(self) -> bool:
+        """Whether clients are asked for it already."""
+        return self.why == ASKED_FOR
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}: {self.why}"
