@@ -26,11 +26,14 @@ from satchel.cli.verb import verb
 @click.option("--url", help="The server, with --project.")
 def command(
     face: Face, paths: tuple[str, ...], project: str | None, everywhere: bool, yes: bool, url: str | None
-) -> None:
+) -> int:
     """Remove content for good, from every version.
 
     The paths are deleted from the newest version, and what they ever held is removed from the server's storage at
     once; versions that had it stay listed without it. It cannot be undone. Needs the role admin.
+
+    Content that another path has too stays, in both: the answer names that path, and the exit status is 1.
+    --everywhere purges it there as well.
 
     Says what a server cannot reach: backups until they expire, folders and undo stores of people who pulled it.
     """
@@ -41,7 +44,7 @@ def command(
     name = remote.project(target)["slug"]
     if not face.confirm(f"Remove {', '.join(paths)} from every version of {name} for good?", yes=yes):
         face.note("Nothing was changed.")
-        return
+        return 0
     asked = {"paths": list(paths), "everywhere": everywhere}
     answer = remote.call("POST", f"/projects/{target}/purge", json=asked)
 
@@ -49,14 +52,18 @@ def command(
         for path in answer["paths"]:
             face.line(f"{face.fit(path)}  purged")
         for each in answer["shared"]:
+            kept = "kept in part" if each["path"] in answer["paths"] else "NOT purged"
             others = ", ".join(each["others"])
-            face.line(f"{face.fit(each['path'])}  kept in part: {face.fit(others)} has the same content (--everywhere)")
-        if not answer["objects"]:
-            face.note("Nothing was left to remove.")
-        else:
+            face.line(f"{face.fit(each['path'])}  {kept}: the same content is in {face.fit(others)}")
+        if answer["objects"]:
             face.note(f"{plural(answer['objects'], 'content')} removed; {name} is at version {answer['version']}.")
+        elif not answer["shared"]:
+            face.note("Nothing was left to remove.")
+        if answer["shared"]:
+            face.note("To purge it there too:  --everywhere")
         face.note("Out of reach:")
         for text in answer["unreachable"]:
             face.note(f"  {text}")
 
     face.answer(answer, show)
+    return 1 if answer["shared"] else 0
