@@ -148,7 +148,7 @@ class CredentialExpired(SignInNeeded):
 
 class InsufficientScope(Refused):
     code = "auth.insufficient_scope"
-    default_hint = "Ask an admin of the project for the role named in the message."
+    default_hint = "Ask somebody who may give it for the role named in the message."
 
 
 class TenantSuspended(Refused):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import datetime as dt
+import shlex
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 

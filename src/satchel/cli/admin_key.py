@@ -197,8 +197,11 @@ def _show_resealed(face: Face, tenant: str, report: ResealReport, *, full: bool)
         face.line(f"New content of {tenant} is sealed in epoch {report.epoch} from now on, by a running server within")
         face.line(f"ten minutes. To seal the rest anew: satchel admin key rotate-tenant {tenant} --full")
         return
-    done = f"{plural(report.packs, 'pack')} and {plural(report.objects, 'other object')}"
-    face.line(f"Sealed {done} anew in epoch {report.epoch} ({size(report.bytes)}).")
+    if report.packs or report.objects:
+        done = f"{plural(report.packs, 'pack')} and {plural(report.objects, 'other object')}"
+        face.line(f"Sealed {done} anew in epoch {report.epoch} ({size(report.bytes)}).")
+    else:
+        face.line(f"Everything that is used is sealed in epoch {report.epoch} already.")
     if report.retired:
         face.line(f"Destroyed the keys of {_epochs(report.retired)}: nothing was sealed with them any more.")
     for name in report.damaged:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 
 from satchel.cli.admin_backup import backup_url, moment
 from satchel.cli.estate import server_part, settings_for
-from satchel.cli.face import Face, plural
+from satchel.cli.face import Face, plural, shown_path
 from satchel.cli.progress import Progress
 from satchel.cli.verb import verb
 from satchel.config.server import ServerSettings
@@ -98,13 +99,14 @@ def command(
     }
 
     def show() -> None:
-        face.line(f"Restored {catalog} as of {moment(report.time)}, and brought it forward.")
+        face.line(f"Restored {shown_path(catalog, face.cwd)} as of {moment(report.time)}, and brought it forward.")
         if report.filled:
             face.line(f"Put {plural(report.filled, 'object')} into the bucket.")
         if report.erased:
             face.line(f"{plural(report.erased, 'tenant')} shredded since: erased again.")
         _tell(face, report)
         face.note("Revoke again the keys, members and grants that were revoked since the backup was made.")
+        face.note(f"Look at it before the server starts:  satchel admin verify --data {shlex.quote(data)}")
 
     face.answer(answer, show)
 
@@ -144,12 +146,13 @@ def rebuild(face: Face, data: str, replace: bool) -> None:
         )
 
     def show() -> None:
-        face.line(f"Rebuilt {_catalog(settings)}: {plural(len(report.projects), 'project')}.")
+        face.line(f"Rebuilt {shown_path(_catalog(settings), face.cwd)}.")
         if report.unnamed:
             face.line(
                 f"{report.unnamed:,} of the tenants and projects have lost their names, and are called by their ids."
             )
         _tell(face, report)
+        face.note(f"Look at it before the server starts:  satchel admin verify --data {shlex.quote(data)}")
 
     face.answer({"unnamed": report.unnamed, "shredded": report.shredded, **_common(report)}, show)
 

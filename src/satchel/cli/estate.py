@@ -28,9 +28,15 @@ def settings_for(data: str | None) -> ServerSettings:
 def with_estate(settings: ServerSettings, work: Callable[[Estate], Awaitable[T]]) -> T:
     """What ``work`` makes of the installation. A running server does not mind.
 
-    Raises ``StartRefused`` where the server's packages are not installed, and as ``open_estate`` does.
+    Raises ``StartRefused`` where the server's packages are not installed or there is no installation, and as
+    ``open_estate`` does.
     """
     upkeep = server_part("satchel.upkeep.estate")
+    if not settings.data.exists() and not settings.root_key_path.exists():
+        raise StartRefused(
+            f"there is no installation in {settings.data}",
+            hint="Name the server's data directory with --data or SATCHEL_DATA, as `satchel serve` has it.",
+        )
 
     async def run() -> T:
         async with upkeep.open_estate(settings.catalog, settings.store, settings.root_key_path) as estate:

@@ -187,8 +187,14 @@ def shown_path(path: Path, cwd: Path) -> str:
 
 
 def error_data(code: str, message: str, hint: str, status: int, facts: Mapping[str, object]) -> dict[str, object]:
-    """The one shape of an error with ``--json``."""
-    return {"error": {"code": code, "message": message, "hint": hint, "exitStatus": status, **facts}}
+    """The one shape of an error with ``--json``: its facts in camelCase, as all keys."""
+    told = {_camel(name): value for name, value in facts.items()}
+    return {"error": {"code": code, "message": message, "hint": hint, "exitStatus": status, **told}}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)
 
 
 def _columns(stream: IO[str]) -> int:

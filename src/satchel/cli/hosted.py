@@ -32,7 +32,9 @@ def server_url(face: Face, url: str | None = None) -> str:
         if len(known) != 1:
             raise ConfigInvalid(
                 f"it is not clear which server is meant: {', '.join(known) or 'none is signed in to'}",
-                hint="Name it with --url, or sign in first:  satchel login URL",
+                hint="Name it with --url, in SATCHEL_URL, or be in a project that has it as its remote."
+                if known
+                else "Name it with --url, or sign in first:  satchel login URL",
             )
         url = known[0]
     return checked_url(url, insecure=True)  # whether it may be used is decided where it is

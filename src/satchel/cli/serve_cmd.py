@@ -63,6 +63,7 @@ def command(
             face.warn(warning)
         if check:
             face.note(f"Root key: {prepared.settings.root_key_path}, {prepared.root_kept}.")
+            face.note("Checked: everything is in order. Nothing was started; without --check it would be.")
         else:
             serving.run(prepared)
     finally:
@@ -85,7 +86,8 @@ def _data(prepared: Prepared) -> dict[str, object]:
 
 def _banner(face: Face, prepared: Prepared) -> None:
     settings = prepared.settings
-    kinds = "SQLite, local sealed storage" if not (settings.catalog_url or settings.store_url) else "see the settings"
+    catalog = settings.catalog_url.partition("://")[0] or "SQLite"
+    kinds = f"{catalog}, {'sealed in ' + settings.store_url if settings.store_url else 'local sealed storage'}"
     data = shown_path(settings.data.absolute(), face.cwd)
     face.line(f"Satchel {__version__}   data {data} ({kinds})   {settings.url}   docs at /docs")
     if prepared.first is not None:

@@ -198,7 +198,8 @@ async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, RootKey
         except StoreMissing as error:
             raise StartRefused(
                 f"the catalog is of the installation {known}, and the store holds none",
-                hint="Name the store that belongs to this catalog, or fill it from a backup: satchel admin restore.",
+                hint="Name the store that belongs to this catalog, or fill it from a backup: satchel admin restore. "
+                "For a new installation, name a data directory that is empty as well.",
             ) from error
         async with catalog.directory(write=True) as d:
             await catalog_installation.bind(d, own.id)
@@ -221,8 +222,9 @@ async def _root_key(settings: ServerSettings, store: ObjectStore, known: str | N
     except WrongKey as error:
         raise StartRefused(error.message, hint="Put the key back from its copy: a root key is not text.") from error
     raise StartRefused(
-        f"there is data here, and its root key {path} is missing",
-        hint="Put the key back from its copy: without it nothing can be read.",
+        f"there is data here, in the {'store' if known is None else 'catalog'}, and its root key {path} is missing",
+        hint="Put the key back from its copy: without it nothing can be read."
+        + (" Or, for a new installation, name a store that is empty in SATCHEL_STORE_URL." if known is None else ""),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from satchel.catalog import installation, tenants
 from satchel.catalog.scope import Catalog
 from satchel.catalog.tenants import TenantRow
-from satchel.errors import NoSuchThing
+from satchel.errors import NoSuchThing, StartRefused, WrongKey
 from satchel.store.keyring import Keyring
 from satchel.store.objectstore import ObjectStore
 from satchel.store.packs import Vault
@@ -74,13 +74,19 @@ async def open_estate(
 ) -> AsyncIterator[Estate]:
     """The installation at these addresses, for as long as the block lasts.
 
-    Raises ``StartRefused``, ``WrongKey``, ``StoreUnavailable``, ``CatalogUnavailable``. Makes nothing and migrates
-    nothing: an installation that was never started is refused.
+    Raises ``StartRefused``, also for a wrong root key, ``StoreUnavailable``, ``CatalogUnavailable``. Makes nothing and
+    migrates nothing: an installation that was never started is refused.
     """
     root = RootKey.load(root_key)
     store = open_store(store_url)
     keyring = Keyring(store, root, clock=clock, random=random)
-    own = await keyring.installation()
+    try:
+        own = await keyring.installation()
+    except WrongKey as error:
+        raise StartRefused(
+            f"the root key {root_key} (id {root.id}) is not the one this data was written with",
+            hint="Put the right key in its place; root.key. and an id is one from before a change.",
+        ) from error
     catalog = await Catalog.open(catalog_url, random=random)
     try:
         async with catalog.directory(write=True) as d:
