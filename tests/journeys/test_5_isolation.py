@@ -42,7 +42,7 @@ def test_what_belongs_to_another_tenant_looks_as_if_it_never_existed(
     theirs, never = rival.json("remote", "show")["project"], "prj_0123456789abcdefghjkmnpqrs"
     for words in (["search", "x"], ["get", "secret.md"], ["tasks"], ["context"]):
         answers = [sam.json(*words, "--remote", "--project", name, status=1)["error"] for name in (theirs, never)]
-        seen = [{**answer, "request_id": "", "message": answer["message"].replace(name, "*")}
+        seen = [{**answer, "requestId": "", "message": answer["message"].replace(name, "*")}
                 for answer, name in zip(answers, (theirs, never), strict=True)]  # fmt: skip
         assert seen[0] == seen[1]
     for name in (theirs, never):

@@ -53,7 +53,7 @@ class RootKey:
                 content = file.read(_MAX_FILE_BYTES)
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            hint = "Put the root key of this data there, or name it in SATCHEL_ROOT_KEY: it alone opens the data."
+            hint = "Put this data's root key there, or name it in SATCHEL_ROOT_KEY: without it nothing can be read."
             raise StartRefused(f"the root key {path} cannot be read: {reason}", hint=hint) from error
         if mode & stat.S_IWOTH:
             raise StartRefused(f"everyone may write the root key {path}", hint=f"Run: chmod 600 {path}")
