@@ -56,6 +56,9 @@ class EpochKey(NamedTuple):
     created: int
     """When the epoch began, in milliseconds UTC."""
 
+    def __repr__(self) -> str:
+        return f"EpochKey(created={self.created})"  # a key is never shown
+
 
 @dataclass(frozen=True, slots=True)
 class Installation:
