@@ -25,6 +25,7 @@ async def test_only_what_no_live_pack_holds_is_noted_and_each_object_once(catalo
         assert await damage.note(s, PROJECT, [named("one"), named("gone")], NOW) == 1
         assert await damage.note(s, PROJECT, [named("gone"), named("gone"), named("other")], NOW) == 1
         assert await damage.count(s, PROJECT) == 2
+        assert await damage.counts(s) == {PROJECT: 2}
         asked = sorted([named("gone"), named("other")])
         assert await damage.list_(s, PROJECT) == asked
         assert await damage.list_(s, PROJECT, limit=1) == asked[:1]
