@@ -6,14 +6,14 @@ import os
 
 import pytest
 
-from satchel.catalog.inspection import PackState
+from satchel.catalog.inspection import FrameHeld, PackState
 from satchel.catalog.packs import PlaceRow
 from satchel.errors import FrameRefused
 from satchel.objects.frame import MAX_FRAME_RAW, Frame, Slot, make_frames
 from satchel.objects.ids import ObjectId, TenantId, object_id
 from satchel.objects.record import FrameAt, PackTable
 from satchel.objects.seal import Binding, seal
-from satchel.upkeep.contents import lost_objects, open_pack, table_of
+from satchel.upkeep.contents import lost_objects, open_pack, sound_table, table_of
 
 KEY = bytes(32)
 BINDING = Binding(TenantId("ten_a"), "prj_a", "frame")
@@ -42,6 +42,18 @@ def rows(table: PackTable) -> list[PlaceRow]:
     ]
 
 
+def by_frame(given: list[PlaceRow]) -> list[FrameHeld]:
+    """The same rows as the database groups them."""
+    found: dict[tuple[object, ...], FrameHeld] = {}
+    for row in sorted(given, key=lambda row: (row.pack_offset, row.offset, row.length)):
+        of = (row.frame, row.pack_offset, row.pack_length, row.part, row.parts)
+        held = found.setdefault(
+            of, FrameHeld(row.frame, row.pack_offset, row.pack_length, row.part, row.parts, [])
+        ).held
+        held += [row.object, str(row.size), str(row.offset), str(row.length)]
+    return list(found.values())
+
+
 def opened(data: bytes, table: PackTable) -> dict[int, str]:
     return open_pack(data, table, lambda _: KEY, BINDING).broken
 
@@ -54,7 +66,9 @@ def test_a_sound_pack_opens_and_counts() -> None:
     long = os.urandom(2 * MAX_FRAME_RAW + 7)
     data, table = packed(framed(b"one", b"", long))
     assert open_pack(data, table, lambda _: KEY, BINDING) == ({}, 3, 3 + len(long))
-    assert table_of(PackState("pak", "live", len(data), 5), rows(table)) == table
+    state = PackState("pak", "live", len(data), 5)
+    assert table_of(state, rows(table)) == table
+    assert sound_table(state, by_frame(rows(table))) == (table, [(object_id(long), len(long))] * 3)
 
 
 def test_bytes_that_were_sealed_under_the_name_of_others_are_found() -> None:
@@ -99,5 +113,6 @@ def test_places_that_do_not_tile_a_pack_are_refused() -> None:
         if what == "a longer slot":
             assert list(opened(data, table_of(state, given))) == [0]
             continue
+        assert sound_table(state, by_frame(given)) is None, what
         with pytest.raises(FrameRefused):
             table_of(state, given)
