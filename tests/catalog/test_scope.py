@@ -191,4 +191,4 @@ async def test_what_was_deleted_does_not_stay_in_a_free_page_of_the_catalog(
     connection = sqlite3.connect(catalog_path)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
-    assert word.encode() not in catalog_path.read_bytes()
+    assert word.encode() not in await anyio.Path(catalog_path).read_bytes()

@@ -109,7 +109,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "remote.not_accepted": (
         "Nobody chose this remote here",
         (
-            "The folder names a server that was not chosen on this machine: its settings may have come with the folder. "
+            "The folder names a server that nobody chose on this machine: its settings may have come with the folder. "
             "Files go only where their owner sent them, so nothing was sent and nothing fetched."
         ),
     ),
