@@ -17,7 +17,6 @@ from satchel.objects.ids import ObjectId
 
 _OF_PROJECT = (mine(damaged), damaged.c.project_id == bindparam("project"))
 _COUNT = select(func.count(damaged.c.object)).where(*_OF_PROJECT)
-_COUNTS = select(damaged.c.project_id, func.count(damaged.c.object)).where(mine(damaged)).group_by(damaged.c.project_id)
 _LIST = (
     select(damaged.c.object)
     .where(*_OF_PROJECT, damaged.c.object > bindparam("after"))
@@ -39,11 +38,6 @@ async def count(s: Scope, project: str) -> int:
     """How many objects of a project are noted as lost."""
     row = await s.row(_COUNT, {"project": project})
     return 0 if row is None else int(row[0])
-
-
-async def counts(s: Scope) -> dict[str, int]:
-    """How many objects are noted as lost, of each project of the tenant that lost any: one question for a page."""
-    return {row[0]: row[1] for row in await s.rows(_COUNTS)}
 
 
 async def list_(s: Scope, project: str, after: str = "", limit: int = 1_000) -> list[ObjectId]:

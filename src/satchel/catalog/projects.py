@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, insert, or_, select
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.exc import IntegrityError
 
 from satchel.catalog import quotas
-from satchel.catalog.schema import TENANT, mine, project, relation
+from satchel.catalog.schema import TENANT, damaged, mine, project, relation
 from satchel.catalog.scope import Scope, chunks
 from satchel.errors import AlreadyExists
 from satchel.objects.ids import Digest, Lineage, ProjectId, is_random_id
@@ -29,6 +29,8 @@ class ProjectRow(NamedTuple):
     files: int
     """Of the head, as is ``bytes``, the sum of their sizes."""
     bytes: int
+    damaged: int = 0
+    """Objects noted as lost; see ``damage``."""
 
 
 class RelationRow(NamedTuple):
@@ -37,7 +39,14 @@ class RelationRow(NamedTuple):
     """As the manifest names it: a slug or an id, of a project that need not exist."""
 
 
-_COLUMNS = [project.c.project_id, *(project.c[name] for name in ProjectRow._fields[1:])]
+_DAMAGED = (  # with the row, since every answer about a project says it
+    select(func.count(damaged.c.object))
+    .where(mine(damaged), mine(project), damaged.c.project_id == project.c.project_id)
+    .correlate(project)
+    .scalar_subquery()
+    .label("damaged")
+)
+_COLUMNS = [project.c.project_id, *(project.c[name] for name in ProjectRow._fields[1:-1]), _DAMAGED]
 _MINE = select(*_COLUMNS).where(mine(project))
 _BY_ID = _MINE.where(project.c.project_id == bindparam("ref"))
 _BY_SLUG = _MINE.where(project.c.slug == bindparam("ref"))
@@ -78,6 +87,7 @@ async def create(s: Scope, *, id: ProjectId, slug: str, description: str, now: i
             raise AlreadyExists(f"a project with the {field} {ref} exists already", field=field)
     values = row._asdict()
     values["project_id"] = values.pop("id")
+    del values["damaged"]
     await s.execute(_INSERT, values)
     return row
 

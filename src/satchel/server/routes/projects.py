@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from satchel.auth.policy import Action, reads_everything, role_on
 from satchel.auth.roles import Principal
-from satchel.catalog import audit, damage, projects, versions
+from satchel.catalog import audit, projects, versions
 from satchel.catalog.projects import ProjectRow
 from satchel.catalog.scope import Scope
 from satchel.errors import InvalidInput
@@ -45,8 +45,7 @@ async def list_projects(
 ) -> Response:
     async with caller.cloud.catalog.read(caller.tenant) as s:
         rows = await readable(s, caller.principal, cursor or "", limit + 1, archived=archived)
-        lost = await damage.counts(s)
-        items = [await _shown(s, caller, row, lost.get(row.id, 0)) for row in rows[:limit]]
+        items = [await _shown(s, caller, row) for row in rows[:limit]]
     return answer({"items": items, "next": rows[limit - 1].slug if len(rows) > limit else None})
 
 
@@ -183,7 +182,7 @@ async def readable(
     return [row for row in rows if row.slug > after and (archived or row.archived is None)][:limit]
 
 
-async def _shown(s: Scope, caller: Caller, row: ProjectRow, lost: int | None = None) -> dict[str, object]:
+async def _shown(s: Scope, caller: Caller, row: ProjectRow) -> dict[str, object]:
     role = role_on(caller.principal, row.id)
     return {
         "id": row.id,
@@ -196,5 +195,5 @@ async def _shown(s: Scope, caller: Caller, row: ProjectRow, lost: int | None = N
         "role": role.value if role else "admin",
         "createdAt": rfc3339(row.created),
         "archived": row.archived is not None,
-        "damaged": await damage.count(s, row.id) if lost is None else lost,
+        "damaged": row.damaged,
     }

@@ -75,13 +75,12 @@ async def changes(
         raise NoSuchVersion(f"version {since} is not one of this project's")
     async with on.cloud.catalog.read(on.caller.tenant) as s:
         rows = await versions.changes(s, row.id, since, at.version, at.after, limit + 1)
-        lost = await damage.count(s, row.id)
     more = None
     if len(rows) > limit:
         at.after = rows[limit - 1].path
         more = base64.urlsafe_b64encode(msgspec.json.encode(at)).decode()
     head = {"lineage": at.lineage, "version": at.version, "digest": at.digest}
-    return answer(head | {"items": [_change(change) for change in rows[:limit]], "next": more, "damaged": lost})
+    return answer(head | {"items": [_change(change) for change in rows[:limit]], "next": more, "damaged": row.damaged})
 
 
 @router.post(
