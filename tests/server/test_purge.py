@@ -58,6 +58,14 @@ def test_retention_takes_one_rule_within_bounds(fresh: Running) -> None:
     assert owner.send("PATCH", "/tenant", {"name": "Other"}).ok()["retention"] == {"versions": None, "days": 30}
 
 
+def test_neither_a_purge_nor_a_collect_asks_for_the_root_key_again(fresh: Running) -> None:
+    owner = fresh.tenant("first")
+    _history(owner)
+    fresh.settings.root_key_path.unlink()  # or its key service does not answer
+    assert owner.post("/projects/acme/purge", {"paths": ["a.md"]}).ok()["objects"] == 2
+    fresh.run(collect_all(fresh.cloud))
+
+
 def test_a_purged_artifact_is_gone_from_every_version_and_from_search_and_says_so(fresh: Running) -> None:
     owner = fresh.tenant("first")
     _history(owner)

@@ -78,6 +78,8 @@ class Cloud:
     """The same without: whether it answers."""
     cached: CachedStore | None
     """What keeps it on this disk, where something does."""
+    root: RootKey
+    """As the server was started with it; the keyring alone follows when it is changed."""
     keyring: Keyring
     vault: Vault
     receiver: Receiver
@@ -147,6 +149,7 @@ async def open_cloud(
             store=store,
             outage=outage,
             cached=cached,
+            root=root,
             keyring=keyring,
             vault=vault,
             receiver=Receiver(catalog, vault, clock=clock, random=random, limits=Limits(settings.max_file_bytes)),

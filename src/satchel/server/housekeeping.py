@@ -11,7 +11,6 @@ from satchel.catalog.retention import DAY_MS
 from satchel.errors import SatchelError
 from satchel.server.cloud import Cloud
 from satchel.server.logs import log
-from satchel.store.rootkey import RootKey
 from satchel.upkeep.clock import check_clock
 from satchel.upkeep.collect import collect
 from satchel.upkeep.estate import Estate
@@ -22,8 +21,7 @@ FIRST_SECONDS = 3_600
 
 def estate_of(cloud: Cloud) -> Estate:
     """The running server's installation, for upkeep."""
-    root = RootKey.load(cloud.settings.root_key_path)
-    return Estate(cloud.catalog, cloud.store, root, cloud.keyring, cloud.vault, cloud.clock, cloud.random)
+    return Estate(cloud.catalog, cloud.store, cloud.root, cloud.keyring, cloud.vault, cloud.clock, cloud.random)
 
 
 async def keep_house(cloud: Cloud, first_seconds: float = FIRST_SECONDS) -> None:
