@@ -317,7 +317,9 @@ def test_the_public_keys_verify_tokens_and_hold_nothing_private(server: Running)
         assert set(key) == {"kty", "crv", "x", "y", "alg", "use", "kid"}
 
 
-@pytest.mark.parametrize(("how", "code"), [("flip", "seal.broken"), ("remove", "store.missing")])
+@pytest.mark.parametrize(
+    ("how", "code"), [("flip", "seal.broken"), ("salt", "seal.broken"), ("remove", "store.missing")]
+)
 def test_damaged_content_is_named_and_everything_else_is_served(server: Running, how: str, code: str) -> None:
     owner = server.tenant(f"damaged-{how}")
     project = owner.post("/projects", {"slug": "notes"}).ok()
@@ -327,8 +329,9 @@ def test_damaged_content_is_named_and_everything_else_is_served(server: Running,
     owner.put("notes", "docs/sound.md", b"# Sound\n").ok()
     data = pack.read_bytes()
     pack.unlink()
-    if how == "flip":
-        pack.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    if how != "remove":
+        at = {"flip": len(data) - 1, "salt": 40}[how]
+        pack.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
     answer = owner.get("/projects/notes/artifacts/docs/hurt.md")
     assert (answer.status, answer.code, answer.json["path"]) == (500, code, "docs/hurt.md")
     assert "satchel sync" in answer.json["hint"]

@@ -30,13 +30,14 @@ from satchel.errors import (
     SealBroken,
     StoreMissing,
     StoreUnavailable,
+    WrongKey,
 )
 from satchel.objects.ids import Digest, ObjectId, TenantId
 from satchel.objects.listing import Entry
 from satchel.search.index import Index
 from satchel.server.hosted import Behind, HostedReader, Shelf
 from satchel.server.indexes import IndexCache, Ref
-from satchel.store.keyring import Keyring
+from satchel.store.keyring import EpochUnknown, Keyring
 from satchel.store.packs import Vault
 from satchel.sync import contents
 
@@ -171,7 +172,9 @@ class Readers:
             raise _lost(StoreMissing, entry, "nowhere stored") from error
         except StoreMissing as error:
             raise _lost(StoreMissing, entry, "gone from the storage") from error
-        except SealBroken as error:
+        except EpochUnknown:
+            raise  # the keyring is what is missing something
+        except (SealBroken, WrongKey) as error:  # the keyring opened: a flipped salt looks like another key
             raise _lost(SealBroken, entry, "damaged in the storage") from error
 
     async def content(self, tenant: TenantId, row: ProjectRow, path: str) -> Content:
@@ -228,7 +231,9 @@ class Readers:
         found = contents.read_objects(self._catalog, self._vault, ref.tenant, ref.project, ids)
         try:
             return {name: data async for name, data in found}
-        except (ObjectsMissing, SealBroken, StoreMissing) as error:
+        except EpochUnknown:
+            raise
+        except (ObjectsMissing, SealBroken, StoreMissing, WrongKey) as error:
             said = "the project's search index cannot be brought up to date: some of its content is damaged or lost"
             raise StoreMissing(said, hint=_LOST) from error
 
