@@ -196,6 +196,30 @@ def test_a_pack_is_put_while_the_next_one_fills_and_its_failure_is_told(monkeypa
     asyncio.run(use())
 
 
+@pytest.mark.promise("P6")
+def test_an_abort_waits_for_the_pack_on_its_way_and_deletes_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "PACK_TARGET_BYTES", 1)
+
+    class Slow(MemoryStore):
+        async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
+            for _ in range(20):
+                await asyncio.sleep(0)  # the abort comes first
+            await super().put(name, data, create=create)
+
+    async def use() -> None:
+        setting, store = await Setting().start(), Slow()
+        writer = PackWriter(store, setting.keyring, os.urandom, TENANT, PROJECT)
+        for text in (b"one", b"two"):
+            await writer.add(next(make_frames([(object_id(text), text)])))
+        await asyncio.sleep(0)
+        await writer.abort()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not store.objects
+
+    asyncio.run(use())
+
+
 def test_an_abort_while_storage_is_away_does_not_hide_what_went_wrong() -> None:
     class Away(MemoryStore):
         async def delete(self, name: str) -> None:
