@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import bindparam, update
 
-from satchel.catalog import quotas
+from satchel.catalog import dying, quotas
 from satchel.catalog.packs import DYING, add_pack, all_places, forget_packs, missing, places
 from satchel.catalog.schema import mine, pack
 from satchel.catalog.scope import Catalog, Scope
@@ -108,3 +108,20 @@ async def test_pending_packs_can_be_taken_back_with_their_use_and_live_ones_cann
         assert await forget_packs(s, PROJECT, ["aborted"]) == []
         assert (await quotas.usage(s)).storage_bytes == 500
         assert await missing(s, PROJECT, [named("one"), named("two")]) == [named("two")]
+
+
+@pytest.mark.promise("P3")
+async def test_a_pack_that_a_commit_came_to_rely_on_since_the_look_does_not_die(
+    catalog: Catalog, tenants: Tenants
+) -> None:
+    async with catalog.write(tenants.a) as s:
+        pack_name = await hold(s, "one")
+        await lengthen(s, {"a.md": "one"}, packs=[pack_name])
+        await lengthen(s, {"a.md": None})
+        seen = 2  # here nothing at or above version 2 needs it
+        await lengthen(s, {"b.md": "one"})
+        assert await dying.begin_to_die(s, PROJECT, [pack_name], seen, 2, NOW) == []
+        assert [row.object for row in await places(s, PROJECT, [named("one")])] == [named("one")]
+        await lengthen(s, {"b.md": None})
+        assert [row.name for row in await dying.begin_to_die(s, PROJECT, [pack_name], 4, 4, NOW)] == [pack_name]
+        assert await places(s, PROJECT, [named("one")]) == []
