@@ -14,14 +14,14 @@ PYTEST    := $(BIN)/python -m pytest
 LOCK      := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
              --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-# Where the tests run on many cores, two workers are enough for the processes that the journeys start.
-WORKERS   ?= 2
+# Three keep two cores busy: the journeys wait for the processes that they start. Each takes up to 0.8 GB.
+WORKERS   ?= 3
 
-.PHONY: help setup demo test check serve bench prove lock clean format lint types imports docs
+.PHONY: help setup demo test check serve bench image-test deploy-test prove lock clean format lint types imports docs
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 @ \2/p' Makefile | tr '@' '\t'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1 @ \2/p' Makefile | tr '@' '\t'
 
 setup: $(STAMP)  ## make .venv and install the pinned packages
 
@@ -68,18 +68,26 @@ bench: $(STAMP)  ## measure, on generated text or on BENCH_DIR=path; figures als
 	@mkdir -p build/bench
 	@test -n "$(BENCH_DIR)" || test -d build/bench/fresh || \
 	    $(BIN)/python bench/corpus.py fresh build/bench/fresh --files $(BENCH_FILES) --megabytes $(BENCH_MB)
-	@for script in search startup sync api seal verify store; do \
+	@for script in search startup sync api auth reads fairness seal verify store; do \
 	    echo "==> bench/$$script.py"; \
 	    $(BIN)/python bench/$$script.py "$(or $(BENCH_DIR),build/bench/fresh)" --json build/bench/$$script.json || exit 1; \
 	done
+	@echo "==> bench/nodes.py" && $(BIN)/python bench/nodes.py --json build/bench/nodes.json
+
+image-test: $(STAMP)  ## build the image and walk the journeys against a container that is held hard (buildah, podman)
+	$(BIN)/python scripts/image_test.py
+
+deploy-test: $(STAMP)  ## chart, manifests, compose file and alerts against the tools that read them
+	$(BIN)/python scripts/deploy_test.py
 
 prove: $(STAMP)  ## show that the guards bite: what was planted, and how much of it was caught
 	WORKERS=$(WORKERS) $(BIN)/python scripts/prove.py
 
 lock: $(STAMP)  ## renew requirements/*.txt from pyproject.toml
-	$(LOCK) --upgrade --extra server --extra semantic --extra aws-kms --group dev -o requirements/dev.txt
+	$(LOCK) --upgrade --extra server --extra semantic --extra aws-kms --extra keyring --group dev -o requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt --extra server -o requirements/server.txt
 	$(LOCK) --constraint requirements/dev.txt -o requirements/base.txt
+	$(subst pyproject.toml,--group pyproject.toml:build,$(LOCK)) --constraint requirements/dev.txt -o requirements/build.txt
 
 clean:  ## remove what `make` and the tools made (never satchel-data)
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

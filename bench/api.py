@@ -23,7 +23,7 @@ import urllib.request
 from pathlib import Path
 
 from measure import machine, percentile, report, run, satchel_command, save
-from sync import satchel_served
+from serving import satchel_served
 
 from satchel.config.server import ServerSettings
 from satchel.server.cloud import open_cloud

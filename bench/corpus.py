@@ -3,6 +3,7 @@
 ``fresh``: every file is new text (Zipf-distributed words, headings, lists, code), nothing repeated.
 ``near``:  a tenth as many originals, each with nine near-duplicates in which one line in fifty differs. Near-duplicates
            flatter whatever compresses files together, so report ``fresh`` beside it.
+``binary``: noise that nothing compresses, a few large files, and 20 small texts to edit.
 
     python bench/corpus.py fresh corpora/fresh --files 8000 --megabytes 100
 """
@@ -57,6 +58,12 @@ class Writer:
 def make(kind: str, folder: Path, files: int, megabytes: float, seed: int = SEED) -> None:
     """Write the corpus into ``folder``, which must not exist yet."""
     writer = Writer(seed)
+    if kind == "binary":
+        folder.mkdir(parents=True)
+        for number in range(files):
+            (folder / f"image{number:02}.bin").write_bytes(writer.random.randbytes(int(megabytes * 1e6 / files)))
+            (folder / f"note{number:02}.md").write_text("\n".join(writer.lines(2_000)) + "\n")
+        return
     mean = megabytes * 1e6 / files
     variants = 10 if kind == "near" else 1
     for number in range(files // variants):
@@ -88,7 +95,7 @@ def edit(folder: Path, count: int, seed: int = SEED) -> list[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=["fresh", "near"])
+    parser.add_argument("kind", choices=["fresh", "near", "binary"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--files", type=int, default=8_000)
     parser.add_argument("--megabytes", type=float, default=100)

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from measure import machine, median, percentile, report, run, satchel_command, save
-from sync import free_port, server
+from serving import free_port, server
 
 from satchel.objects.frame import make_frames, similarity_key
 from satchel.objects.ids import ObjectId, ProjectId, TenantId, object_id

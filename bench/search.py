@@ -26,7 +26,7 @@ from satchel.documents.document import parse
 from satchel.objects.listing import digest
 from satchel.search.index import Index, remove
 from satchel.search.query import parse_query
-from satchel.search.words import match_expression
+from satchel.search.words import match_expression, quoted
 from satchel.worktree.walk import Worktree
 
 SEED = 8128
@@ -89,7 +89,7 @@ def build_plain(path: Path, corpus: Corpus) -> apsw.Connection:
 
 
 def ask_plain(database: apsw.Connection, question: Question) -> list[str]:
-    expression = match_expression(parse_query(question.query).sought, (), (), every=False)
+    expression = match_expression([quoted(term) for term in parse_query(question.query).sought], (), (), every=False)
     found = database.execute(
         "SELECT path, snippet(plain, 1, '[', ']', '…', 30) FROM plain WHERE plain MATCH ? ORDER BY rank LIMIT ?",
         (expression, HITS),

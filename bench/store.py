@@ -27,7 +27,7 @@ from urllib.parse import urlsplit, urlunsplit
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the real services of the tests
 
 from measure import machine, median, report, run, satchel_command, save, seconds
-from sync import satchel_served
+from serving import satchel_served
 
 from satchel.store.objectstore import ObjectStore
 from satchel.store.urls import open_store

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from measure import machine, median, report, run, satchel_command, save
-from sync import satchel_served
+from serving import satchel_served
 
 
 def timed(action: Callable[[], object]) -> tuple[float, float]:

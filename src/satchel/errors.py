@@ -30,7 +30,7 @@ class SatchelError(Exception):
     ``facts`` are small, safe values (numbers, names the caller sent) that faces may show; never content or secrets.
     """
 
-    code: ClassVar[str] = ""
+    code: str = ""  # a leaf's own; of an instance only where a server said one that is not known here
     exit_status: ClassVar[int] = 1
     default_hint: ClassVar[str] = ""
 
@@ -106,6 +106,11 @@ class NoSuchArtifact(NotFound):
     default_hint = "List the artifacts of the project, or search for it."
 
 
+class NoSuchSection(NotFound):
+    code = "artifact.section_not_found"
+    default_hint = "Ask for the outline of the artifact."
+
+
 class NoSuchVersion(NotFound):
     code = "version.not_found"
     default_hint = "List the versions of the project; retention may have removed an old one."
@@ -156,6 +161,11 @@ class TenantSuspended(Refused):
     default_hint = "Ask the operator of this server."
 
 
+class StorageNotAllowed(Refused):
+    code = "tenant.storage_not_allowed"
+    default_hint = "Ask the operator: the tenant's setting allowedStorage has to name the storage of this server."
+
+
 # What is in the way ----------------------------------------------------------------------------------------------
 
 
@@ -167,6 +177,13 @@ class HeadMoved(Conflict):
 class PreconditionFailed(Conflict):
     code = "artifact.changed"
     default_hint = "Read the artifact again and send its ETag in If-Match."
+
+
+class SettingsChanged(PreconditionFailed):
+    """Fact ``revision``: the one that counts."""
+
+    code = "tenant.settings_changed"
+    default_hint = "Read the settings again and send their revision in If-Match."
 
 
 class PreconditionMissing(UsageError):
@@ -186,7 +203,7 @@ class IdempotencyReused(UsageError):
 
 class UnresolvedConflicts(Conflict):
     code = "sync.conflicts"
-    default_hint = "See them with `satchel status`, then `satchel resolve PATH --take local|cloud`."
+    default_hint = "See them with `satchel conflicts`, then `satchel resolve PATH --take local|cloud|both|merged`."
 
 
 class ObjectsMissing(Conflict):
@@ -214,12 +231,17 @@ class LengthRequired(UsageError):
 
 class QuotaReached(LimitReached):
     code = "quota.reached"
-    default_hint = "Ask an admin of the tenant to raise the quota, or free space."
+    default_hint = "Free space, or ask the operator of the server for a higher quota."
 
 
 class TooManyRequests(LimitReached):
     code = "rate.limited"
     default_hint = "Wait for the time in Retry-After."
+
+
+class SyncTooSoon(TooManyRequests):
+    code = "sync.too_soon"
+    default_hint = "Wait for the time in Retry-After; an admin of the tenant sets the interval (syncIntervalSeconds)."
 
 
 # Away or broken --------------------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satchel.auth.keys import KEY_PATTERN, key_mac, make_key, make_refresh, parse_key, parse_refresh
+from satchel.auth.keys import KEY_PATTERN, key_mac, make_key, make_refresh, parse_key, parse_refresh, redacted
 from satchel.errors import CredentialInvalid
 from satchel.objects.ids import PrincipalId, TenantId, new_id
 
@@ -89,3 +92,23 @@ def test_the_stored_hash_depends_on_the_pepper_and_on_every_character() -> None:
     }
     assert len(hashes) == 4
     assert all(len(mac) == 32 for mac in hashes)
+
+
+def test_what_is_told_again_is_told_without_credentials() -> None:
+    token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJrZXlfMSJ9.c2lnbmF0dXJlIG9mIHRoZSBzZXJ2ZXI"
+    code = TEXT.replace("_live_", "_code_")
+    for secret in (TEXT, make_refresh(TENANT, new_id("fam", bytes(16)), SECRET), token, code, "stl_device_" + "a" * 52):
+        assert redacted(f"there is no parameter '{secret}' here") == "there is no parameter '[a credential]' here"
+    assert redacted("stl_live_ and eyJ are no credentials") == "stl_live_ and eyJ are no credentials"
+
+
+@pytest.mark.parametrize("page", ["spec/credentials.md", "guide/credentials.md"])
+def test_the_pattern_for_secret_scanners_is_published_as_it_is(page: str) -> None:
+    published = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+    (written,) = {line for line in published.splitlines() if line.startswith("stl_(?:")}
+    found = re.compile(written)
+    for secret in (TEXT, make_refresh(TENANT, new_id("fam", bytes(16)), SECRET)):
+        assert found.fullmatch(secret)
+        assert KEY_PATTERN.fullmatch(secret)
+        assert not found.search(secret[:-1])
+    assert written.replace("{59}", "{52}[a-z2-7]{7}") == KEY_PATTERN.pattern

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -12,6 +15,7 @@ import pytest
 
 from satchel.catalog.scope import Catalog
 from tests.catalog.make import Tenants
+from tests.postgres import Postgres, run_sql
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +33,41 @@ def catalog_path(migrated: Path, tmp_path: Path) -> Path:
     return tmp_path / "catalog.db"
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every test of a catalog on both engines, but those that name the file or whose module says otherwise."""
+    if "catalog_url" in metafunc.fixturenames:
+        engines = getattr(metafunc.module, "ENGINES", ("SQLite", "PostgreSQL"))
+        alone = "catalog_path" in inspect.signature(metafunc.function).parameters
+        metafunc.parametrize("catalog_url", ("SQLite",) if alone else engines, indirect=True)
+
+
 @pytest.fixture
-async def catalog(catalog_path: Path) -> AsyncIterator[Catalog]:
-    catalog = await Catalog.open(f"sqlite:///{catalog_path}")
+def catalog_url(request: pytest.FixtureRequest) -> str:
+    """The address of an empty migrated catalog."""
+    if request.param == "SQLite":
+        return f"sqlite:///{request.getfixturevalue('catalog_path')}"
+    database: Postgres = request.getfixturevalue("postgres")
+    return database.url
+
+
+@pytest.fixture
+async def catalog(catalog_url: str) -> AsyncIterator[Catalog]:
+    catalog = await Catalog.open(catalog_url)
     yield catalog
     await catalog.close()
+
+
+@pytest.fixture
+def beneath(catalog_url: str, request: pytest.FixtureRequest) -> Callable[[str], Awaitable[list[tuple[object, ...]]]]:
+    """Runs SQL past every wall: on the file itself, or as the superuser of the database."""
+
+    async def look(statement: str) -> list[tuple[object, ...]]:
+        if catalog_url.startswith("sqlite"):
+            with closing(sqlite3.connect(catalog_url.removeprefix("sqlite:///"))) as connection, connection:
+                return connection.execute(statement).fetchall()
+        return [tuple(row) for row in await run_sql(request.getfixturevalue("postgres").admin, statement)]
+
+    return look
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 from sqlalchemy import bindparam, select
@@ -19,6 +19,10 @@ PEPPER = b"p" * 32
 NOW = 1_800_000_000_000
 PROJECT = ProjectId(new_id("prj", bytes(16)))
 _WAITING = select(pack.c.pack).where(mine(pack), pack.c.project_id == bindparam("project"), pack.c.state == PENDING)
+
+
+Beneath = Callable[[str], Awaitable[list[tuple[object, ...]]]]
+"""Runs SQL past every wall."""
 
 
 class Tenants(NamedTuple):

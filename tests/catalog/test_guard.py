@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import (
     BindParameter,
+    Sequence,
     Table,
     and_,
     bindparam,
@@ -72,6 +73,23 @@ ESCAPES: dict[str, Any] = {
     "literal SQL as a condition": select(project.c.slug).where(mine(project), text("1=1 OR 1=1")),
     "literal SQL as a column": select(literal_column("(SELECT slug FROM project)")).where(mine(project)),
     "literal SQL alone": text("SELECT slug FROM project"),
+    "literal SQL as an operator": select(project.c.slug.op("|| (SELECT slug FROM project) ||")("x")).where(
+        mine(project)
+    ),
+    "literal SQL before the columns": select(project.c.slug).where(mine(project)).prefix_with("x,"),
+    "literal SQL behind it all": select(project.c.slug).where(mine(project)).suffix_with("UNION SELECT 1"),
+    "literal SQL as a hint": select(project.c.slug).where(mine(project)).with_hint(project, "TABLESAMPLE x"),
+    "literal SQL as a hint behind": select(project.c.slug).where(mine(project)).with_statement_hint("UNION SELECT 1"),
+    "a function that changes the scope": select(func.set_config("satchel.door", "directory", True)),
+    "a function beside a bound table": select(func.set_config("satchel.tenant", "ten_b", True)).where(mine(project)),
+    "a function by its whole name": select(func.pg_catalog.count(project.c.slug)).where(mine(project)),
+    "a function in a condition": select(project.c.slug).where(mine(project), func.pg_sleep(1) == "x"),
+    "a function in an update": update(project).where(mine(project)).values(slug=func.set_config("a", "b", True)),
+    "a function in an insert": insert(project).values(tenant_id=TENANT, slug=func.set_config("a", "b", True)),
+    "a function that is returned": insert(project)
+    .values(tenant_id=TENANT)
+    .returning(func.set_config("satchel.tenant", "ten_b", True)),
+    "the next value of a sequence": select(Sequence("planted").next_value()),
     "a table made of text": select(column("slug")).select_from(table("project", column("slug"))),
     "a directory table without tenants": select(person.c.email),
     "an update of everything": update(project).values(slug="x"),
@@ -105,6 +123,7 @@ BOUND: dict[str, Any] = {
     "an insert": insert(project).values(tenant_id=TENANT),
     "an update": update(project).where(mine(project)).values(slug="x"),
     "a delete": delete(entry).where(mine(entry), entry.c.path == "x"),
+    "an index to use": select(place.c.object).where(mine(place)).with_hint(place, "INDEXED BY ix_some", "sqlite"),
     "its own row in the directory": select(tenant.c.slug).where(mine(tenant)),
 }
 
@@ -137,6 +156,12 @@ def test_the_directory_reaches_no_table_of_a_tenant(open_table: Table) -> None:
         select(tenant.c.slug).where(tenant.c.tenant_id.in_(select(open_table.c.tenant_id))),
         delete(open_table),
     ):
+        with pytest.raises(UnscopedStatement):
+            check_directory(statement, writing=True)
+
+
+def test_the_directory_calls_no_function_that_changes_whose_scope_it_is() -> None:
+    for statement in (select(func.set_config("satchel.tenant", "ten_b", True)), select(tenant.c.slug).suffix_with("x")):
         with pytest.raises(UnscopedStatement):
             check_directory(statement, writing=True)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from satchel.auth.emails import normal_email
 from satchel.auth.roles import Role, TenantRole
 from satchel.catalog import grants, members, principals, sessions
 from satchel.catalog.members import PersonRow
 from satchel.catalog.scope import Catalog
 from satchel.errors import AlreadyExists, CredentialInvalid, InvalidInput
-from satchel.objects.ids import PrincipalId
-from tests.catalog.make import NOW, PROJECT, Tenants
+from satchel.objects.ids import PrincipalId, new_id
+from tests.catalog.make import NOW, PEPPER, PROJECT, Tenants
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +42,7 @@ async def test_a_person_is_found_by_exactly_their_address_in_any_case(catalog: C
 )
 def test_what_cannot_be_an_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
-        members.normal_email(text)
+        normal_email(text)
 
 
 async def test_one_person_is_a_different_member_in_each_tenant(catalog: Catalog, tenants: Tenants) -> None:
@@ -71,13 +72,14 @@ async def test_a_removed_member_loses_grants_and_sessions_and_can_come_back(cata
     async with catalog.write(tenants.a) as s:
         await members.add(s, id=ANN, who=ann, role=TenantRole.MEMBER, now=NOW)
         await grants.give(s, PROJECT, ANN, Role.WRITE, NOW)
-        await sessions.start(s, family="fam_1", principal_id=ANN, mac=b"1", now=NOW)
+        family = new_id("fam", bytes(16))
+        _, text = await sessions.start(s, pepper=PEPPER, family=family, principal_id=ANN, now=NOW)
         assert await members.remove(s, ANN, NOW)
         assert not await members.remove(s, ANN, NOW)
         assert await principals.resolve(s, ANN) is None
         assert await grants.of_principal(s, ANN) == []
     with pytest.raises(CredentialInvalid):
-        await sessions.rotate(catalog, tenants.a, "fam_1", b"1", b"2", NOW)
+        await sessions.rotate(catalog, text, pepper=PEPPER, now=NOW)
     async with catalog.directory() as d:
         assert await members.memberships(d, ann.id) == []
     async with catalog.write(tenants.a) as s:

@@ -8,13 +8,13 @@ import pytest
 
 from satchel.auth.keys import key_mac, parse_key
 from satchel.auth.roles import Role, TenantRole
-from satchel.catalog import grants, principals, quotas
-from satchel.catalog.principals import LastOwner, authenticate_key, issue_key, resolve
+from satchel.catalog import grants, principals, quotas, standing
+from satchel.catalog.principals import LastOwner, issue_key, resolve
 from satchel.catalog.quotas import Limits
 from satchel.catalog.scope import Catalog, Scope
 from satchel.errors import CredentialExpired, CredentialInvalid, NoSuchThing, QuotaReached
 from satchel.objects.ids import PrincipalId
-from tests.catalog.make import NOW, PEPPER, PROJECT, Tenants
+from tests.catalog.make import NOW, PEPPER, PROJECT, Beneath, Tenants
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ async def test_a_key_is_let_in_with_what_was_granted_to_it(catalog: Catalog, ten
         _, text = await key(s, grants={PROJECT: Role.WRITE}, cap=Role.READ, created_by="mem_1", expires=NOW + 10)
         parts = parse_key(text)
         assert parts.tenant == tenants.a
-        who = await authenticate_key(s, parts.key_id, key_mac(PEPPER, text), NOW)
+        who = (await standing.of_key(s, parts.key_id, key_mac(PEPPER, text), NOW)).principal
         assert (who.tenant, who.id, who.name, who.kind) == (tenants.a, parts.key_id, "ci", "key")
         assert (who.tenant_role, who.all_projects, who.scope, who.operator) == (
             TenantRole.MEMBER,
@@ -42,11 +42,10 @@ async def test_a_key_is_let_in_with_what_was_granted_to_it(catalog: Catalog, ten
         assert await resolve(s, parts.key_id) == who
 
 
-async def test_only_the_keyed_hash_of_a_key_is_stored(catalog: Catalog, tenants: Tenants) -> None:
+async def test_only_the_keyed_hash_of_a_key_is_stored(catalog: Catalog, tenants: Tenants, beneath: Beneath) -> None:
     async with catalog.write(tenants.a) as s:
         _, text = await key(s)
-    async with catalog._engines.read.connect() as raw:
-        rows = (await raw.exec_driver_sql("SELECT * FROM principal")).all()
+    rows = await beneath("SELECT * FROM principal")
     secret = text.rsplit("_", 1)[1]
     assert secret not in repr(rows)
 
@@ -75,7 +74,7 @@ async def test_a_key_wrong_revoked_unknown_or_of_another_tenant_is_refused_alike
         ]
         for key_id, mac in attempts:
             with pytest.raises(CredentialInvalid) as caught:
-                await authenticate_key(s, key_id, mac, NOW)
+                await standing.of_key(s, key_id, mac, NOW)
             refusals.add((caught.value.message, caught.value.hint))
         assert await resolve(s, gone) is None
         assert await resolve(s, parse_key(foreign_text).key_id) is None
@@ -90,17 +89,17 @@ async def test_a_member_has_no_key_to_come_in_with(catalog: Catalog, tenants: Te
         await principals.add(s, member)
         for mac in (b"", bytes(32)):
             with pytest.raises(CredentialInvalid):
-                await authenticate_key(s, "mem_1", mac, NOW)
+                await standing.of_key(s, "mem_1", mac, NOW)
 
 
 async def test_an_expired_key_says_so_to_its_holder_alone(catalog: Catalog, tenants: Tenants) -> None:
     async with catalog.write(tenants.a) as s:
         key_id, text = await key(s, expires=NOW + 10)
-        await authenticate_key(s, key_id, key_mac(PEPPER, text), NOW + 9)
+        await standing.of_key(s, key_id, key_mac(PEPPER, text), NOW + 9)
         with pytest.raises(CredentialExpired):
-            await authenticate_key(s, key_id, key_mac(PEPPER, text), NOW + 10)
+            await standing.of_key(s, key_id, key_mac(PEPPER, text), NOW + 10)
         with pytest.raises(CredentialInvalid):
-            await authenticate_key(s, key_id, bytes(32), NOW + 10)
+            await standing.of_key(s, key_id, bytes(32), NOW + 10)
         assert await resolve(s, key_id, NOW + 10) is None
         assert await resolve(s, key_id) is not None
 

@@ -16,11 +16,12 @@ from alembic.config import Config
 from sqlalchemy import create_engine
 
 import satchel.catalog
-from satchel.catalog import projects
+from satchel.auth.keys import derive_refresh, key_mac, make_refresh
+from satchel.catalog import projects, sessions, signing
 from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.catalog.scope import Catalog
-from satchel.errors import StartRefused
-from satchel.objects.ids import new_id
+from satchel.errors import CredentialInvalid, StartRefused
+from satchel.objects.ids import TenantId, new_id
 
 pytestmark = pytest.mark.anyio
 
@@ -128,4 +129,47 @@ async def test_a_catalog_of_the_first_revision_is_brought_to_the_newest_with_all
         row = await projects.get(s, "notes")
         assert row is not None
         assert (row.id, row.version) == (project, 3)
+    await catalog.close()
+
+
+async def test_sessions_and_signing_keys_of_before_0004_go_on(tmp_path: Path) -> None:
+    """Refresh tokens were random then, and had no numbers; a signing key signed from the moment it was made."""
+    path, pepper = tmp_path / "c.db", b"p" * 32
+    config = Config()
+    config.set_main_option("script_location", str(Path(satchel.catalog.__file__).with_name("migrations")))
+    engine = create_engine(f"sqlite:///{path}")
+    tenant, member, family = TenantId(new_id("ten", bytes(16))), new_id("mem", bytes(16)), new_id("fam", bytes(16))
+    used, newest = (make_refresh(tenant, family, bytes([n]) * 32) for n in (1, 2))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        run = connection.exec_driver_sql
+        run(
+            "INSERT INTO tenant (tenant_id, slug, name, state, created, storage_bytes_limit, projects_limit,"
+            " members_limit, keys_limit) VALUES (?, 'acme', 'Acme', 'active', 1, -1, -1, -1, -1)",
+            (tenant,),
+        )
+        run(
+            "INSERT INTO principal (tenant_id, principal_id, kind, name, tenant_role, created)"
+            " VALUES (?, ?, 'member', 'Ann', 'member', 1)",
+            (tenant, member),
+        )
+        run("INSERT INTO refresh_family VALUES (?, ?, ?, 1, 9999, NULL)", (tenant, family, member))
+        for text, when in ((used, 2), (newest, None)):
+            run("INSERT INTO refresh_token VALUES (?, ?, ?, 1, ?)", (tenant, family, key_mac(pepper, text), when))
+        run("INSERT INTO signing_key VALUES ('sig_old', '{}', x'00', 7, NULL)")
+    engine.dispose()
+    await Catalog.migrate(f"sqlite:///{path}")
+    catalog = await Catalog.open(f"sqlite:///{path}")
+    found, second = await sessions.rotate(catalog, newest, pepper=pepper, now=5)
+    assert (found.principal_id, found.generation, found.client_id) == (member, 1, None)
+    assert second == derive_refresh(pepper, tenant, family, 1)
+    with pytest.raises(CredentialInvalid):
+        await sessions.rotate(catalog, used, pepper=pepper, now=5)  # used before: not the one before the newest
+    with pytest.raises(CredentialInvalid):
+        await sessions.rotate(catalog, second, pepper=pepper, now=5)
+    async with catalog.directory() as d:
+        signs = signing.signing(await signing.all_(d))
+    assert signs is not None
+    assert (signs.kid, signs.signs_from) == ("sig_old", 7)
     await catalog.close()

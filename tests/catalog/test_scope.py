@@ -9,12 +9,14 @@ from pathlib import Path
 import anyio
 import pytest
 from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
 
-from satchel.catalog import connection, projects
+from satchel.catalog import connection, projects, sqlite
 from satchel.catalog.guard import UnscopedStatement
 from satchel.catalog.schema import TENANT, mine, project, relation
 from satchel.catalog.scope import Catalog, CatalogUnavailable
 from satchel.errors import ConfigInvalid, StartRefused
+from satchel.objects.ids import ProjectId
 from tests.catalog.make import PROJECT, Tenants
 
 pytestmark = pytest.mark.anyio
@@ -93,11 +95,13 @@ async def test_the_connections_of_readers_cannot_write_even_past_the_guard(
 
 
 @pytest.mark.promise("P3")
-async def test_a_commit_is_on_disk_when_it_returns(catalog: Catalog, tenants: Tenants) -> None:
-    async with catalog._engines.write.connect() as raw:
+async def test_a_commit_is_on_disk_when_it_returns(catalog_path: Path) -> None:
+    database = connection.open_database(f"sqlite:///{catalog_path}")
+    async with database.writing(None) as raw:
         assert (await raw.exec_driver_sql("PRAGMA synchronous")).scalar() == 2
         assert (await raw.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
         assert (await raw.exec_driver_sql("PRAGMA foreign_keys")).scalar() == 1
+    await database.close()
 
 
 @pytest.mark.promise("P10")
@@ -112,7 +116,7 @@ async def test_the_files_of_the_catalog_are_their_owners_alone(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "postgresql://h/db", "mysql://h/db"]
+    "url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "postgresql://h/db?pooler=odd", "mysql://h/db"]
 )
 async def test_an_address_that_is_not_a_file_is_refused(url: str) -> None:
     with pytest.raises(ConfigInvalid):
@@ -137,7 +141,7 @@ async def test_a_file_that_is_no_database_stops_the_start_with_its_name(tmp_path
 async def test_a_writer_that_waits_too_long_is_told_to_come_back(
     catalog_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite, "WAIT_SECONDS", 0.05)
     catalog = await Catalog.open(f"sqlite:///{catalog_path}")
 
     async def second() -> None:
@@ -188,7 +192,15 @@ async def test_what_was_deleted_does_not_stay_in_a_free_page_of_the_catalog(
     async with catalog.write(tenants.a) as s:
         await projects.update(s, PROJECT, description="")
     await catalog.close()
-    connection = sqlite3.connect(catalog_path)
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
+    raw = sqlite3.connect(catalog_path)
+    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    raw.close()
     assert word.encode() not in await anyio.Path(catalog_path).read_bytes()
+
+
+@pytest.mark.promise("P10")
+async def test_the_text_of_an_error_holds_none_of_the_values(catalog: Catalog, tenants: Tenants) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        async with catalog.write(tenants.a) as s:
+            await projects.set_relations(s, ProjectId("prj_absent"), [("part-of", "a-canary")])
+    assert "a-canary" not in str(caught.value)

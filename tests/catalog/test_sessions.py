@@ -2,84 +2,143 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import anyio
 import pytest
 
+from satchel.auth.keys import derive_refresh
+from satchel.auth.roles import Role
 from satchel.catalog import principals, sessions
 from satchel.catalog.scope import Catalog
-from satchel.catalog.sessions import FAMILY_LIFETIME_MS, rotate
+from satchel.catalog.sessions import FAMILY_LIFETIME_MS, Family, rotate
 from satchel.errors import CredentialExpired, CredentialInvalid
-from satchel.objects.ids import PrincipalId
+from satchel.objects.ids import PrincipalId, new_id
 from tests.catalog.make import NOW, PEPPER, Tenants
 
 pytestmark = pytest.mark.anyio
 
 
-async def begin(catalog: Catalog, tenants: Tenants) -> PrincipalId:
+FAMILY, OTHER = (new_id("fam", bytes([n]) * 16) for n in (1, 2))
+
+
+class Begun(NamedTuple):
+    """A session as it begins, and a short way to renew it."""
+
+    catalog: Catalog
+    who: PrincipalId
+    text: str
+    family: Family
+
+    async def renew(self, text: str, now: int = NOW, *, client: str | None = None) -> str:
+        family, fresh = await rotate(self.catalog, text, pepper=PEPPER, now=now, client_id=client)
+        assert family[:3] == self.family[:3]
+        assert family[4:] == self.family[4:]
+        return fresh
+
+    async def refused(self, text: str) -> None:
+        with pytest.raises(CredentialInvalid):
+            await self.renew(text)
+
+
+async def begin(catalog: Catalog, tenants: Tenants, family: str = FAMILY, **given: Any) -> Begun:
     async with catalog.write(tenants.a) as s:
         row, _ = await principals.issue_key(s, pepper=PEPPER, name="x", now=NOW)
-        assert (
-            await sessions.start(s, family="fam_1", principal_id=row.id, mac=b"1", now=NOW) == NOW + FAMILY_LIFETIME_MS
-        )
-    return row.id
+        begun, text = await sessions.start(s, pepper=PEPPER, family=family, principal_id=row.id, now=NOW, **given)
+    return Begun(catalog, row.id, text, begun)
 
 
-async def test_each_refresh_token_is_good_once_and_brings_the_next(catalog: Catalog, tenants: Tenants) -> None:
-    who = await begin(catalog, tenants)
-    assert await rotate(catalog, tenants.a, "fam_1", b"1", b"2", NOW) == who
-    assert await rotate(catalog, tenants.a, "fam_1", b"2", b"3", NOW) == who
+async def test_each_refresh_token_brings_another(catalog: Catalog, tenants: Tenants) -> None:
+    session = await begin(catalog, tenants)
+    texts = [session.text]
+    for _ in range(3):
+        texts.append(await session.renew(texts[-1]))
+    assert len(set(texts)) == 4
+    assert session.family == Family(FAMILY, session.who, NOW + FAMILY_LIFETIME_MS)
 
 
-async def test_a_refresh_token_used_twice_ends_its_family(catalog: Catalog, tenants: Tenants) -> None:
-    await begin(catalog, tenants)
-    await rotate(catalog, tenants.a, "fam_1", b"1", b"2", NOW)
-    for mac in (b"1", b"2"):  # the thief's copy, then the honest successor
-        with pytest.raises(CredentialInvalid):
-            await rotate(catalog, tenants.a, "fam_1", mac, b"3", NOW)
+@pytest.mark.promise("P7")
+async def test_whoever_lost_the_answer_gets_the_same_successor_until_it_is_used(
+    catalog: Catalog, tenants: Tenants
+) -> None:
+    session = await begin(catalog, tenants)
+    first = await session.renew(session.text)
+    assert [await session.renew(session.text) for _ in range(3)] == [first] * 3
+    second = await session.renew(first)
+    assert await session.renew(first) == second  # which was lost in its turn
+    await session.refused(session.text)
+
+
+async def test_a_token_older_than_the_last_ends_its_family(catalog: Catalog, tenants: Tenants) -> None:
+    session = await begin(catalog, tenants)
+    first = await session.renew(session.text)
+    second = await session.renew(first)
+    await session.refused(session.text)
+    for text in (first, second):  # the thief's copy, then the honest successor
+        await session.refused(text)
     async with catalog.read(tenants.a) as s:
-        assert await sessions.is_revoked(s, "jti", "fam_1")
+        assert await sessions.is_revoked(s, "jti", FAMILY)
 
 
-async def test_of_two_that_come_at_once_one_is_served(catalog: Catalog, tenants: Tenants) -> None:
-    await begin(catalog, tenants)
-    outcomes: list[PrincipalId | None] = []
+@pytest.mark.promise("P7")
+async def test_of_many_that_come_at_once_all_get_one_successor(catalog: Catalog, tenants: Tenants) -> None:
+    session = await begin(catalog, tenants)
+    outcomes: list[str] = []
 
-    async def attempt(successor: bytes) -> None:
-        try:
-            outcomes.append(await rotate(catalog, tenants.a, "fam_1", b"1", successor, NOW))
-        except CredentialInvalid:
-            outcomes.append(None)
+    async def attempt() -> None:
+        outcomes.append(await session.renew(session.text))
 
     async with anyio.create_task_group() as group:
-        group.start_soon(attempt, b"2")
-        group.start_soon(attempt, b"3")
-    assert outcomes.count(None) == 1
+        for _ in range(10):
+            group.start_soon(attempt)
+    assert len(outcomes) == 10
+    assert len(set(outcomes)) == 1
+    await session.renew(outcomes[0])
 
 
 async def test_a_guess_at_a_token_does_not_end_the_family(catalog: Catalog, tenants: Tenants) -> None:
-    who = await begin(catalog, tenants)
-    for tenant, family in ((tenants.a, "fam_1"), (tenants.a, "fam_2"), (tenants.b, "fam_1")):
+    session = await begin(catalog, tenants)
+    for tenant, family, pepper in (
+        (tenants.a, FAMILY, b"guessed"),
+        (tenants.a, OTHER, PEPPER),
+        (tenants.b, FAMILY, PEPPER),
+    ):
+        await session.refused(derive_refresh(pepper, tenant, family, 0))
+    await session.refused(derive_refresh(PEPPER, tenants.a, FAMILY, 1))  # not given out yet
+    await session.refused("stl_refresh_")
+    await session.renew(session.text)
+
+
+@pytest.mark.promise("P5")
+async def test_a_session_of_an_oauth_client_keeps_what_was_granted_and_serves_that_client_alone(
+    catalog: Catalog, tenants: Tenants
+) -> None:
+    granted: dict[str, Any] = {"client_id": "client-1", "scope": Role.READ, "audience": "https://context.example/mcp"}
+    session = await begin(catalog, tenants, **granted)
+    assert session.family[4:] == tuple(granted.values())
+    for other in (None, "client-2"):
         with pytest.raises(CredentialInvalid):
-            await rotate(catalog, tenant, family, b"guess", b"2", NOW)
+            await session.renew(session.text, client=other)
+        with pytest.raises(CredentialInvalid):
+            await sessions.end(catalog, session.text, pepper=PEPPER, now=NOW, client_id=other)
+    fresh = await session.renew(session.text, client="client-1")
+    await sessions.end(catalog, session.text, pepper=PEPPER, now=NOW, client_id="client-1")
     with pytest.raises(CredentialInvalid):
-        await rotate(catalog, tenants.b, "fam_1", b"1", b"2", NOW)
-    assert await rotate(catalog, tenants.a, "fam_1", b"1", b"2", NOW) == who
+        await session.renew(fresh, client="client-1")
 
 
 async def test_a_family_ends_by_time_by_revocation_and_with_its_principal(catalog: Catalog, tenants: Tenants) -> None:
-    who = await begin(catalog, tenants)
-    with pytest.raises(CredentialExpired):
-        await rotate(catalog, tenants.a, "fam_1", b"1", b"2", NOW + FAMILY_LIFETIME_MS)
+    session, brief = await begin(catalog, tenants), await begin(catalog, tenants, OTHER, lifetime_ms=10)
+    for one, end in ((session, NOW + FAMILY_LIFETIME_MS), (brief, NOW + 10)):
+        with pytest.raises(CredentialExpired):
+            await one.renew(one.text, end)
     async with catalog.write(tenants.a) as s:
-        await sessions.start(s, family="fam_2", principal_id=who, mac=b"a", now=NOW)
-        assert await sessions.revoke(s, "fam_2", NOW)
-        assert not await sessions.revoke(s, "fam_2", NOW)
-    with pytest.raises(CredentialInvalid):
-        await rotate(catalog, tenants.a, "fam_2", b"a", b"b", NOW)
+        assert await sessions.revoke(s, OTHER, NOW)
+        assert not await sessions.revoke(s, OTHER, NOW)
+    await brief.refused(brief.text)
     async with catalog.write(tenants.a) as s:
-        await principals.revoke(s, who, NOW)
-    with pytest.raises(CredentialInvalid):
-        await rotate(catalog, tenants.a, "fam_1", b"1", b"2", NOW)
+        await principals.revoke(s, session.who, NOW)
+    await session.refused(session.text)
 
 
 @pytest.mark.promise("P7")
@@ -87,7 +146,7 @@ async def test_a_token_is_revoked_by_itself_or_with_its_session(catalog: Catalog
     await begin(catalog, tenants)
     async with catalog.write(tenants.a) as s:
         assert not await sessions.is_revoked(s, "jti_1")
-        assert not await sessions.is_revoked(s, "jti_1", "fam_1")
+        assert not await sessions.is_revoked(s, "jti_1", FAMILY)
         for _ in range(2):
             await sessions.revoke_token(s, "jti_1", NOW + 10)
         assert await sessions.is_revoked(s, "jti_1")
@@ -97,27 +156,14 @@ async def test_a_token_is_revoked_by_itself_or_with_its_session(catalog: Catalog
 
 
 async def test_what_is_past_its_time_is_forgotten_and_the_rest_kept(catalog: Catalog, tenants: Tenants) -> None:
-    who = await begin(catalog, tenants)
+    old = await begin(catalog, tenants)
+    new = await begin(catalog, tenants, OTHER, lifetime_ms=FAMILY_LIFETIME_MS + 1)
     async with catalog.write(tenants.a) as s:
         await sessions.revoke_token(s, "old", NOW)
         await sessions.revoke_token(s, "new", NOW + 2)
-        await sessions.start(s, family="fam_2", principal_id=who, mac=b"a", now=NOW + 1)
         await sessions.expire(s, NOW + 1)
         assert not await sessions.is_revoked(s, "old")
         assert await sessions.is_revoked(s, "new")
         await sessions.expire(s, NOW + FAMILY_LIFETIME_MS)
-    assert await rotate(catalog, tenants.a, "fam_2", b"a", b"b", NOW + 2) == who
-    with pytest.raises(CredentialInvalid):
-        await rotate(catalog, tenants.a, "fam_1", b"1", b"2", NOW)
-
-
-async def test_signing_keys_are_kept_sealed_listed_by_age_and_retired_once(catalog: Catalog) -> None:
-    async with catalog.directory(write=True) as d:
-        for kid, now in (("k2", 2), ("k1", 1)):
-            await sessions.add_signing_key(d, kid=kid, public_jwk={"kid": kid}, sealed=b"sealed", now=now)
-        assert await sessions.retire_signing_key(d, "k1", 3)
-        assert not await sessions.retire_signing_key(d, "k1", 4)
-        assert await sessions.signing_keys(d) == [
-            ("k1", {"kid": "k1"}, b"sealed", 1, 3),
-            ("k2", {"kid": "k2"}, b"sealed", 2, None),
-        ]
+    await new.renew(new.text)
+    await old.refused(old.text)

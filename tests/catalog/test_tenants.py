@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import text
 
 from satchel.auth.keys import key_mac, parse_key
 from satchel.auth.roles import Principal
-from satchel.catalog import audit, bootstrap, idempotency, principals, projects, quotas, tenants
+from satchel.catalog import audit, bootstrap, idempotency, projects, standing, tenants
 from satchel.catalog.idempotency import KEPT_MS
-from satchel.catalog.quotas import Limits
 from satchel.catalog.schema import METADATA
 from satchel.catalog.scope import Catalog
 from satchel.errors import (
@@ -17,11 +15,10 @@ from satchel.errors import (
     IdempotencyReused,
     InvalidInput,
     NoSuchThing,
-    QuotaReached,
     TenantSuspended,
 )
 from satchel.objects.ids import PrincipalId, TenantId, new_id
-from tests.catalog.make import NOW, PEPPER, PROJECT, Tenants, hold, lengthen
+from tests.catalog.make import NOW, PEPPER, PROJECT, Beneath, Tenants, hold, lengthen
 
 pytestmark = pytest.mark.anyio
 
@@ -37,8 +34,8 @@ async def test_the_first_start_founds_one_tenant_with_an_operators_key_and_no_la
     assert await bootstrap.bootstrap(catalog, pepper=PEPPER, now=NOW) is None
     async with catalog.read(founded.tenant.id) as s:
         key_id = parse_key(founded.key).key_id
-        who = await principals.authenticate_key(s, key_id, key_mac(PEPPER, founded.key), NOW)
-        assert who.operator
+        who = await standing.of_key(s, key_id, key_mac(PEPPER, founded.key), NOW)
+        assert who.principal.operator
         await tenants.check_active(s)
 
 
@@ -75,9 +72,65 @@ async def test_a_suspended_tenant_says_so_until_it_is_resumed(catalog: Catalog, 
                 await tenants.check_active(s)
 
 
+async def test_a_tenant_that_is_being_deleted_says_until_when_and_comes_back_as_it_was(
+    catalog: Catalog, tenants_: Tenants
+) -> None:
+    async with catalog.directory(write=True) as d:
+        before = await tenants.find(d, tenants_.a)
+        assert before is not None
+        row = await tenants.delete_later(d, tenants_.a, NOW + 1_000)
+        assert (row.state, row.delete_at) == ("deleting", NOW + 1_000)
+        assert row == await tenants.find(d, "first")
+        assert await tenants.delete_later(d, tenants_.a, NOW + 9_000) == row  # said again, it is no later
+        assert await tenants.due(d, NOW + 999) == []
+        assert await tenants.due(d, NOW + 1_000) == [row]
+        with pytest.raises(NoSuchThing):
+            await tenants.delete_later(d, TenantId(new_id("ten", bytes(16))), NOW)
+    async with catalog.read(tenants_.a) as s:
+        with pytest.raises(TenantSuspended, match="being deleted: until 2027-01-15 08:00 UTC"):
+            await tenants.check_active(s)
+    async with catalog.directory(write=True) as d:
+        assert await tenants.set_state(d, tenants_.a, "active")
+        assert await tenants.find(d, tenants_.a) == before
+        assert await tenants.due(d, 2**62) == []
+
+
+async def test_a_tenant_founded_for_a_while_keeps_its_end_whatever_is_done_to_it(catalog: Catalog) -> None:
+    async with catalog.directory(write=True) as d:
+        made = await bootstrap.found_tenant(d, slug="brief", name="", pepper=PEPPER, now=NOW, delete_at=NOW + 500)
+        for state in ("suspended", "active"):
+            await tenants.set_state(d, made.tenant.id, state)
+            row = await tenants.find(d, "brief")
+            assert row is not None
+            assert (row.state, row.delete_at) == (state, NOW + 500)
+        row = await tenants.delete_later(d, made.tenant.id, NOW + 9_000)
+        assert row.delete_at == NOW + 500
+
+
+async def test_a_tombstone_is_looked_at_until_nothing_of_it_lies_in_the_store(
+    catalog: Catalog, tenants_: Tenants
+) -> None:
+    async with catalog.directory(write=True) as d:
+        await tenants.delete_later(d, tenants_.a, NOW)
+        await tenants.erase(d, tenants_.a)
+        with pytest.raises(NoSuchThing):
+            await tenants.delete_later(d, tenants_.a, NOW)
+        assert [(row.id, row.state) for row in await tenants.due(d, NOW)] == [(tenants_.a, "shredded")]
+        await tenants.look_again(d, tenants_.a, NOW + 10)
+        assert await tenants.due(d, NOW) == []
+        assert [row.id for row in await tenants.due(d, NOW + 10)] == [tenants_.a]
+        await tenants.look_again(d, tenants_.a, None)
+        assert await tenants.due(d, 2**62) == []
+
+
+async def test_the_tenants_that_operate_are_those_with_an_operator(catalog: Catalog, tenants_: Tenants) -> None:
+    async with catalog.directory() as d:
+        assert await tenants.operating(d) == [tenants_.a]
+
+
 @pytest.mark.promise("P5")
 async def test_erasing_a_tenant_leaves_a_tombstone_and_every_row_of_the_others(
-    catalog: Catalog, tenants_: Tenants
+    catalog: Catalog, tenants_: Tenants, beneath: Beneath
 ) -> None:
     for tenant in (tenants_.a, tenants_.b):
         async with catalog.write(tenant) as s:
@@ -87,12 +140,11 @@ async def test_erasing_a_tenant_leaves_a_tombstone_and_every_row_of_the_others(
             await projects.set_relations(s, PROJECT, [("part-of", "x")])
 
     async def census() -> dict[str, list[str]]:
-        async with catalog._engines.read.connect() as raw:
-            return {
-                table.name: sorted((await raw.execute(text(f"SELECT tenant_id FROM {table.name}"))).scalars())
-                for table in METADATA.sorted_tables
-                if "tenant_id" in table.c
-            }
+        return {
+            table.name: sorted(str(row[0]) for row in await beneath(f"SELECT tenant_id FROM {table.name}"))
+            for table in METADATA.sorted_tables
+            if "tenant_id" in table.c and table.name != "change"  # which tells every node of the end
+        }
 
     before = await census()
     async with catalog.directory(write=True) as d:
@@ -112,28 +164,13 @@ async def test_erasing_a_tenant_leaves_a_tombstone_and_every_row_of_the_others(
             await tenants.check_active(s)
 
 
-async def test_storage_is_reserved_against_what_is_used(catalog: Catalog, tenants_: Tenants) -> None:
-    async with catalog.write(tenants_.a) as s:
-        await hold(s, "one", size=600)
-        await quotas.set_limits(s, Limits(storage_bytes=1_000))
-        await quotas.reserve(s, 400)
-        with pytest.raises(QuotaReached) as caught:
-            await quotas.reserve(s, 401)
-        assert caught.value.facts == {"quota": {"name": "storageBytes", "used": 600, "limit": 1_000}}
-        await quotas.set_limits(s, Limits(storage_bytes=-1))
-        await quotas.reserve(s, 10**15)
-        used = await quotas.usage(s)
-        assert (used.storage_bytes, used.projects, used.members, used.keys) == (600, 1, 0, 1)
-    async with catalog.read(tenants_.b) as s:
-        assert (await quotas.usage(s)).storage_bytes == 0
-        assert await quotas.limits(s) == Limits()
-
-
 async def test_audit_rows_come_newest_first_and_page(catalog: Catalog, tenants_: Tenants) -> None:
     who = Principal(tenant=tenants_.a, id=PrincipalId("mem_1"), name="Ann", kind="member")
     async with catalog.write(tenants_.a) as s:
-        for minute in range(5):
-            await audit.record(s, who if minute else None, f"act-{minute}", "x" * 5_000, "done", "req", NOW + minute)
+        for number in range(5):  # more than one in a millisecond
+            await audit.record(
+                s, who if number else None, f"act-{number}", "x" * 5_000, "done", "req", NOW + number // 3
+            )
         rows = await audit.list_(s)
         assert [row.action for row in rows] == ["act-4", "act-3", "act-2", "act-1", "act-0"]
         assert (rows[0].principal_id, rows[0].principal_name, rows[4].principal_id) == ("mem_1", "Ann", "")

@@ -17,7 +17,7 @@ HOUR = 60 * 60 * 1000
 @pytest.fixture
 def data(cli: Cli, tmp_path: Path) -> Path:
     """An installation that was started once."""
-    cli("serve", "--check", "--data", tmp_path / "data")
+    cli("serve", "--check", "--port", "0", "--data", tmp_path / "data")
     return tmp_path / "data"
 
 

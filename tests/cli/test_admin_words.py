@@ -20,7 +20,7 @@ WORDS = ["verify", "collect", "key rotate-root", "key rotate-tenant default"]
 @pytest.fixture
 def data(cli: Cli, tmp_path: Path) -> Path:
     """An installation that was started once."""
-    cli("serve", "--check", "--data", tmp_path / "data")
+    cli("serve", "--check", "--port", "0", "--data", tmp_path / "data")
     return tmp_path / "data"
 
 
@@ -37,18 +37,18 @@ def test_a_wrong_root_key_is_refused_as_the_server_refuses_it(cli: Cli, data: Pa
     (data / "root.key").write_bytes(secrets.token_bytes(32))
     ran = cli("admin", *words.split(), "--data", data, status=5)
     assert f"the root key {data / 'root.key'} (id " in ran.err
-    assert "[serve.refused]" in cli("serve", "--check", "--data", data, status=5).err
+    assert "[serve.refused]" in cli("serve", "--check", "--port", "0", "--data", data, status=5).err
 
 
 def test_a_check_says_that_all_is_in_order_and_nothing_runs(cli: Cli, data: Path) -> None:
-    assert "everything is in order" in cli("serve", "--check", "--data", data).err
+    assert "everything is in order" in cli("serve", "--check", "--port", "0", "--data", data).err
 
 
 def test_a_store_in_use_without_its_root_key_is_told_from_a_new_one(
     cli: Cli, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SATCHEL_STORE_URL", (data / "store").as_uri())
-    ran = cli("serve", "--check", "--data", tmp_path / "new", status=5)
+    ran = cli("serve", "--check", "--port", "0", "--data", tmp_path / "new", status=5)
     assert "there is data here, in the store" in ran.err
     assert "SATCHEL_STORE_URL" in ran.err
 

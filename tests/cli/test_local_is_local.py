@@ -39,6 +39,7 @@ VERB_LINES: dict[str, list[str]] = {
     "init": ["--template"],
     "search": ["red warning"],
     "get": ["specs/warnings.md"],
+    "outline": ["specs/warnings.md"],
     "tasks": [],
     "context": [],
     "projects": [],
@@ -93,7 +94,21 @@ def test_a_local_verb_opens_no_socket_and_loads_nothing_that_could(
 
 @pytest.mark.promise("P1")
 def test_every_verb_without_a_server_is_probed() -> None:
-    with_server = {"login", "whoami", "logout", "remote", "sync", "status", "conflicts", "resolve", "undo", "leave"}
+    with_server = {
+        "login",
+        "join",
+        "share",
+        "whoami",
+        "logout",
+        "remote",
+        "sync",
+        "status",
+        "conflicts",
+        "resolve",
+        "undo",
+        "leave",
+    }
+    with_server |= {"log", "diff", "restore"}
     # The completion script of bash is written after asking bash for its version: click loads subprocess for that.
     assert set(VERBS) - with_server - {"key", "tenant", "serve", "admin", "purge", "completion"} == set(VERB_LINES)
 

@@ -406,3 +406,57 @@ def test_connect_finds_the_project_from_below_and_codex_at_home(
 def test_completion_prints_a_script_for_each_shell(cli: Cli) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_SATCHEL_COMPLETE" in cli("completion", shell).out
+
+
+# Asking more ------------------------------------------------------------------------------------------------------
+
+
+def test_a_search_for_nothing_lists_files_and_a_misspelt_one_suggests(cli: Cli, here: Path) -> None:
+    found = cli("search", "--json").json
+    assert (found["total"] > 10, found["projects"][0]["history"]) == (True, "none")
+    ran = cli("search", "dispacher")
+    assert "Near:  dispatcher" in ran.err
+    assert cli("search", "dispacher", "--json").json["suggestions"] == ["dispatcher"]
+
+
+def test_a_filter_on_history_says_where_nothing_is_known(cli: Cli, here: Path) -> None:
+    ran = cli("search", "author:sam")
+    assert "never synced" in ran.err
+    assert "--remote" in cli("search", "warning", "--at", "3", status=1).err
+
+
+def test_related_projects_are_searched_when_asked_for(cli: Cli, here: Path, tmp_path: Path) -> None:
+    other = tmp_path / "tides"
+    other.mkdir()
+    (other / "a.md").write_text("# Tides\n\nA warning of the tide.\n")
+    cli("init", here, "--name", "lighthouse")
+    cli("init", other, "--name", "tide-tables")
+    found = cli("search", "warning", "--related", "--json").json
+    assert {each["project"]: each["relation"] for each in found["projects"]} == {
+        "lighthouse": None,
+        "tide-tables": "depends-on",
+    }
+    back = cli("search", "warning", "--related", "--json", "-C", other).json
+    assert {each["project"]: each["relation"] for each in back["projects"]} == {
+        "lighthouse": "needed-by",
+        "tide-tables": None,
+    }
+    assert len(cli("search", "warning", "--json").json["projects"]) == 1
+
+
+def test_an_outline_names_lines_that_get_prints_by_number_or_by_heading(cli: Cli, here: Path) -> None:
+    rows = cli("outline", "specs/warnings.md", "--json").json["items"]
+    [row] = [row for row in rows if row["title"] == "Thresholds"]
+    lines = f"specs/warnings.md:{row['lines'][0]}-{row['lines'][1]}"
+    assert lines in cli("outline", "specs/warnings.md").out
+    assert cli("get", "specs/warnings.md", "--section", "warning rules > THRESHOLDS").out == cli("get", lines).out
+    ran = cli("get", "specs/warnings.md", "--section", "nonsense", status=1)
+    assert "[artifact.section_not_found]" in ran.err
+
+
+def test_a_context_within_a_budget_says_what_it_left_out(cli: Cli, here: Path) -> None:
+    ran = cli("context", "--tokens", "500", "--json").json
+    assert ran["truncated"]
+    assert ran["tokens"] <= 500
+    assert "Cut to the budget" in cli("context", "--tokens", "500").err
+    cli("context", "--tokens", "1", status=2)

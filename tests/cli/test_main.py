@@ -78,7 +78,7 @@ def test_short_help_is_shorter_and_long_help_has_examples(cli: Cli) -> None:
         (["serach"], "Did you mean `satchel search`?"),
         (["key", "creat", "x"], "Did you mean `satchel key create`?"),
         (["search", "--limt", "3", "x"], "--limit"),
-        (["search"], "Missing argument"),
+        (["get"], "Missing argument"),
         (["search", "--limit", "none", "x"], "limit"),
     ],
 )

@@ -5,20 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satchel.context.answers import ArtifactInfo, ArtifactText
-from satchel.context.assemble import (
-    Part,
-    artifact_answer,
-    chosen,
-    context_answer,
-    no_history,
-    rfc3339,
-    search_answer,
-    task_list,
-    understood,
-)
+from satchel.context.artifacts import artifact_answer, artifact_list
+from satchel.context.assemble import chosen, related, search_answer, understood
+from satchel.context.describe import context_answer, task_list
+from satchel.context.part import Moved, Part, rfc3339
 from satchel.errors import InvalidInput
 from satchel.objects.ids import Digest
-from tests.search.trees import Files, index_of
+from tests.search.trees import Files, bring, digest_of, index_of
 
 INFO: ArtifactInfo = {
     "path": "a.md",
@@ -42,7 +35,7 @@ def shown(answer: ArtifactText) -> tuple[str | None, list[int] | None, int | Non
 
 
 def part(project: str, files: Files) -> Part:
-    return Part(project, index_of(files), None, no_history)
+    return Part(project, index_of(files), digest_of(files), None)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +116,28 @@ def test_filters_choose_among_the_projects_one_may_read() -> None:
         ["a"],
         [{"project": "c", "reason": "project.not_found"}],
     )
+
+
+def test_an_index_that_was_brought_elsewhere_meanwhile_answers_nothing() -> None:
+    one = part("x", {"a.md": "whale\n\n- [ ] sing"})
+    bring(one.index, {"a.md": "squid"})
+    for ask in (
+        lambda: search_answer(understood("whale"), [one], limit=5),
+        lambda: task_list(one),
+        lambda: artifact_list(one),
+        lambda: context_answer(one, "prj_x", None, None),
+    ):
+        with pytest.raises(Moved):
+            ask()
+
+
+def test_related_projects_are_those_named_and_those_that_name() -> None:
+    relations = {"a": [("part-of", "prj_b"), ("depends-on", "nowhere")], "b": [], "c": [("depends-on", "a")]}
+    names = {"a": "a", "b": "b", "prj_b": "b", "c": "c"}
+    assert related(["a"], relations, names) == {"b": "part-of", "c": "needed-by"}
+    assert related(["b"], relations, names) == {"a": "has-part"}
+    assert related(["a", "b", "c"], relations, names) == {}
+    assert related(["a"], {"a": relations["a"]}, {"a": "a"}) == {}  # what one may not read is no neighbour
 
 
 def test_tasks_come_in_pages_and_a_wrong_cursor_is_refused() -> None:

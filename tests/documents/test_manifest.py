@@ -36,7 +36,12 @@ def test_a_manifest_is_read_with_what_is_right_of_it() -> None:
         "description": 7,
         "repositories": [{"name": "api", "url": "https://example.org/api"}, {"url": "x"}, 3],
         "services": [{"name": "queue", "description": "jobs"}],
-        "relations": [{"type": "part-of", "project": "platform"}, {"type": "owns", "project": "x"}, "y"],
+        "relations": [
+            {"type": "part-of", "project": "platform"},
+            {"type": "owns", "project": "x"},
+            {"type": "part-of", "project": "a\0"},
+            "y",
+        ],
         "own": {"kept": True},
     }
     manifest = parse_manifest(json.dumps(data).encode())

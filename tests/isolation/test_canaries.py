@@ -163,7 +163,7 @@ def test_nothing_that_was_stored_can_be_read_where_a_server_writes(watched: Watc
     server.stop()
     assert [*running, *watched.sightings(words)] == []
     # It was really there to be found: the log was kept, the index built, the versions committed.
-    assert watched.server.log.read_text().count('"event": "request"') > 20
+    assert watched.server.log.read_text().count('"event":"request"') > 20
     assert list((watched.server.data / "cache/index").rglob("*.db"))
     assert sum(path.stat().st_size for path in (watched.server.data / "store").rglob("*") if path.is_file()) > 5_000
     # Titles and paths may be read in the catalog, and nowhere else.

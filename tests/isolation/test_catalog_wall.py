@@ -11,13 +11,14 @@ from satchel.auth.roles import Role, TenantRole
 from satchel.catalog import audit, grants, idempotency, principals, projects, quotas, sessions, tenants, versions
 from satchel.catalog.scope import Catalog, Scope
 from satchel.errors import NotFound
-from satchel.objects.ids import PrincipalId, ProjectId
-from tests.catalog.conftest import catalog, catalog_path, migrated  # noqa: F401 - fixtures
+from satchel.objects.ids import PrincipalId, ProjectId, new_id
+from tests.catalog.conftest import catalog, catalog_path, catalog_url, migrated, pytest_generate_tests  # noqa: F401
 from tests.catalog.make import NOW, PROJECT, Tenants, files, hold, lengthen, named, new_project
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P5")]
 
 KEY = PrincipalId("key_same")
+FAMILY = new_id("fam", bytes(16))
 SECRET = "only the first tenant has this"
 
 
@@ -30,7 +31,7 @@ async def fill(s: Scope, mark: str) -> None:
     )
     await principals.add(s, row, mac=mark.encode())
     await grants.give(s, PROJECT, KEY, Role.WRITE, NOW)
-    await sessions.start(s, family="fam_same", principal_id=KEY, mac=mark.encode(), now=NOW)
+    await sessions.start(s, pepper=mark.encode(), family=FAMILY, principal_id=KEY, now=NOW)
     await sessions.revoke_token(s, mark, NOW + 1)
     await hold(s, mark, pack="pack-same")
     change = files({"same.md": mark})[0]._replace(title=mark)

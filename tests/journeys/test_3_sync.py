@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.system, pytest.mark.journey(3)]
 # Every point is walked in tests/faults, in one process; here the ones that differ most, by real processes.
 CLIENT_POINTS = ("push.before_send", "push.before_base")
 PULL_POINTS = ("pull.after_path", "pull.before_base")
+MERGE_POINTS = ("merge.after_record", "merge.after_write", "push.before_send")
 SERVER_POINTS = ("receive.after_packs", "receive.after_commit")
 
 
@@ -78,11 +79,13 @@ def test_a_file_changed_on_both_sides_waits_and_neither_version_is_lost(
     (kim.folder / "notes/kim.md").write_text("from kim\n")
     sam.run("sync")
     report = kim.json("sync", status=3)
-    assert [item["path"] for item in report["conflicts"]] == ["README.md"]
-    assert (kim.folder / "README.md").read_text() == "of kim\n"
+    marked = "<<<<<<< LOCAL\nof kim\n=======\nof sam\n>>>>>>> CLOUD\n"
+    assert [(item["path"], item["lines"]) for item in report["conflicts"]] == [("README.md", [[1, 5]])]
+    assert (kim.folder / "README.md").read_text() == marked
     assert kim.run("get", "--remote", "README.md").stdout == "of sam\n"
     assert [change["path"] for change in report["pushed"]] == ["notes/kim.md"]
     assert kim.json("status", status=3)["conflicts"] == kim.json("conflicts", status=3)["items"] == report["conflicts"]
+    assert "[conflict.still_marked]" in kim.run("resolve", "README.md", "--take", "merged", status=2).stderr
     kim.run("resolve", "README.md", "--take", "cloud")
     kim.run("sync")
     assert (kim.folder / "README.md").read_text() == "of sam\n"
@@ -93,6 +96,65 @@ def test_a_file_changed_on_both_sides_waits_and_neither_version_is_lost(
     sam.run("sync")
     assert (sam.folder / "README.md").read_text() == "of kim\n"
     assert sam.digest() == kim.digest()
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.journey(4)
+def test_people_and_an_agent_edit_the_same_files_and_neither_is_lost(server: Server, sam: Person, kim: Person) -> None:
+    plan = "# Plan\n\nWe ship in May.\n\nBudget: 10\n\nRisks: none\n"
+    (sam.folder / "plan.md").write_text(plan)
+    (sam.folder / "old.md").write_text("A page that will be renamed.\n" * 3)
+    both(server, sam, kim)
+    agent = sam.json("key", "create", "release-bot", "--project", "demo:write")["key"]
+
+    def put(path: str, text: str) -> None:
+        address = f"/projects/demo/artifacts/{path}"
+        seen = server.http("GET", address, agent, headers={"accept": "application/json"})
+        sent = {"if-match": f'"{seen.body["object"]}"', "content-type": "text/markdown"}
+        assert server.http("PUT", address, agent, text.encode(), sent).status == 200
+
+    # The agent changes the bottom, a person the top, another renames.
+    put("plan.md", plan.replace("none", "rain"))
+    put("old.md", "A page that will be renamed.\n" * 3 + "Edited by the agent.\n")
+    (sam.folder / "plan.md").write_text(plan.replace("May", "June"))
+    (sam.folder / "old.md").rename(sam.folder / "new.md")
+    report = sam.json("sync")
+    assert (report["merged"], report["conflicts"], report["inStep"]) == (["new.md", "plan.md"], [], True)
+    merged = plan.replace("May", "June").replace("none", "rain")
+    assert (sam.folder / "plan.md").read_text() == merged
+    assert (sam.folder / "new.md").read_text().endswith("Edited by the agent.\n")
+    # Both change one line: the agent was first, and the person is asked.
+    kim.run("sync")
+    put("plan.md", merged.replace("June", "July"))
+    (kim.folder / "plan.md").write_text(merged.replace("June", "August").replace("10", "20"))
+    (conflict,) = kim.json("sync", status=3)["conflicts"]
+    assert (conflict["path"], conflict["lines"], conflict["author"]) == ("plan.md", [[3, 7]], "release-bot")
+    shown = kim.run("conflicts", status=3)
+    assert "plan.md:3-7  both sides changed the same lines (the cloud: release-bot, version" in shown.stdout
+    tool = 'grep -q July "$REMOTE" && grep -q August "$LOCAL" && grep -q June "$BASE" && cat "$LOCAL" > "$MERGED"'
+    kim.env["SATCHEL_MERGETOOL"] = tool
+    assert kim.json("resolve", "plan.md", "--edit")["settled"] == ["plan.md"]
+    kim.run("sync")
+    sam.run("sync")
+    assert sam.digest() == kim.digest()
+    assert (sam.folder / "plan.md").read_text() == merged.replace("June", "August").replace("10", "20")
+    # Everybody's edits are versions, by name, and any of them comes back.
+    rows = kim.json("log", "plan.md")["items"]
+    assert [(row["author"], row["authorKind"]) for row in rows].count(("release-bot", "key")) == 2
+    assert "release-bot (key)" in kim.run("log", "plan.md").stdout
+    july = next(row["version"] for row in rows if row["author"] == "release-bot")
+    assert "-We ship in July." in kim.run("diff", "plan.md", "--at", str(july)).stdout
+    kim.run("restore", "plan.md", "--at", str(july))
+    assert "We ship in July." in (kim.folder / "plan.md").read_text()
+    assert [item["path"] for item in kim.json("diff")["items"]] == ["plan.md"]
+    kim.run("undo")
+    assert kim.json("status")["inStep"]
+    assert kim.json("diff", "--at", "2999-01-01")["items"] == []
+    assert "[version.not_found]" in kim.run("restore", "plan.md", "--at", "2000-01-01T12:00", status=1).stderr
+    gone = kim.json("log", "old.md")["items"]
+    assert [(row["added"], row["changed"], row["deleted"]) for row in gone] == [(0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    kim.run("restore", "old.md", "--at", str(gone[1]["version"]))
+    assert (kim.folder / "old.md").read_text().endswith("Edited by the agent.\n")
 
 
 @pytest.mark.promise("P6")
@@ -123,6 +185,32 @@ def test_a_client_killed_while_it_fetches_finishes_the_next_time(
     assert report["inStep"]
     assert report["conflicts"] == []
     assert kim.digest() == sam.digest()
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("point", MERGE_POINTS)
+def test_a_client_killed_while_it_merges_finishes_the_next_time(
+    server: Server, sam: Person, kim: Person, point: str
+) -> None:
+    lines = [f"line {number}\n" for number in range(9)]
+    for name in ("merged.md", "clash.md"):
+        (sam.folder / name).write_text("".join(lines))
+    both(server, sam, kim)
+    for person, line in ((sam, 0), (kim, 8)):
+        (person.folder / "merged.md").write_text("".join(lines).replace(lines[line], "changed\n"))
+        (person.folder / "clash.md").write_text("".join(lines).replace(lines[4], f"of {line}\n"))
+    sam.run("sync")
+    assert kim.run("sync", status=None, die_at=point).returncode == KILLED
+    report = kim.json("sync", status=3)
+    assert [(item["path"], item["lines"]) for item in report["conflicts"]] == [("clash.md", [[5, 9]])]
+    merged = (kim.folder / "merged.md").read_text()
+    assert merged == "changed\n" + "".join(lines[1:8]) + "changed\n"
+    sam.run("sync")
+    assert (sam.folder / "merged.md").read_text() == merged
+    kim.run("resolve", "clash.md", "--take", "local")
+    kim.run("sync")
+    sam.run("sync")
+    assert sam.digest() == kim.digest()
 
 
 @pytest.mark.promise("P6")

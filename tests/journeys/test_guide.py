@@ -12,7 +12,7 @@ import pytest
 from tests.journeys.conftest import SATCHEL, Person, Server
 
 GUIDE = Path(__file__).parents[2] / "docs/guide"
-IN_ORDER = ("getting-started", "connect", "cloud", "sync", "remote-agents", "deploy", "local-only")
+IN_ORDER = ("getting-started", "connect", "cloud", "sync", "remote-agents", "deploy", "tenants", "quotas", "local-only")
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -27,7 +27,7 @@ def test_every_page_is_in_the_index_and_has_its_place_here() -> None:
 @pytest.mark.journey(3)
 def test_the_commands_of_the_guide_work_in_the_order_of_its_pages(own_server: Server, sam: Person) -> None:
     folder = sam.folder.rename(sam.home / "lighthouse")
-    (folder / "key").write_text(own_server.admin)
+    (sam.home / "admin.key").write_text(own_server.admin)
     programs = sam.home / "bin"
     programs.mkdir()
     (programs / "satchel").write_text(f'#!/bin/sh\nexec {shlex.join(SATCHEL)} "$@"\n')

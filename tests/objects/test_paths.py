@@ -93,6 +93,10 @@ def test_a_path_given_twice_is_a_clash() -> None:
         "x/.hg/hgrc",
         "team.code-workspace",
         ".devcontainer/devcontainer.json",
+        ".github/workflows/ci.yml",
+        "a/b/.Cursor/Hooks/x.sh",
+        ".gitlab-ci.yml",
+        ".cargo/config.toml",
     ],
 )
 def test_a_file_that_tools_run_on_their_own_is_known(path: str) -> None:
@@ -100,10 +104,27 @@ def test_a_file_that_tools_run_on_their_own_is_known(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", "tasks.json", "docs/mcp.json", ".claude/CLAUDE.md", ".cursor/rules/a.mdc"]
+    "path",
+    [
+        "README.md",
+        "tasks.json",
+        "docs/mcp.json",
+        ".claude/CLAUDE.md",
+        ".cursor/rules/a.mdc",
+        "Makefile",
+        ".github/prompts/a.md",
+    ],
 )
 def test_a_file_that_is_only_read_is_not_held_back(path: str) -> None:
     assert not executed_by_tools(path)
+
+
+def test_the_guide_lists_every_file_that_waits_for_trust() -> None:
+    guide = (Path(__file__).parents[2] / "docs/guide/safe-folder.md").read_text()
+    missing = [
+        name for name in (*paths.EXECUTED_FILES, *paths.EXECUTED_FOLDERS) if f"`{name.lstrip('/')}`" not in guide
+    ]
+    assert missing == []
 
 
 def test_24000_paths_are_checked_in_far_less_than_a_second() -> None:

@@ -102,8 +102,8 @@ def test_a_key_made_without_the_salt_is_noticed(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_rests_in_the_store_is_sealed_in_one_place_only() -> None:
-    """A cipher elsewhere would escape the count above. (``auth.tokens`` keeps signing keys, in the catalog.)"""
+    """A cipher elsewhere would escape the count above. (``server.web.federated`` seals a cookie of ten minutes.)"""
     source = Path(__file__).parents[2] / "src/satchel"
     cipher = re.compile(r"\b(AESGCM|AESCCM|AESSIV|ChaCha20Poly1305|Fernet|Cipher)\b")
     using = {str(path.relative_to(source)) for path in source.rglob("*.py") if cipher.search(path.read_text())}
-    assert using == {"objects/seal.py", "auth/tokens.py"}
+    assert using == {"objects/seal.py", "server/web/federated.py"}

@@ -18,6 +18,7 @@ from satchel.errors import (
     CredentialExpired,
     CredentialInvalid,
     HeadMoved,
+    InsufficientScope,
     NoSuchArtifact,
     NoSuchProject,
     QuotaReached,
@@ -416,6 +417,13 @@ def test_a_problem_becomes_the_error_it_names(
     error = problem_error(status, problem)
     assert type(error) is kind
     assert error.message
+
+
+def test_a_code_that_is_not_known_here_is_shown_as_the_server_said_it() -> None:
+    error = problem_error(403, {"code": "tenant.own", "detail": "x"})
+    assert (error.code, error.exit_status) == ("tenant.own", 5)
+    assert problem_error(403, {"code": "\x1b[2J", "detail": "x"}).code == InsufficientScope.code
+    assert InsufficientScope.code == "auth.insufficient_scope"
 
 
 def test_facts_of_a_problem_come_back_as_facts() -> None:

@@ -62,6 +62,21 @@ def test_a_long_query_is_cut_and_says_so() -> None:
     assert parse_query(" ".join(f"kind:k{number}" for number in range(50))).cut
 
 
+@pytest.mark.promise("P8")
+def test_beginnings_are_few_and_not_too_short() -> None:
+    assert parse_query("c* co* con* KEP-1* KEP-128** 港* -x* -xyz*").words == (
+        "c",
+        "co",
+        "con*",
+        "KEP-1",
+        "KEP-128*",
+        "港",
+    )
+    assert parse_query("-x* -xyz*").without == ("x", "xyz*")
+    assert parse_query(" ".join(f"abc{n}*" for n in range(9))).words[3:5] == ("abc3*", "abc4")
+    assert parse_query("con* con** con").words == ("con*", "con")
+
+
 def test_a_repeated_word_counts_once() -> None:
     assert parse_query("disk disk disk").words == ("disk",)
 

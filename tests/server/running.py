@@ -15,11 +15,13 @@ from urllib.parse import quote
 
 import urllib3
 import uvicorn
+from starlette.types import ASGIApp
 
 from satchel.config.server import ServerSettings, server_settings
 from satchel.server.app import application
 from satchel.server.cloud import Cloud
-from satchel.server.serve import Prepared, prepare, uvicorn_config
+from satchel.server.serve import Prepared, Serving, prepare, uvicorn_config
+from tests import engines
 
 T = TypeVar("T")
 
@@ -52,7 +54,7 @@ class Client:
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.url, self.key = url, key
-        self._pool = urllib3.PoolManager(retries=False, timeout=30)
+        self._pool = urllib3.PoolManager(retries=False, timeout=30, maxsize=16)
 
     def close(self) -> None:
         self._pool.clear()
@@ -73,7 +75,7 @@ class Client:
         if body is not None and not isinstance(body, bytes):
             data = json.dumps(body).encode()
             sent.setdefault("content-type", "application/json")
-        whole = path if path.startswith(("/mcp", "/docs", "/openapi", "/.well-known")) else "/api/v1" + path
+        whole = path if path.startswith(("/mcp", "/docs", "/openapi", "/.well-known", "/oauth")) else "/api/v1" + path
         if query:
             whole += "?" + "&".join(f"{name}={quote(str(value))}" for name, value in query.items())
         with contextlib.closing(
@@ -106,8 +108,9 @@ class Running:
         self.settings = self.prepared.settings
         self.url = f"http://127.0.0.1:{self.settings.port}"
         self.cloud: Cloud
+        self.app: ASGIApp
         self._server: uvicorn.Server
-        self._loop: asyncio.AbstractEventLoop
+        self.loop: asyncio.AbstractEventLoop
         self._ready = threading.Event()
         self._failed: BaseException | None = None
         self._clients: list[Client] = []
@@ -130,13 +133,13 @@ class Running:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the server's own event loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
     def stop(self) -> None:
         for client in self._clients:
             client.close()
         self._server.should_exit = True
-        self._thread.join(30)
+        self._thread.join(120)
         self.prepared.listener.close()
         assert not self._thread.is_alive()
 
@@ -150,15 +153,15 @@ class Running:
 
     async def _serve(self) -> None:
         async with application(self.settings) as (app, cloud):
-            self.cloud = cloud
-            self._loop = asyncio.get_running_loop()
-            self._server = _Server(uvicorn_config(app, self.settings), self._ready)
+            self.app, self.cloud = app, cloud
+            self.loop = asyncio.get_running_loop()
+            self._server = _Server(uvicorn_config(app, self.settings), cloud, self._ready)
             await self._server.serve(sockets=[self.prepared.listener])
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
-        super().__init__(config)
+class _Server(Serving):
+    def __init__(self, config: uvicorn.Config, cloud: Cloud, ready: threading.Event) -> None:
+        super().__init__(config, cloud.listeners.close, cloud.ending)
         self._ready = ready
 
     @contextlib.contextmanager
@@ -182,6 +185,7 @@ def until(so: Callable[[], bool], seconds: float = 10.0) -> None:
 def serving(data: Path, **settings: object) -> Iterator[Running]:
     """A server on a fresh data directory and a free port."""
     flags: dict[str, object] = {"data": data, "port": 0, "shutdown_seconds": 1, **settings}
+    flags.setdefault("database_url", engines.catalog_of(data))
     running = Running(server_settings(flags, env={}))
     try:
         yield running

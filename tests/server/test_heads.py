@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from satchel.server import heads
-from tests.server.running import Client, Running
+from tests.server.running import Client, Running, serving, until
 
 pytestmark = pytest.mark.promise("P8")
 
@@ -77,3 +79,77 @@ def test_trailers_of_a_body_are_dropped(server: Running, owner: Client) -> None:
         )
         connection.sendall(b"\r\n\r\n")
         assert ending(connection).startswith(b"HTTP/1.1 401 ")
+
+
+def test_idle_connections_keep_nobody_out(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", connections=16) as small, ExitStack() as held:
+        idle = [held.enter_context(connected(small)) for _ in range(60)]
+        for connection in idle[:30]:
+            connection.sendall(b"GET / HTTP/1.1\r\nx")
+        assert small.client().get("/health/live").status == 200
+        assert len(small._server.server_state.connections) <= 16
+        assert ending(idle[0]) == b""  # the one that had been idle for longest
+
+
+def test_a_connection_at_work_is_not_ended_for_a_new_one(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", connections=16) as small, ExitStack() as held:
+        working = held.enter_context(connected(small))
+        key = (small.admin.key or "").encode()
+        working.sendall(
+            b"POST /api/v1/projects HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+            b"content-length: 13\r\nauthorization: Bearer " + key + b"\r\n\r\n{"
+        )
+        until(lambda: small.cloud.admission.serving(small.admin.get("/tenant").ok()["id"]) >= 1)
+        for _ in range(60):
+            held.enter_context(connected(small))
+        assert small.client().get("/health/live").status == 200
+        working.sendall(b'"slug": "abc')
+        assert ending(working).startswith(b"HTTP/1.1 4")
+
+
+def _clients(server: Running) -> set[object]:
+    return {getattr(protocol, "client", None) for protocol in tuple(server._server.server_state.connections)}
+
+
+def _asks(server: Running, connection: socket.socket, path: str, times: int) -> None:
+    head = f"GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.admin.key}\r\n\r\n"
+    for _ in range(times):
+        connection.sendall(head.encode())
+
+
+@pytest.mark.parametrize("times", [1, 8], ids=["one answer", "many requests ahead"])
+def test_an_answer_that_nobody_reads_ends_with_its_connection(
+    server: Running, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr(heads, "TAKEN_SECONDS", 0.3)
+    server.admin.post("/projects", {"slug": f"big-{times}"}).ok()
+    server.admin.put(f"big-{times}", "big.txt", b"x" * 7_000_000).ok()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", server.settings.port))
+        own = connection.getsockname()
+        until(lambda: own in _clients(server))
+        _asks(server, connection, f"/api/v1/projects/big-{times}/artifacts/big.txt", times)
+        until(lambda: own not in _clients(server))
+
+
+def test_a_slow_reader_that_goes_on_reading_gets_all_of_its_answer(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "TAKEN_SECONDS", 0.5)
+    server.admin.post("/projects", {"slug": "slow"}).ok()
+    server.admin.put("slow", "big.txt", b"x" * 7_000_000).ok()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", server.settings.port))
+        head = "GET /api/v1/projects/slow/artifacts/big.txt HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+        connection.sendall(f"{head}authorization: Bearer {server.admin.key}\r\n\r\n".encode())
+        got = 0
+        began = time.perf_counter()
+        while piece := connection.recv(131_072):
+            got += len(piece)
+            while time.perf_counter() - began < got / 4_000_000:
+                time.sleep(0.002)
+    assert got > 7_000_000

@@ -18,10 +18,10 @@ def keys(epoch: int) -> Callable[[bytes], bytes]:
     return lambda file_id: hashlib.sha256(bytes([epoch]) + file_id).digest()
 
 
-def bring(cache: IndexCache, key_of: Callable[[bytes], bytes], text: str) -> Digest:
+def bring(cache: IndexCache, key_of: Callable[[bytes], bytes], text: str, ref: Ref = REF) -> Digest:
     data = text.encode()
     tree = {"a.md": Entry("100644", object_id(data))}
-    with cache.build(REF, key_of) as index:
+    with cache.build(ref, key_of) as index:
         index.bring(digest(tree), tree, lambda _path: data)
     return digest(tree)
 
@@ -57,4 +57,40 @@ def test_a_file_of_an_old_key_is_built_anew_after_a_restart(tmp_path: Path) -> N
     second = bring(again, keys(2), "# Two\n")
     with again.borrow(REF, keys(2)) as index:
         assert index.digest == second
+    again.close()
+
+
+def test_a_file_written_before_a_purge_elsewhere_goes_and_one_written_since_stays(tmp_path: Path) -> None:
+    cache = IndexCache(tmp_path, 1 << 30, random=os.urandom)
+    bring(cache, keys(1), "# One\n")
+    assert cache.tenants() == {REF.tenant}
+    [path] = tmp_path.rglob("*.db")
+    written = path.stat().st_mtime_ns // 1_000_000
+    cache.discard(REF, not_since=written - 60_000)
+    assert files(tmp_path) == [path.name]
+    cache.discard(REF, not_since=written + 60_000)
+    assert (files(tmp_path), cache.tenants()) == ([], set())
+    cache.discard(REF, not_since=written + 60_000)  # nothing is there: nothing to do
+    cache.close()
+
+
+def test_the_index_of_the_past_goes_with_that_of_the_head_and_with_the_process(tmp_path: Path) -> None:
+    past = REF._replace(past=True)
+    cache = IndexCache(tmp_path, 1 << 30, random=os.urandom)
+    head = bring(cache, keys(1), "# Two\n")
+    then = bring(cache, keys(1), "# One\n", past)
+    with cache.borrow(REF, keys(1)) as now, cache.borrow(past, keys(1)) as before:
+        assert (now.digest, before.digest) == (head, then)
+    cache.discard(past)
+    assert len(files(tmp_path)) == 1
+    bring(cache, keys(1), "# One\n", past)
+    cache.discard(REF)
+    assert files(tmp_path) == []
+    bring(cache, keys(1), "# Two\n")
+    bring(cache, keys(1), "# One\n", past)
+    cache.close()
+    again = IndexCache(tmp_path, 1 << 30, random=os.urandom)
+    assert len(files(tmp_path)) == 1
+    with again.borrow(REF, keys(1)) as index:
+        assert index.digest == head
     again.close()

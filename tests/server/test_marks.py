@@ -203,7 +203,7 @@ def test_a_deleted_tenant_leaves_nothing_in_the_cache(server: Running) -> None:
     owner.put("acme", "a.md", b"text").ok()
     kept = server.settings.data / "cache" / "store" / "tenants"
     assert len(list(kept.iterdir())) == 2
-    server.admin.send("DELETE", "/admin/tenants/gone").ok()
+    server.admin.send("DELETE", "/admin/tenants/gone?now=true").ok()
     assert len(list(kept.iterdir())) == 1
 
 

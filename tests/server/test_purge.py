@@ -34,10 +34,10 @@ def _tag(owner: Client) -> str:
 def test_retention_is_shown_set_by_admins_audited_and_takes_effect_with_the_next_collect(fresh: Running) -> None:
     owner = fresh.tenant("first")
     _history(owner)
-    assert owner.get("/tenant").ok()["retention"] == {"versions": None, "days": None}
-    changed = owner.send("PATCH", "/tenant", {"retention": {"versions": 1}}).ok()
-    assert (changed["retention"], changed["name"]) == ({"versions": 1, "days": None}, "First")
-    assert owner.get("/tenant/audit").ok()["items"][0]["action"] == "tenant.retention"
+    assert owner.get("/tenant").ok()["settings"]["retention"] == {"versions": None, "days": None}
+    changed = owner.send("PATCH", "/tenant", {"settings": {"retention": {"versions": 1}}}).ok()
+    assert (changed["settings"]["retention"], changed["name"]) == ({"versions": 1, "days": None}, "First")
+    assert owner.get("/tenant/audit").ok()["items"][0]["action"] == "tenant.settings"
     assert owner.get("/projects/acme/artifacts/a.md", at=1).body == b"# One\n\nalpha\n"
     fresh.run(collect_all(fresh.cloud))
     expired = owner.get("/projects/acme/artifacts/a.md", at=1)
@@ -52,10 +52,11 @@ def test_retention_is_shown_set_by_admins_audited_and_takes_effect_with_the_next
 def test_retention_takes_one_rule_within_bounds(fresh: Running) -> None:
     owner = fresh.tenant("first")
     for rule in ({"versions": 1, "days": 1}, {"versions": 0}, {"days": -1}, {"weeks": 3}):
-        assert owner.send("PATCH", "/tenant", {"retention": rule}).code == "request.invalid"
+        assert owner.send("PATCH", "/tenant", {"settings": {"retention": rule}}).code == "request.invalid"
     assert owner.send("PATCH", "/tenant", {}).code == "request.invalid"
-    owner.send("PATCH", "/tenant", {"retention": {"days": 30}}).ok()
-    assert owner.send("PATCH", "/tenant", {"name": "Other"}).ok()["retention"] == {"versions": None, "days": 30}
+    owner.send("PATCH", "/tenant", {"settings": {"retention": {"days": 30}}}).ok()
+    renamed = owner.send("PATCH", "/tenant", {"name": "Other"}).ok()
+    assert renamed["settings"]["retention"] == {"versions": None, "days": 30}
 
 
 def test_neither_a_purge_nor_a_collect_asks_for_the_root_key_again(fresh: Running) -> None:
@@ -95,7 +96,7 @@ def test_a_purged_artifact_is_gone_from_every_version_and_from_search_and_says_s
 def test_a_server_whose_clock_is_off_collects_nothing(fresh: Running) -> None:
     owner = fresh.tenant("first")
     _history(owner)
-    owner.send("PATCH", "/tenant", {"retention": {"days": 1}}).ok()
+    owner.send("PATCH", "/tenant", {"settings": {"retention": {"days": 1}}}).ok()
     now = fresh.cloud.clock
     off = replace(fresh.cloud, clock=lambda: now() + 1_000 * 24 * 60 * 60 * 1000)
     with pytest.raises(ClockOff, match="ahead of"):

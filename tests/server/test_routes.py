@@ -200,6 +200,9 @@ def test_a_persons_session_is_renewed_and_a_copied_refresh_token_ends_it(server:
     assert server.client(first["accessToken"]).get("/auth/whoami").ok()["principal"]["id"] == member["id"]
     second = nobody.post("/auth/refresh", {"refreshToken": first["refreshToken"]}).ok()
     assert second["refreshToken"] != first["refreshToken"]
+    again = nobody.post("/auth/refresh", {"refreshToken": first["refreshToken"]}).ok()
+    assert again["refreshToken"] == second["refreshToken"]  # the answer may have been lost
+    nobody.post("/auth/refresh", {"refreshToken": second["refreshToken"]}).ok()
     assert nobody.post("/auth/refresh", {"refreshToken": first["refreshToken"]}).code == "auth.invalid"
     assert nobody.post("/auth/refresh", {"refreshToken": second["refreshToken"]}).code == "auth.invalid"
     third = nobody.post("/auth/token", {"email": email, "password": PASSWORD}).ok()
@@ -279,11 +282,17 @@ def test_the_operator_suspends_resumes_limits_and_shreds_a_tenant(server: Runnin
     assert owner.post("/projects", {"slug": "second"}).code == "quota.reached"
     assert owner.get("/projects/acme/artifacts/a.md").body == b"# A\n\nword\n"
     usage = {quota["name"]: quota for quota in owner.get("/tenant/usage").ok()["quotas"]}
-    assert usage["projects"] == {"name": "projects", "used": 1, "limit": 1}
+    assert usage["projects"] == {"name": "projects", "used": 1, "reserved": 0, "limit": 1, "near": True}
     index = server.settings.data / "cache" / "index" / tenant["id"]
     assert index.exists()
-    told = server.admin.send("DELETE", address).ok()
-    assert told == {"ok": True, "backupsLooked": False, "keysExpireAt": None}  # no store of backups is set
+    told = server.admin.send("DELETE", address + "?now=true").ok()
+    assert told == {  # no store of backups is set
+        "ok": True,
+        "state": "shredded",
+        "deleteAt": None,
+        "backupsLooked": False,
+        "keysExpireAt": None,
+    }
     assert owner.get("/projects").status == 401
     assert not index.exists()
     assert server.admin.send("DELETE", address).status == 404
@@ -341,3 +350,10 @@ def test_damaged_content_is_named_and_everything_else_is_served(server: Running,
     assert "search index" in search.json["detail"]
     assert owner.get(f"/projects/{project['id']}").ok()["damaged"] == 0  # nobody has looked yet
     assert owner.get("/projects/notes/objects/damaged").ok() == {"items": [], "next": None}
+
+
+@pytest.mark.promise("P8")
+def test_a_version_that_no_project_can_have_is_refused(owner: Client) -> None:
+    owner.post("/projects", {"slug": "far"}).ok()
+    assert owner.get("/projects/far/artifacts", None, at=2**63).code == "request.invalid"
+    assert owner.get(f"/projects/far/versions/{2**63}").status in (404, 422)

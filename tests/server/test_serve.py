@@ -15,17 +15,20 @@ from pathlib import Path
 
 import apsw
 import pytest
+import urllib3
 
 from satchel.config.server import ServerSettings, server_settings
 from satchel.errors import SatchelError, StartRefused
 from satchel.server.serve import prepare
-from tests.server.running import Client
+from tests.real import free_ports
+from tests.server.running import Client, until
 
 _RUN = """
 import sys
 from satchel.config.server import server_settings
 from satchel.server.serve import prepare, run
-prepared = prepare(server_settings({"data": sys.argv[1], "port": 0, "log_format": "json"}, env={}))
+given = dict(word.split("=") for word in sys.argv[2:])
+prepared = prepare(server_settings({"data": sys.argv[1], "port": 0, "log_format": "json", **given}, env={}))
 print(prepared.settings.port, prepared.first.key if prepared.first else "-", flush=True)
 run(prepared)
 """
@@ -36,10 +39,10 @@ def _settings(data: Path, **flags: object) -> ServerSettings:
 
 
 @contextmanager
-def _process(data: Path) -> Iterator[tuple[subprocess.Popen[str], Client]]:
+def _process(data: Path, *given: str) -> Iterator[tuple[subprocess.Popen[str], Client]]:
     """A server in a process of its own; its operator where this is its first start."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _RUN, str(data)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", _RUN, str(data), *given], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdout is not None
     try:
@@ -84,6 +87,24 @@ def test_a_server_starts_on_nothing_stops_cleanly_and_comes_back_with_everything
         restarted.key = key
         assert restarted.get("/search", q="word").ok() == found
         assert restarted.get("/projects/acme/artifacts/a.md").body == b"# A\n\nword\n"
+        assert _stop(process)[0] == 0
+
+
+@pytest.mark.system
+def test_a_server_told_to_stop_says_so_to_probes_while_it_goes_on_and_a_second_signal_ends_the_wait(
+    tmp_path: Path,
+) -> None:
+    [port] = free_ports(1)
+    with _process(tmp_path / "data", "drain_seconds=600", f"metrics_port={port}") as (process, client):
+        metrics = urllib3.PoolManager(retries=False)
+        assert client.get("/health/ready").status == 200
+        process.send_signal(signal.SIGTERM)
+        until(lambda: client.get("/health/ready").status == 503, 60)
+        assert client.get("/health").ok()["status"] == "stopping"
+        assert client.get("/health/live").status == 200
+        assert client.post("/projects", {"slug": "still-taken"}).status == 201
+        assert b"\nsatchel_draining 1.0" in metrics.request("GET", f"http://127.0.0.1:{port}/metrics", timeout=30).data
+        metrics.clear()
         assert _stop(process)[0] == 0
 
 

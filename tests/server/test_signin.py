@@ -88,7 +88,7 @@ def test_only_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch) 
 def test_guessing_is_stopped_and_does_not_tell_who_has_an_account(server: Running, owner: Client) -> None:
     owner.post("/members", {"email": "guessed@example.org", "name": "G", "password": PASSWORD}).ok()
     answers = {}
-    for email in ("guessed@example.org", "nobody-guessed@example.org", "no address"):
+    for email in ("guessed@example.org", "nobody-guessed@example.org", "guessed without an address"):
         wrong = {"email": email, "password": "wrong password here"}
         codes = [server.client().post("/auth/token", wrong).code for _ in range(MAX_FAILURES)]
         assert codes == ["auth.invalid"] * MAX_FAILURES

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from satchel.errors import DiskFull, StoreMissing, StoreUnavailable
-from satchel.store.durable_local import LocalStore
+from satchel.store.durable_local import LocalStore, make_directory
 
 # In one thread, because strace counts the calls at which it kills for each thread.
 PUT = """
@@ -97,6 +97,30 @@ async def after_a_crash(root: Path, how: str) -> str:
     assert data == b"x" * 100_000
     assert listed == ["a/b/c"]
     return "whole"
+
+
+@pytest.mark.promise("P6")
+def test_a_deletion_that_was_cut_off_and_a_directory_made_just_now_are_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+
+    async def use() -> None:
+        store = LocalStore(tmp_path / "objects")
+        await store.put("a/b", b"x")
+        (tmp_path / "objects/a/b").unlink()  # and killed
+        synced.clear()
+        await store.delete("a/b")
+        assert synced == [(tmp_path / "objects/a").stat().st_ino]
+        await store.delete("a/b/c")
+        await store.delete("nowhere/b")
+        await store.delete("a")
+
+    asyncio.run(use())
+    synced.clear()
+    make_directory(tmp_path / "new/data")
+    assert synced == [tmp_path.stat().st_ino, (tmp_path / "new").stat().st_ino]
 
 
 def test_a_leftover_is_invisible_and_removed_once_it_is_old(tmp_path: Path) -> None:

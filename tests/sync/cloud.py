@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from satchel.catalog import audit, damage, projects, versions
+from satchel.catalog import audit, damage, packs, projects, versions
 from satchel.catalog.bootstrap import found_tenant
 from satchel.catalog.scope import Catalog, Scope
 from satchel.errors import NoSuchProject, VersionExpired
@@ -32,6 +32,7 @@ from satchel.upkeep.estate import Estate
 from satchel.upkeep.findings import VerifyReport
 from satchel.upkeep.verify import verify
 from satchel.worktree.walk import Worktree
+from tests import engines
 
 T = TypeVar("T")
 NOW = 1_800_000_000_000
@@ -66,10 +67,7 @@ class Cloud:
         return NOW + self.ticks
 
     async def _open(self) -> None:
-        url = f"sqlite:///{self.folder / 'catalog.db'}"
-        if not (self.folder / "catalog.db").exists():
-            await Catalog.migrate(url)
-        self.catalog = await Catalog.open(url)
+        self.catalog = await Catalog.open(await engines.migrated(self.folder))
         self.store = LocalStore(self.folder / "store")
         key = self.folder / "root.key"
         self.root = RootKey.load(key) if key.exists() else RootKey.create(key)
@@ -133,6 +131,8 @@ class InProcessPeer:
     tenant: TenantId
     author: str
     calls: list[str] = field(default_factory=list)
+    deltas: bool = True
+    """Whether it says that it takes them."""
 
     def caller(self) -> Caller:
         async def stands(s: Scope) -> None:
@@ -173,22 +173,42 @@ class InProcessPeer:
                 Change(r.path, None if r.deleted else Entry(r.mode, r.object), r.size, r.version, r.author, r.time)
                 for r in rows
             ]
-            return Changes(head, known, items, lost)
+            return Changes(head, known, items, lost, self.deltas)
 
         self.calls.append("changes")
         return self.cloud.wait(ask())
 
-    def sync(self, project: str, stream: Iterable[bytes], declared: int, key: str) -> Committed:
+    def sync(
+        self, project: str, stream: Iterable[bytes], declared: int, key: str, *, allowed: Sequence[str] = ()
+    ) -> Committed:
         self.calls.append("sync")
-        return self.cloud.wait(self._sync(project, stream, declared, key))
+        answer = self.cloud.wait(self._sync(project, stream, declared, key, tuple(allowed)))
+        return answer._replace(damaged=self.cloud.wait(self._lost(project)), deltas=self.deltas)
 
-    async def _sync(self, project: str, stream: Iterable[bytes], declared: int, key: str | None) -> Committed:
+    async def _lost(self, project: str) -> int:
         row = await self._row(project)
-        return await self.cloud.receiver.sync(self.caller(), row.id, _chunks(stream), declared, key)
+        async with self.cloud.catalog.read(self.tenant) as s:
+            return await damage.count(s, row.id)
+
+    async def _sync(
+        self, project: str, stream: Iterable[bytes], declared: int, key: str | None, allowed: tuple[str, ...] = ()
+    ) -> Committed:
+        row = await self._row(project)
+        caller = self.caller()._replace(secrets_allowed=allowed)
+        return await self.cloud.receiver.sync(caller, row.id, _chunks(stream), declared, key)
 
     async def _row(self, project: str) -> projects.ProjectRow:
         async with self.cloud.catalog.read(self.tenant) as s:
             return await self._resolve(s, project)
+
+    def lacking(self, project: str, objects: Sequence[ObjectId]) -> set[ObjectId]:
+        async def ask() -> set[ObjectId]:
+            async with self.cloud.catalog.read(self.tenant) as s:
+                row = await self._resolve(s, project)
+                return set(await packs.missing(s, row.id, objects))
+
+        self.calls.append("lacking")
+        return self.cloud.wait(ask())
 
     def read_objects(self, project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:
         async def ask() -> list[bytes]:

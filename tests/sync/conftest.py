@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from satchel.objects.ids import ProjectId, TenantId
-from satchel.sync.run import SyncReport, run
+from satchel.sync.report import SyncReport
+from satchel.sync.run import run
 from satchel.worktree.walk import Worktree
 from tests.sync.cloud import Cloud, InProcessPeer, folder
 

@@ -10,7 +10,7 @@ import pytest
 
 from satchel.errors import InsufficientScope
 from satchel.objects.ids import ProjectId, TenantId
-from satchel.sync.session import Direction
+from satchel.sync.session import Direction, Strategy
 from satchel.upkeep.repair import repair
 from satchel.upkeep.verify import verify
 from tests.sync.cloud import Cloud, held, put
@@ -118,3 +118,16 @@ def test_lost_files_are_named_and_nothing_else_stops(
     assert report.in_step
     assert held(bob.root) == FILES | {"mine.md": "mine\n"}
     assert held(ann.root) == FILES | {"mine.md": "mine\n"}
+
+
+def test_a_file_that_both_changed_and_the_cloud_lost_is_a_conflict_and_the_folder_s_can_be_sent(
+    ann: Desk, bob: Desk, lose: Lose
+) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    lose()
+    put(bob.root, {"docs/0.md": "bob's\n"})
+    reasons = {conflict.path: conflict.reason for conflict in bob.sync().conflicts}
+    assert "the cloud has lost" in reasons["docs/0.md"]
+    assert [change.path for change in bob.sync(strategy=Strategy.LOCAL).pushed] == ["docs/0.md"]
+    assert held(bob.root) == {"docs/0.md": "bob's\n"}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from satchel.errors import DiskFull, QuotaReached, SatchelError, ServerAway, StoreUnavailable
+from satchel.errors import DiskFull, QuotaReached, SatchelError, ServerAway, StoreUnavailable, SyncTooSoon
 from satchel.sync.patience import Patience
 
 
@@ -87,3 +87,15 @@ def test_without_time_nothing_is_waited_for() -> None:
     with pytest.raises(ServerAway):
         watch.patience.through(_failing(1, ServerAway("away", retry_after=1))[1])  # type: ignore[arg-type]
     assert watch.slept == []
+
+
+def test_a_push_that_comes_too_soon_waits_for_its_time_and_not_at_all_where_that_is_too_far_away() -> None:
+    watch = Watch(60)
+    tried, work = _failing(1, SyncTooSoon("pushed less than 30 s ago", retry_after="30"))
+    assert watch.patience.through(work) == "done"  # type: ignore[arg-type]
+    assert watch.slept == [30]
+    watch = Watch(60)
+    tried, work = _failing(1, SyncTooSoon("pushed less than 300 s ago", retry_after="290"))
+    with pytest.raises(SyncTooSoon):
+        watch.patience.through(work)  # type: ignore[arg-type]
+    assert (len(tried), watch.slept) == (1, [])

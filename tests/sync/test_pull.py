@@ -12,7 +12,7 @@ from satchel.objects.ids import Digest, ObjectId, object_id
 from satchel.objects.listing import Entry
 from satchel.sync.peer import Change, Changes, Head
 from satchel.worktree.base import load_base
-from satchel.worktree.undo import UndoFull, UndoStore
+from satchel.worktree.undo import Bounds, UndoFull
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk
 
@@ -126,13 +126,10 @@ def test_a_base_that_does_not_fit_the_cloud_is_replaced_by_the_whole_tree(stocke
 
 
 @pytest.mark.promise("P3")
-def test_a_pull_that_does_not_fit_the_undo_store_stops_before_it_overwrites(
-    stocked: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("satchel.sync.pull.UndoStore", lambda root: UndoStore(root, max_bytes=20))
+def test_a_pull_that_does_not_fit_the_undo_store_stops_before_it_overwrites(stocked: Desk) -> None:
     before = held(stocked.root)
     with pytest.raises(UndoFull):
-        stocked.sync()
+        stocked.sync(bounds=Bounds(20))
     assert held(stocked.root) == before
 
 

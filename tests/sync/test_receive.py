@@ -394,10 +394,11 @@ def test_a_write_sent_twice_is_done_once(peer: InProcessPeer) -> None:
         peer.write("acme", "a.md", b"other", "*absent", key="k")
 
 
+@pytest.mark.promise("P4")
 def test_writers_of_different_artifacts_do_not_disturb_each_other(cloud: Cloud, peer: InProcessPeer) -> None:
     async def at_once() -> None:
         writes = [
-            cloud.receiver.write(peer.caller(), project, f"{n}.md", b"%d" % n, None, "*absent", None) for n in range(5)
+            cloud.receiver.write(peer.caller(), project, f"{n}.md", b"%d" % n, None, "*absent", None) for n in range(30)
         ]
         await asyncio.gather(*writes)
 
@@ -409,7 +410,7 @@ def test_writers_of_different_artifacts_do_not_disturb_each_other(cloud: Cloud, 
 
     project = cloud.wait(find())
     cloud.wait(at_once())
-    assert peer.head("acme").version == 5
+    assert peer.head("acme").version == 30
 
 
 def test_the_manifest_s_relations_follow_its_commit(
@@ -461,7 +462,7 @@ def test_packs_stay_when_the_head_cannot_be_confirmed_after_the_commit(
 
 
 @pytest.mark.promise("P3")
-def test_a_sender_that_goes_away_in_the_middle_leaves_nothing(
+def test_a_sender_that_goes_away_in_the_middle_leaves_only_what_the_catalog_names(
     cloud: Cloud, peer: InProcessPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = cloud.stored()
@@ -489,4 +490,5 @@ def test_a_sender_that_goes_away_in_the_middle_leaves_nothing(
             await work
 
     cloud.wait(hangs_up())
-    assert cloud.stored() == stored
+    [row] = [row for row in cloud.audited(peer.tenant) if row.action == "packs"]
+    assert len(cloud.stored() - stored) == int(row.target.split()[1])  # kept for a day: the sender may go on

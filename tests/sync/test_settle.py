@@ -3,9 +3,14 @@ from __future__ import annotations
 import pytest
 
 from satchel.errors import InvalidInput
-from satchel.sync.run import status
-from satchel.sync.session import Direction
-from satchel.sync.settle import NothingToUndo, Take, resolve, undo
+from satchel.objects.listing import Entry
+from satchel.sync import failpoints
+from satchel.sync.outlook import status
+from satchel.sync.session import Direction, Strategy
+from satchel.sync.settle import NothingToUndo, StillMarked, Take, put_back, resolve, undo
+from satchel.worktree.materialise import Materialiser
+from satchel.worktree.undo import UndoStore
+from satchel.worktree.walk import ChangedMeanwhile
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk
 
@@ -37,6 +42,7 @@ def test_taking_the_cloud_s_fetches_it_and_undo_brings_the_own_back(ann: Desk, b
     disagree(ann, bob)
     resolve(bob.worktree, ["a.md"], Take.CLOUD)
     assert [c.path for c in status(bob.worktree).pulled] == ["a.md"]
+    assert (bob.root / "a.md").read_text() == "Bob's\n"
     assert bob.sync(direction=Direction.TO_CLOUD).waiting_pull == 1
     assert (bob.root / "a.md").read_text() == "Bob's\n"
     assert bob.sync().in_step
@@ -60,6 +66,130 @@ def test_only_conflicts_can_be_resolved(ann: Desk, bob: Desk) -> None:
     assert [c.path for c in bob.sync().conflicts] == ["a.md"]
     with pytest.raises(InvalidInput):
         resolve(ann.worktree, ["a.md"], Take.LOCAL)
+
+
+MARKED = "<<<<<<< LOCAL\nBob's\n=======\nAnn's\n>>>>>>> CLOUD\n"
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize(
+    ("take", "here", "files"),
+    [
+        (Take.LOCAL, "Bob's\n", {"a.md": "Bob's\n"}),
+        (Take.CLOUD, "Bob's\n", {"a.md": "Ann's\n"}),
+        (Take.BOTH, "Bob's\n", {"a.md": "Bob's\n", "a.cloud.md": "Ann's\n"}),
+        (Take.MERGED, MARKED, {"a.md": MARKED}),
+    ],
+)
+def test_each_way_to_decide_ends_in_step_and_the_rest_was_never_held_up(
+    ann: Desk, bob: Desk, take: Take, here: str, files: dict[str, str]
+) -> None:
+    disagree(ann, bob)
+    assert (bob.root / "a.md").read_text() == MARKED
+    resolve(bob.worktree, ["a.md"], take, force=True)
+    assert (bob.root / "a.md").read_text() == here
+    assert status(bob.worktree).conflicts == []
+    assert bob.sync().in_step
+    assert ann.sync().in_step
+    assert held(ann.root) == held(bob.root) == FILES | files
+    assert list((bob.root / ".satchel/conflicts").iterdir()) == []
+
+
+def test_a_file_that_was_made_the_cloud_s_needs_no_decision(ann: Desk, bob: Desk) -> None:
+    disagree(ann, bob)
+    put(bob.root, {"a.md": "Ann's\n"})
+    assert resolve(bob.worktree, ["a.md"], Take.MERGED) == ["a.md"]
+    assert bob.sync().in_step
+    assert list((bob.root / ".satchel/conflicts").iterdir()) == []
+
+
+def test_a_file_with_markers_in_it_is_not_taken_for_merged(ann: Desk, bob: Desk) -> None:
+    disagree(ann, bob)
+    with pytest.raises(StillMarked, match=r"a\.md"):
+        resolve(bob.worktree, ["a.md"], Take.MERGED)
+    resolve(bob.worktree, ["a.md"], Take.LOCAL)
+    undo(bob.worktree)  # of the decision: the markers are back, and what they came from is not known any more
+    for take in (Take.LOCAL, Take.MERGED, Take.BOTH):
+        with pytest.raises(StillMarked):
+            resolve(bob.worktree, ["a.md"], take)
+    put(bob.root, {"a.md": "by hand\n"})
+    assert [(c.path, c.lines) for c in bob.sync().conflicts] == [("a.md", [])]
+    resolve(bob.worktree, ["a.md"], Take.MERGED)
+    assert [c.path for c in bob.sync().pushed] == ["a.md"]
+    assert ann.peer.content(ann.project, "a.md") == b"by hand\n"
+
+
+@pytest.mark.promise("P3")
+def test_what_the_cloud_got_after_a_conflict_was_shown_is_not_overwritten_by_its_resolution(
+    ann: Desk, bob: Desk
+) -> None:
+    disagree(ann, bob)
+    put(ann.root, {"a.md": "Ann's, once more\n"})
+    ann.sync()
+    assert [c.path for c in bob.sync().conflicts] == ["a.md"]
+    resolve(bob.worktree, ["a.md"], Take.LOCAL)
+    assert [c.path for c in bob.sync().conflicts] == ["a.md"]
+    assert "Ann's, once more" in (bob.root / "a.md").read_text()
+    assert ann.peer.content(ann.project, "a.md") == b"Ann's, once more\n"
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("take", Take)
+def test_files_that_cannot_be_merged_stand_side_by_side_until_somebody_decides(
+    ann: Desk, bob: Desk, take: Take
+) -> None:
+    put(ann.root, {"a.bin": "\0base"})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"a.bin": "\0Ann's"})
+    ann.sync()
+    put(bob.root, {"a.bin": "\0Bob's"})
+    for _ in range(2):
+        (conflict,) = bob.sync().conflicts
+        assert (conflict.path, conflict.reason, conflict.beside) == (
+            "a.bin",
+            "both changed it, and it is not text",
+            "a.cloud.bin",
+        )
+        assert held(bob.root) == {"a.bin": "\0Bob's", "a.cloud.bin": "\0Ann's"}
+        assert status(bob.worktree).conflicts == [conflict]
+    assert bob.peer.head(bob.project).version == 2
+    resolve(bob.worktree, ["a.bin"], take)
+    assert bob.sync().in_step
+    mine = "\0Ann's" if take is Take.CLOUD else "\0Bob's"
+    expected = {"a.bin": mine, **({"a.cloud.bin": "\0Ann's"} if take is Take.BOTH else {})}
+    ann.sync()
+    assert held(bob.root) == held(ann.root) == expected
+
+
+def test_a_file_beside_ours_that_somebody_took_away_does_not_come_back(ann: Desk, bob: Desk) -> None:
+    put(ann.root, {"a.bin": "\0base"})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"a.bin": "\0Ann's"})
+    ann.sync()
+    put(bob.root, {"a.bin": "\0Bob's"})
+    bob.sync()
+    undo(bob.worktree)
+    (conflict,) = bob.sync().conflicts
+    assert (conflict.path, conflict.beside, held(bob.root)) == ("a.bin", None, {"a.bin": "\0Bob's"})
+    with pytest.raises(InvalidInput, match="not on this disk"):
+        resolve(bob.worktree, ["a.bin"], Take.BOTH)
+    put(ann.root, {"a.bin": "\0Ann's, newer"})
+    ann.sync()
+    assert [one.beside for one in bob.sync().conflicts] == ["a.cloud.bin"]
+    assert held(bob.root)["a.cloud.bin"] == "\0Ann's, newer"
+
+
+@pytest.mark.promise("P3")
+def test_an_undone_conflict_shows_no_markers_again_and_can_be_decided(ann: Desk, bob: Desk) -> None:
+    disagree(ann, bob)
+    undo(bob.worktree)
+    assert (bob.root / "a.md").read_text() == "Bob's\n"
+    assert [c.path for c in bob.sync().conflicts] == ["a.md"]
+    assert (bob.root / "a.md").read_text() == "Bob's\n"
+    resolve(bob.worktree, ["a.md"], Take.MERGED)
+    assert [c.path for c in bob.sync().pushed] == ["a.md"]
 
 
 def pulled(ann: Desk, bob: Desk) -> dict[str, str]:
@@ -116,8 +246,113 @@ def test_undo_leaves_alone_what_was_edited_since(ann: Desk, bob: Desk) -> None:
     assert [c.path for c in bob.sync().pushed] == ["a.md"]
 
 
+@pytest.mark.promise("P3")
+def test_what_an_undo_left_alone_is_still_kept_for_a_later_one(ann: Desk, bob: Desk) -> None:
+    pulled(ann, bob)
+    (bob.root / "a.md").unlink()
+    put(bob.root, {"b.md": "another\n", "new/d.md": "edited\n"})
+    assert undo(bob.worktree).skipped.keys() == {"a.md", "b.md", "new/d.md"}
+    assert undo(bob.worktree).restored == ["c.md"]  # of the sync before: the turn of the other comes after all
+    store = UndoStore(bob.root)
+    aside = {kept.path: kept.data for kept in store.kept(store.syncs()[0])}
+    assert aside == {"a.md": b"first\n", "b.md": b"B\n", "new/d.md": None}
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize(
+    ("cuts", "edited"), [((0,), {}), ((2,), {}), ((1, 1), {}), ((1,), {"b.md": "edited meanwhile\n"})]
+)
+def test_an_undo_that_was_cut_off_is_gone_on_with_and_one_undo_takes_all_of_it_back(
+    ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch, cuts: tuple[int, ...], edited: dict[str, str]
+) -> None:
+    pulled(ann, bob)
+    put(bob.root, edited)
+    before = held(bob.root)
+    for cut in cuts:
+        cut_after(cut, monkeypatch, bob)
+    undone = undo(bob.worktree)
+    assert held(bob.root) == {**FILES, **edited}
+    assert undone.skipped.keys() == edited.keys()
+    if edited:
+        (sync,) = [sync for sync in UndoStore(bob.root).syncs() if sync.startswith("0-")]
+        assert "B\n" in {(kept.data or b"").decode() for kept in UndoStore(bob.root).kept(sync)}
+    undo(bob.worktree)
+    assert held(bob.root) == before
+
+
+def cut_after(count: int, monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:
+    """An undo that dies when so many files are as they were."""
+    check, left = Materialiser._check, [count]
+
+    def dying(self: Materialiser, path: str, expect: Entry | None) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        check(self, path, expect)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Materialiser, "_check", dying)
+        with pytest.raises(KeyboardInterrupt):
+            undo(desk.worktree)
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("strategy", [Strategy.LOCAL, Strategy.BOTH])
+def test_a_strategy_finds_what_stood_in_a_file_before_a_sync_that_was_killed_put_markers_there(
+    ann: Desk, bob: Desk, strategy: Strategy
+) -> None:
+    put(ann.root, {"a.md": "first\n"})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"a.md": "Ann's\n"})
+    ann.sync()
+    put(bob.root, {"a.md": "Bob's\n"})
+    kill_at("merge.after_write", bob)
+    assert "<<<<<<< LOCAL" in (bob.root / "a.md").read_text()
+    report = bob.sync(strategy=strategy)
+    assert report.in_step, report.conflicts
+    assert (bob.root / "a.md").read_text() == "Bob's\n"
+    assert bob.peer.content(bob.project, "a.md") == b"Bob's\n"
+
+
+def kill_at(point: str, desk: Desk) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die() -> None:
+        raise Killed
+
+    failpoints.arm(point, die)
+    try:
+        with pytest.raises(Killed):
+            desk.sync()
+    finally:
+        failpoints.disarm()
+
+
 def test_with_nothing_overwritten_there_is_nothing_to_undo(ann: Desk) -> None:
     put(ann.root, FILES)
     ann.sync()
     with pytest.raises(NothingToUndo):
         undo(ann.worktree)
+
+
+@pytest.mark.promise("P3")
+def test_an_old_version_put_back_is_an_edit_and_undo_brings_back_what_stood_there(ann: Desk) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    put(ann.root, {"a.md": "edited\n"})
+    (ann.root / "b.md").unlink()
+    assert not put_back(ann.worktree, "a.md", b"edited\n", "100644")
+    for path, text in (("a.md", "first\n"), ("b.md", "B\n"), ("new/d.md", "D\n")):
+        assert put_back(ann.worktree, path, text.encode(), "100644")
+        assert (ann.root / path).read_text() == text
+        undo(ann.worktree)
+        assert held(ann.root) == {"a.md": "edited\n", "c.md": "C\n"}
+        undo(ann.worktree)
+        assert (ann.root / path).read_text() == text
+        undo(ann.worktree)
+    assert {c.path for c in ann.sync().pushed} == {"a.md", "b.md"}  # as before: nothing waits for anybody
+    (ann.root / "file").write_text("in the way\n")
+    with pytest.raises(ChangedMeanwhile):
+        put_back(ann.worktree, "file/a.md", b"x", "100644")

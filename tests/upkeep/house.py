@@ -11,7 +11,7 @@ from pathlib import Path
 
 from satchel.catalog import projects, versions
 from satchel.catalog.bootstrap import found_tenant
-from satchel.catalog.scope import Catalog, Scope
+from satchel.catalog.scope import Scope
 from satchel.objects.ids import Lineage, PrincipalId, ProjectId, TenantId, new_id, object_id
 from satchel.store.keyring import Keyring
 from satchel.store.packs import Place
@@ -20,6 +20,7 @@ from satchel.store.urls import open_store
 from satchel.sync.peer import Committed
 from satchel.sync.receive import Caller, Receiver
 from satchel.upkeep.estate import Estate, open_estate
+from tests import engines
 
 NOW = 1_800_000_000_000
 PEPPER = hashlib.sha256(b"pepper").digest()
@@ -88,13 +89,15 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, clock: Clock | None = None) -> AsyncIterator[House]:
-    """The installation in ``folder``, made on the first call; open it again and it is all still there."""
+async def open_house(folder: Path, clock: Clock | None = None, catalog: str | None = None) -> AsyncIterator[House]:
+    """The installation in ``folder``, made on the first call; open it again and it is all still there.
+
+    With ``catalog``, the address of a migrated one, that is used.
+    """
     clock = clock or Clock()
-    url, key = f"sqlite:///{folder / 'catalog.db'}", folder / "root.key"
+    url, key = catalog or await engines.migrated(folder), folder / "root.key"
     if not key.exists():
         RootKey.create(key)
-    await Catalog.migrate(url)
     store = (folder / "store").as_uri()
     await Keyring(open_store(store), RootKey.load(key), clock=clock, random=os.urandom).found()
     async with open_estate(url, store, key, clock=clock) as estate:

@@ -20,9 +20,10 @@ from typing import Any, Self
 import aiosqlite
 import pytest
 
-from satchel.catalog import connection, dying, purges, retention, versions
+from satchel.catalog import dying, purges, retention, sqlite, versions
 from satchel.catalog.retention import Retention
 from satchel.catalog.scope import Catalog, Params, Query, Record, Scope
+from satchel.catalog.turns import TenantTurns
 from satchel.errors import HeadMoved, NoSuchArtifact, ObjectsMissing, VersionExpired
 from satchel.objects.frame import make_frames
 from satchel.objects.ids import ObjectId, ProjectId, TenantId, object_id
@@ -185,7 +186,7 @@ class Stage:
         url, key = f"sqlite:///{folder / 'catalog.db'}", folder / "root.key"
         await Catalog.migrate(url)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(connection, "READERS", 16)  # each actor may stop in the middle of a reading scope
+            patch.setattr(sqlite, "READERS", 16)  # each actor may stop in the middle of a reading scope
             patch.setattr(aiosqlite.Connection, "_execute", _in_this_thread)
             catalog = await GatedCatalog.open(url)
             store, clock, root = GatedStore(), Clock(), RootKey.create(key)
@@ -194,6 +195,7 @@ class Stage:
             vault = Vault(store, keyring, random=os.urandom)
             estate = Estate(catalog, store, root, keyring, vault, clock, os.urandom)
             receiver = Receiver(catalog, vault, clock=clock, random=os.urandom)
+            receiver._writers = TenantTurns(99, 60)  # a schedule says who is next; it would not know who queues
             yield cls(House(folder, clock, estate, receiver), store, catalog)
         await catalog.close()
 

@@ -12,8 +12,9 @@ from satchel.store.objectstore import MemoryStore, ObjectStore
 from satchel.store.rootkey import RootKey
 from satchel.upkeep import backup as backup_module
 from satchel.upkeep.archive import CATALOG, MAGIC, Archive, BackupDamaged, Label, kept, last_key_backup_expiry
-from satchel.upkeep.backup import Keeping, make_backup, named, read_manifest
+from satchel.upkeep.backup import Keeping, make_backup
 from satchel.upkeep.keys import shred
+from satchel.upkeep.manifest import named, read_manifest
 from tests.upkeep.house import House, fill
 from tests.upkeep.recovering import DAY, KEEPING, Ruin, flip, pack_names
 
@@ -133,6 +134,13 @@ async def test_keys_expire_before_their_backup_and_the_last_date_is_told(house: 
     assert first in report.pruned
     assert first not in {row.id for row in await kept(target)}
     assert not [name for name in target.objects if first in name]
+
+
+async def test_a_machine_that_never_served_can_make_the_backup(house: House) -> None:
+    scratch = house.folder / "not" / "there yet"
+    await make_backup(house.estate, MemoryStore(), scratch, KEEPING)
+    assert list(scratch.iterdir()) == []
+    assert scratch.stat().st_mode & 0o077 == 0
 
 
 async def test_a_backup_that_was_cut_off_is_no_backup_and_is_cleared_away_after_a_day(house: House) -> None:

@@ -27,6 +27,7 @@ from satchel.sync.wire import Parent, Sent, encode_preamble
 from satchel.upkeep.collect import CollectReport, Counted, collect
 from satchel.upkeep.lease import UpkeepBusy, upkeep_lease
 from satchel.upkeep.sweep import ORPHAN_MS, first_kept
+from tests.engines import on_file
 from tests.upkeep.house import House, fill, open_house
 
 pytestmark = pytest.mark.anyio
@@ -273,6 +274,7 @@ async def test_leavings_of_crashes_go_after_two_days_of_the_stores_clock_whateve
     assert await house.names() == before
 
 
+@on_file
 @pytest.mark.promise("P3")
 async def test_what_heads_confirm_is_never_swept_when_an_old_catalog_was_put_back(tmp_path: Path) -> None:
     async with open_house(tmp_path) as house:
@@ -431,6 +433,7 @@ async def test_a_write_that_was_stopped_for_days_is_refused_since_its_packs_may_
     assert await house.tree(tenant, project) == {"a.md": noise(1)}
 
 
+@on_file
 @pytest.mark.promise("P3")
 @pytest.mark.parametrize("dry", [False, True])
 async def test_a_catalog_older_than_what_the_store_confirms_takes_nothing_away(tmp_path: Path, dry: bool) -> None:

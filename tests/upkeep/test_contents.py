@@ -13,7 +13,8 @@ from satchel.objects.frame import MAX_FRAME_RAW, Frame, Slot, make_frames
 from satchel.objects.ids import ObjectId, TenantId, object_id
 from satchel.objects.record import FrameAt, PackTable
 from satchel.objects.seal import Binding, seal
-from satchel.upkeep.contents import lost_objects, open_pack, sound_table, table_of
+from satchel.upkeep.contents import lost_objects, table_of, whole_of
+from satchel.upkeep.opened import open_pack, sound_table
 
 KEY = bytes(32)
 BINDING = Binding(TenantId("ten_a"), "prj_a", "frame")
@@ -68,7 +69,7 @@ def test_a_sound_pack_opens_and_counts() -> None:
     assert open_pack(data, table, lambda _: KEY, BINDING) == ({}, 3, 3 + len(long))
     state = PackState("pak", "live", len(data), 5)
     assert table_of(state, rows(table)) == table
-    assert sound_table(state, by_frame(rows(table))) == (table, [(object_id(long), len(long))] * 3)
+    assert sound_table(whole_of(state), by_frame(rows(table))) == (table, [(object_id(long), len(long))] * 3)
 
 
 def test_bytes_that_were_sealed_under_the_name_of_others_are_found() -> None:
@@ -113,6 +114,6 @@ def test_places_that_do_not_tile_a_pack_are_refused() -> None:
         if what == "a longer slot":
             assert list(opened(data, table_of(state, given))) == [0]
             continue
-        assert sound_table(state, by_frame(given)) is None, what
+        assert sound_table(whole_of(state), by_frame(given)) is None, what
         with pytest.raises(FrameRefused):
             table_of(state, given)

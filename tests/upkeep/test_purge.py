@@ -20,6 +20,7 @@ from satchel.upkeep import repack
 from satchel.upkeep.collect import collect
 from satchel.upkeep.lease import LEASE_MS
 from satchel.upkeep.purge import CatalogBehind, PurgeReport, Shared, purge
+from tests.engines import on_file
 from tests.upkeep.house import House, open_house
 from tests.upkeep.test_collect import Killed, commit, noise, push, send
 
@@ -271,6 +272,7 @@ async def test_a_purge_that_moves_much_keeps_its_turn_and_leaves_nothing_behind_
     assert SECRET not in await opened(house, tenant, project)
 
 
+@on_file
 async def test_an_older_catalog_that_was_put_back_purges_nothing(tmp_path: Path) -> None:
     async with open_house(tmp_path) as house:
         tenant = await house.tenant()

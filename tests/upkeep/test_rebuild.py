@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from satchel.auth.keys import key_mac, parse_key
-from satchel.catalog import packs, principals, projects, purges, recover, retention, tenants, versions
+from satchel.catalog import packs, projects, purges, recover, retention, standing, tenants, versions
 from satchel.catalog.packs import PlaceRow
 from satchel.errors import WrongKey
 from satchel.objects.frame import make_frames
@@ -18,10 +18,11 @@ from satchel.store.rootkey import RootKey
 from satchel.upkeep.about import refresh_about
 from satchel.upkeep.collect import collect
 from satchel.upkeep.rebuild import NothingToRebuild
+from tests.engines import on_file
 from tests.upkeep.house import House, fill
 from tests.upkeep.recovering import DAY, Ruin, check_sound, flip, head_name, pack_names, record_name, state
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_file]
 MANIFEST = b'{"name": "notes", "relations": [{"type": "related-to", "project": "other"}]}'
 
 
@@ -85,8 +86,8 @@ async def test_all_projects_versions_and_contents_come_back_from_the_bucket_alon
         for owner in report.owners:
             key_id, mac = parse_key(owner.key).key_id, key_mac(pepper, owner.key)
             async with house.estate.catalog.read(owner.tenant) as s:
-                who = await principals.authenticate_key(s, key_id, mac, house.clock())
-            assert who.tenant_role.value == "owner"
+                who = await standing.of_key(s, key_id, mac, house.clock())
+            assert who.principal.tenant_role.value == "owner"
 
 
 async def test_a_rebuild_that_is_killed_leaves_no_catalog_and_begins_again(

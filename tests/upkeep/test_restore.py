@@ -22,11 +22,12 @@ from satchel.upkeep.fresh import CatalogInTheWay
 from satchel.upkeep.keys import rotate_root, shred
 from satchel.upkeep.purge import purge
 from satchel.upkeep.reseal import rotate_tenant
+from tests.engines import on_file
 from tests.upkeep.house import House, fill
 from tests.upkeep.recovering import DAY, Ruin, check_sound, flip, head_name, pack_names, record_name, state
 from tests.upkeep.test_collect import commit, push, send
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_file]
 MANIFEST = b'{"name": "notes", "relations": [{"type": "related-to", "project": "other"}]}'
 
 
@@ -87,7 +88,7 @@ async def test_restoring_twice_comes_to_the_same_and_the_old_catalog_is_kept(rui
 async def test_tenants_and_projects_made_renamed_suspended_or_shredded_since_are_as_they_were(ruin: Ruin) -> None:
     async with ruin.house() as house:
         tenant, project = await begun(house)
-        doomed, quiet = await house.tenant("doomed"), await house.tenant("quiet")
+        doomed, quiet, leaving = [await house.tenant(slug) for slug in ("doomed", "quiet", "leaving")]
         buried = await house.project(doomed, "buried")
         await house.put(doomed, buried, "secret.md", b"# Secret\n")
         made = await ruin.backup(house)
@@ -100,10 +101,11 @@ async def test_tenants_and_projects_made_renamed_suspended_or_shredded_since_are
             await catalog_projects.archive(s, project, 7)
         async with house.estate.catalog.directory(write=True) as d:
             await tenants.set_state(d, quiet, tenants.SUSPENDED)
+            await tenants.delete_later(d, leaving, house.clock() + 1_000)
         await house.estate.keyring.shred(doomed)
         async with house.estate.catalog.directory(write=True) as d:
             await erase(d, doomed)
-        for one in (tenant, late, quiet):
+        for one in (tenant, late, quiet, leaving):
             await refresh_about(house.estate, one)  # as the server does with each change
         was = [await state(house, tenant, project), await state(house, tenant, later), await state(house, late, theirs)]
     ruin.lose_catalog()
@@ -117,7 +119,8 @@ async def test_tenants_and_projects_made_renamed_suspended_or_shredded_since_are
         await check_sound(house)
         assert now[0].row.archived == 7
         rows = {row.id: row.state for row in await house.estate.tenants()}
-        assert rows == {tenant: "active", quiet: "suspended", late: "active"}
+        # When it was to go is not known: the operator says again.
+        assert rows == {tenant: "active", quiet: "suspended", leaving: "suspended", late: "active"}
         async with house.estate.catalog.read(late) as s:
             [key] = await principals.list_(s, principals.KEY)
             assert key.tenant_role.value == "owner"
@@ -311,7 +314,7 @@ async def test_a_restore_that_is_killed_leaves_no_catalog_and_begins_again(
         await fill(house, tenant, project, {"d.md": b"# D\n", "e.md": b"# E\n"})
         before = await state(house, tenant, project)
     ruin.lose_catalog()
-    for where in ("recover_all", "add_unknown", "_obey_tombstones", "_note"):
+    for where in ("recover_all", "add_unknown", "_obey_tombstones", "begin_again"):
         with monkeypatch.context() as patched:
 
             async def die(*_: object, **__: object) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from satchel.objects.frame import MAX_FRAME_RAW
 from satchel.objects.ids import ProjectId, TenantId, object_id
 from satchel.upkeep.findings import Problem, VerifyReport
 from satchel.upkeep.verify import verify
+from tests import engines
 from tests.upkeep.house import House, fill
 
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P3")]
@@ -53,8 +52,7 @@ async def stored(house: House, kind: str) -> list[Path]:
 
 
 def by_hand(house: House, statement: str) -> None:
-    with closing(sqlite3.connect(house.folder / "catalog.db")) as connection, connection:
-        assert connection.execute(statement).rowcount != 0
+    assert engines.by_hand(house.folder, statement) != 0
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -217,6 +215,7 @@ async def test_purged_content_is_not_missed(house: House) -> None:
     by_hand(house, f"INSERT INTO purged VALUES ('{tenant}', '{project}', '{name}', 1)")
     by_hand(house, f"DELETE FROM place WHERE object = '{name}'")
     by_hand(house, f"DELETE FROM pack WHERE pack = '{pack.rpartition('/')[2]}'")
+    by_hand(house, "UPDATE usage SET stored_bytes = (SELECT sum(size) FROM pack)")
     await house.estate.catalog.accept_rows()
     report = await verify(house.estate, full=True)
     assert report.problems == []

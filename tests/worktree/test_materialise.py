@@ -13,7 +13,7 @@ from satchel.objects.ids import object_id
 from satchel.objects.listing import Entry
 from satchel.worktree import durable
 from satchel.worktree.materialise import Materialiser
-from satchel.worktree.undo import Kept, UndoFull, UndoStore
+from satchel.worktree.undo import Bounds, Kept, UndoFull, UndoStore
 from satchel.worktree.walk import ChangedMeanwhile, Worktree
 
 
@@ -149,7 +149,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(root: Path, undo: UndoStore, monk
 
 @pytest.mark.promise("P3")
 def test_a_sync_that_does_not_fit_the_undo_store_stops_before_it_overwrites(root: Path) -> None:
-    store = UndoStore(root, max_bytes=100)
+    store = UndoStore(root, Bounds(100))
     store.begin("sync-1")
     with Materialiser(root, store) as into, pytest.raises(UndoFull):
         into.write("a.md", b"new", "100644", entry(b"old"))
@@ -213,3 +213,38 @@ def test_bytes_are_on_disk_before_the_name_and_the_undo_record_before_both(
     at = steps.index("rename")
     assert sorted(steps[:at]) == ["sync .satchel", "sync journal", "sync new bytes", "sync sync-1", "sync undo"]
     assert steps[at + 1 :] == ["sync project"]
+
+
+@pytest.mark.promise("P6")
+def test_a_folder_that_somebody_made_and_did_not_sync_is_durable_with_what_is_put_into_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    (root / "made/by/hand").mkdir(parents=True)
+    with Materialiser(root, None) as folder:
+        folder.write("made/by/hand/a.md", b"x", "100644", None)
+        monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    assert synced == [(root / path).stat().st_ino for path in (".", "made", "made/by", "made/by/hand")]
+
+
+@pytest.mark.promise("P6")
+def test_a_folder_of_ours_is_durable_before_anything_is_put_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    durable.replace(tmp_path / "new/deep/file", b"x")
+    kept = [(tmp_path / path).stat().st_ino for path in (".", "new", "new/deep/file", "new/deep")]
+    assert synced == kept
+
+
+def test_a_new_file_takes_the_place_of_folders_that_hold_nothing(root: Path) -> None:
+    (root / "docs/old/older").mkdir(parents=True)
+    (root / "kept/empty").mkdir(parents=True)
+    (root / "kept/ignored").write_text("x")
+    with Materialiser(root, None) as into:
+        into.write("docs", b"a file now", "100644", None)
+        with pytest.raises(ChangedMeanwhile):
+            into.write("kept", b"ours", "100644", None)
+    assert (root / "docs").read_bytes() == b"a file now"
+    assert (root / "kept/empty").is_dir()

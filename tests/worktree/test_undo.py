@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from satchel.errors import InvalidInput
+from satchel.errors import DiskFull, InvalidInput
 from satchel.sync.settle import NothingToUndo, undo
 from satchel.worktree.durable import FolderUnwritable
-from satchel.worktree.undo import Kept, UndoFull, UndoStore
+from satchel.worktree.undo import Bounds, Kept, UndoFull, UndoStore, told
 from satchel.worktree.walk import Worktree
 
 
@@ -20,7 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def fill(root: Path, sync_id: str, *kept: Kept, max_bytes: int = 10_000) -> UndoStore:
-    store = UndoStore(root, max_bytes)
+    store = UndoStore(root, Bounds(max_bytes))
     store.begin(sync_id)
     for path, mode, data in kept:
         store.keep(path, data, mode)
@@ -74,13 +77,33 @@ def test_the_oldest_syncs_make_room_and_never_the_one_that_runs(root: Path) -> N
     for sync_id in ("s1", "s2", "s3"):
         fill(root, sync_id, big, max_bytes=2_000)
     assert UndoStore(root).syncs() == ["s2", "s3"]
-    store = UndoStore(root, 2_000)
+    store = UndoStore(root, Bounds(2_000))
     store.begin("s4")
     store.keep("one", b"x" * 1_400, "100644")
     with pytest.raises(UndoFull):
         store.keep("two", b"x" * 700, "100644")
     store.close()
     assert [kept.path for kept in store.kept("s4")] == ["one"]
+
+
+@pytest.mark.promise("P3")
+def test_what_is_too_old_or_in_the_way_goes_and_is_named(root: Path) -> None:
+    day = 86_400 * 10**9
+
+    def sync(number: int) -> str:
+        return f"{number * day:020d}-aa"
+
+    fill(root, "not-a-time", FILE)
+    for number in (20, 21, 100):
+        fill(root, sync(number), FILE)
+    store = UndoStore(root, Bounds(10_000, days=79))
+    store.begin(sync(100))
+    assert (store.dropped, store.syncs()) == ([sync(20)], [sync(21), sync(100), "not-a-time"])
+    store.keep("big", b"x" * 9_500, "100644")
+    store.close()
+    assert store.dropped == [sync(20), sync(21)]
+    words = told(store.dropped, store.bounds)
+    assert words.startswith("The undo store let go of 2 syncs, the newest of 1970-01-22: it keeps 79 days")
 
 
 def test_an_undone_sync_can_be_forgotten(root: Path) -> None:
@@ -140,9 +163,33 @@ def test_a_symlink_that_stands_for_the_store_is_not_followed(
     fill_in.mkdir()
     (fill_in / "journal").write_bytes(b"x" * 900)
     (root / ".satchel/undo").symlink_to(mine)
-    store = UndoStore(root, 1_000)
+    store = UndoStore(root, Bounds(1_000))
     assert store.syncs() == []
     store.begin("s1")
     with pytest.raises(FolderUnwritable):
         store.keep("a.md", b"x" * 500, "100644")
     assert [path.name for path in mine.iterdir()] == ["s0"]
+
+
+@pytest.mark.promise("P6")
+def test_a_disk_that_is_full_is_told_by_name_and_not_again_when_the_store_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, _data: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def start(self: UndoStore) -> Any:
+        journal: Any = io.BufferedWriter(Full())
+        self._journal = journal
+        return journal
+
+    store = UndoStore(tmp_path)
+    store.begin("sync-1")
+    monkeypatch.setattr(UndoStore, "_start", start)
+    with pytest.raises(DiskFull):
+        store.keep("a.md", b"data", "100644")
+    store.close()

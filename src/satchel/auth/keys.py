@@ -1,11 +1,14 @@
-"""The text of long-lived credentials: API keys and refresh tokens.
+"""The text of what is kept under a keyed hash: API keys, refresh tokens, and authorization codes.
 
     stl_live_<tenant>_<key>_<secret><check>          an API key
     stl_refresh_<tenant>_<family>_<secret><check>    one refresh token of a person's session
+    stl_invite_<tenant>_<invitation>_<secret><check> an invitation
+    stl_code_<tenant>_<code>_<secret><check>         an authorization code, for a minute
 
 ``tenant``, ``key`` and ``family`` are the 26 characters of the id after its prefix, in clear, so that the tenant's
 scope can be entered before anything is looked up; they are trusted only once the keyed hash of the whole text has
-matched. ``secret`` is 32 random bytes in lowercase base32 (52 characters). ``check`` is the CRC-32 of everything before
+matched. ``secret`` is 32 bytes in lowercase base32 (52 characters): random in a key; in a refresh token derived from
+the session and its generation, so that the next token can be told again. ``check`` is the CRC-32 of everything before
 it (7 characters): it tells a mistyped or cut credential from a wrong one without a look-up, and lets secret scanners
 drop false alarms. It proves nothing. The server stores only ``key_mac``.
 """
@@ -30,11 +33,18 @@ MAX_CREDENTIAL_CHARACTERS = 256
 
 _ID = r"[0-7][0-9a-hjkmnp-tv-z]{25}"
 _TAIL = r"[a-z2-7]{52}[a-z2-7]{7}"
-KEY_PATTERN = re.compile(rf"stl_(?:live|refresh)_{_ID}_{_ID}_{_TAIL}")
+KEY_PATTERN = re.compile(rf"stl_(?:live|refresh|invite)_{_ID}_{_ID}_{_TAIL}")
 """Finds credentials inside other text, for redaction and secret scanning."""
 
+_ANY = re.compile(
+    rf"{KEY_PATTERN.pattern}|stl_code_{_ID}_{_ID}_{_TAIL}|stl_device_[a-z2-7]{{52}}|eyJ[\w-]{{8,}}\.eyJ[\w-]{{8,}}\.[\w-]{{8,}}",
+    re.ASCII,
+)
+
 _KEY = re.compile(rf"stl_live_({_ID})_({_ID})_({_TAIL})")
+_CODE = re.compile(rf"stl_code_({_ID})_({_ID})_({_TAIL})")
 _REFRESH = re.compile(rf"stl_refresh_({_ID})_({_ID})_({_TAIL})")
+_INVITE = re.compile(rf"stl_invite_({_ID})_({_ID})_({_TAIL})")
 
 
 class KeyParts(NamedTuple):
@@ -42,6 +52,13 @@ class KeyParts(NamedTuple):
 
     tenant: TenantId
     key_id: PrincipalId
+
+
+class CodeParts(NamedTuple):
+    """What an authorization code says of itself; claims, until ``key_mac`` matched."""
+
+    tenant: TenantId
+    code: str
 
 
 class RefreshParts(NamedTuple):
@@ -63,14 +80,57 @@ def parse_key(text: str) -> KeyParts:
 
 
 def make_refresh(tenant: TenantId, family: str, secret: bytes) -> str:
-    """The text of one refresh token of the family ``fam_…``. ``secret`` is 32 random bytes, new for each token."""
+    """The text of one refresh token of the family ``fam_…``. ``secret`` is 32 bytes, new for each token."""
     return _make("refresh", tenant.removeprefix("ten_"), family.removeprefix("fam_"), secret, _REFRESH)
+
+
+def derive_refresh(pepper: bytes, tenant: TenantId, family: str, generation: int) -> str:
+    """The refresh token of a session's ``generation``, which only who knows the pepper can tell.
+
+    The same for the same arguments: whoever asks again after a lost answer gets what was lost.
+    """
+    said = b"\0".join((b"satchel refresh token", tenant.encode(), family.encode(), str(generation).encode()))
+    return make_refresh(tenant, family, hmac.digest(pepper, said, hashlib.sha256))
 
 
 def parse_refresh(text: str) -> RefreshParts:
     """Read a refresh token; raises ``CredentialInvalid`` unless the shape and the checksum are right."""
     tenant, family = _parse(text, _REFRESH, "refresh token")
     return RefreshParts(cast("TenantId", f"ten_{tenant}"), f"fam_{family}")
+
+
+class InviteParts(NamedTuple):
+    """What an invitation says of itself; claims, until ``key_mac`` matched."""
+
+    tenant: TenantId
+    invitation: str
+
+
+def make_invite(tenant: TenantId, invitation: str, secret: bytes) -> str:
+    """The text of the invitation ``inv_…``, to be shown once. ``secret`` is 32 random bytes."""
+    return _make("invite", tenant.removeprefix("ten_"), invitation.removeprefix("inv_"), secret, _INVITE)
+
+
+def parse_invite(text: str) -> InviteParts:
+    """Read an invitation; raises ``CredentialInvalid`` unless the shape and the checksum are right."""
+    tenant, invitation = _parse(text, _INVITE, "invitation")
+    return InviteParts(cast("TenantId", f"ten_{tenant}"), f"inv_{invitation}")
+
+
+def make_code(tenant: TenantId, code: str, secret: bytes) -> str:
+    """The text of the authorization code ``cod_…``. ``secret`` is 32 random bytes."""
+    return _make("code", tenant.removeprefix("ten_"), code.removeprefix("cod_"), secret, _CODE)
+
+
+def parse_code(text: str) -> CodeParts:
+    """Read an authorization code; raises ``CredentialInvalid`` unless the shape and the checksum are right."""
+    tenant, code = _parse(text, _CODE, "authorization code")
+    return CodeParts(cast("TenantId", f"ten_{tenant}"), f"cod_{code}")
+
+
+def redacted(text: str) -> str:
+    """``text`` without the keys, tokens, invitations, codes and JWTs in it: for what may repeat what somebody sent."""
+    return _ANY.sub("[a credential]", text)
 
 
 def key_mac(pepper: bytes, text: str) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import total_ordering
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from satchel.objects.ids import PrincipalId, ProjectId, TenantId
@@ -37,6 +37,19 @@ class TenantRole(Enum):
         return _TENANT_ROLE_ORDER[self] < _TENANT_ROLE_ORDER[other]
 
 
+def narrower(one: Role | None, other: Role | None) -> Role | None:
+    """The lower of two caps, where ``None`` caps nothing."""
+    return min((cap for cap in (one, other) if cap is not None), default=None)
+
+
+def author_kind(principal_id: str) -> Literal["person", "key", "operator"]:
+    """What the principal that a version names is: a member of the tenant, an API key, or who runs the server.
+
+    Agents have keys; one that a person let in by signing in acts as that person.
+    """
+    return "person" if principal_id.startswith("mem_") else "key" if principal_id.startswith("key_") else "operator"
+
+
 _ROLE_ORDER = {role: rank for rank, role in enumerate(Role)}
 _TENANT_ROLE_ORDER = {role: rank for rank, role in enumerate(TenantRole)}
 _NO_GRANTS: Mapping[ProjectId, Role] = MappingProxyType({})
@@ -62,3 +75,5 @@ class Principal:
     """Whether it runs the server: may create, suspend and delete tenants, which gives no access to their content."""
     expires: int | None = None
     """When the key ceases to count, in milliseconds UTC."""
+    requests: int | None = None
+    """Requests a minute it may make; ``None`` says nothing of its own."""

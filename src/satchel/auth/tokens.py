@@ -1,9 +1,9 @@
 """Access tokens: JWTs of type ``at+jwt`` (RFC 9068), signed with ES256, ten minutes long at most.
 
 A token names its tenant (``tid``), its principal (``sub``), an id by which it can be revoked (``jti``), the session it
-belongs to (``sid``) and a cap on roles (``scope``). It carries no grants: those are read from the catalog, so
-that a change of grants needs no new token. ES256 because its verification is the cheapest of the widely supported
-algorithms (73 µs against 92 for Ed25519).
+belongs to (``sid``), the OAuth client it was made for (``client_id``) and a cap on roles (``scope``). It carries no
+grants: those are read from the catalog, so that a change of grants needs no new token. ES256 because its verification
+is the cheapest of the widely supported algorithms (73 µs against 92 for Ed25519).
 
 ``verify`` accepts what ``issue`` makes and nothing else: a header of exactly ``alg``, ``typ`` and ``kid``, known claims
 of the right types, no name twice.
@@ -14,17 +14,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from satchel.auth.roles import Role
-from satchel.errors import CredentialExpired, CredentialInvalid, WrongKey
+from satchel.errors import CredentialExpired, CredentialInvalid
 
 if TYPE_CHECKING:
     from satchel.objects.ids import PrincipalId, TenantId
@@ -38,7 +36,7 @@ LEEWAY_MS = 5_000
 
 _TEXT_CLAIMS = ("iss", "aud", "sub", "tid", "jti")
 _TIME_CLAIMS = ("iat", "nbf", "exp")
-_OPTIONAL_CLAIMS = ("scope", "sid")
+_OPTIONAL_CLAIMS = ("scope", "sid", "client_id")
 _CLAIMS = frozenset((*_TEXT_CLAIMS, *_TIME_CLAIMS, *_OPTIONAL_CLAIMS))
 
 
@@ -55,6 +53,10 @@ class Claims(NamedTuple):
     """The cap on roles, or None."""
     session: str | None
     """The refresh family the token came from, or None for a token got with an API key."""
+    client: str | None = None
+    """The OAuth client it was made for, or None."""
+    audience: str = ""
+    """The part of the server it is for."""
 
 
 class SigningKey(NamedTuple):
@@ -66,10 +68,6 @@ class SigningKey(NamedTuple):
     def private_bytes(self) -> bytes:
         """The private key as JWK JSON, to be sealed before it rests anywhere."""
         return json.dumps(self.key.as_dict(private=True), sort_keys=True, separators=(",", ":")).encode()
-
-    def seal(self, sealing_key: bytes, nonce: bytes) -> bytes:
-        """The private key under AES-256-GCM, bound to its name; ``nonce`` is 12 random bytes."""
-        return nonce + AESGCM(sealing_key).encrypt(nonce, self.private_bytes(), _sealed_for(self.kid))
 
     def public_jwk(self) -> dict[str, str]:
         """The public key as a JWK, fit for ``/.well-known/jwks.json``."""
@@ -91,22 +89,9 @@ def load_signing_key(kid: str, private: bytes) -> SigningKey:
     return SigningKey(kid, ECKey.import_key(json.loads(private)))
 
 
-def unseal_signing_key(kid: str, sealed: bytes, sealing_key: bytes) -> SigningKey:
-    """Undo ``SigningKey.seal``; raises ``WrongKey``."""
-    try:
-        private = AESGCM(sealing_key).decrypt(sealed[:12], sealed[12:], _sealed_for(kid))
-    except (InvalidTag, ValueError) as error:
-        raise WrongKey(f"the signing key {kid} was sealed with another root key") from error
-    return load_signing_key(kid, private)
-
-
 def load_public_key(jwk: Mapping[str, str]) -> ECKey:
     """The key that verifies, from ``SigningKey.public_jwk``."""
     return ECKey.import_key({name: jwk[name] for name in ("kty", "crv", "x", "y")})
-
-
-def _sealed_for(kid: str) -> bytes:
-    return b"satchel signing key\0" + kid.encode()
 
 
 def issue(
@@ -121,6 +106,7 @@ def issue(
     lifetime_ms: int = TOKEN_LIFETIME_MS,
     scope: Role | None = None,
     session: str | None = None,
+    client: str | None = None,
 ) -> str:
     """Sign a token that holds from ``now`` (milliseconds UTC) for ``lifetime_ms``, at most ten minutes."""
     if not 0 < lifetime_ms <= TOKEN_LIFETIME_MS:
@@ -139,6 +125,8 @@ def issue(
         claims["scope"] = scope.value
     if session is not None:
         claims["sid"] = session
+    if client is not None:
+        claims["client_id"] = client
     header = {"alg": ALGORITHM, "typ": TYPE, "kid": key.kid}
     return jws.serialize_compact(header, json.dumps(claims, separators=(",", ":")), key.key, [ALGORITHM])
 
@@ -148,14 +136,26 @@ def looks_like_token(text: str) -> bool:
     return text.count(".") == 2
 
 
-def verify(token: str, keys: Mapping[str, ECKey], *, issuer: str, audience: str, now: int) -> Claims:
+def claimed_key(token: str) -> str | None:
+    """The name of the key that a token says it was signed with, before anything of it is believed."""
+    try:
+        kid = _strict_object(_decode(token[:MAX_TOKEN_CHARACTERS].split(".", 1)[0])).get("kid")
+    except CredentialInvalid:
+        return None
+    return kid if isinstance(kid, str) else None
+
+
+def verify(
+    token: str, keys: Mapping[str, ECKey], *, issuer: str, audience: str, now: int, also: Collection[str] = ()
+) -> Claims:
     """Check a token against the public keys by ``kid`` at ``now`` (milliseconds UTC).
 
-    Raises ``CredentialExpired`` for a genuine token whose time is over and ``CredentialInvalid``, always with the same
+    ``also`` are further audiences that will do: the caller looks at the one it was made for. Raises
+    ``CredentialExpired`` for a genuine token whose time is over and ``CredentialInvalid``, always with the same
     message, for everything else. Revocation is not judged here.
     """
     claims = _authentic_claims(token, keys)
-    if claims["iss"] != issuer or claims["aud"] != audience:
+    if claims["iss"] != issuer or claims["aud"] not in (audience, *also):
         raise _invalid()
     if max(claims["nbf"], claims["iat"]) * 1000 > now + LEEWAY_MS:
         raise _invalid()
@@ -172,6 +172,8 @@ def verify(token: str, keys: Mapping[str, ECKey], *, issuer: str, audience: str,
         expires=claims["exp"] * 1000,
         scope=None if scope is None else Role(scope),
         session=claims.get("sid"),
+        client=claims.get("client_id"),
+        audience=claims["aud"],
     )
 
 

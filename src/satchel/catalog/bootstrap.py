@@ -8,6 +8,7 @@ from sqlalchemy import insert, select
 
 from satchel.auth.roles import TenantRole
 from satchel.catalog import principals, tenants
+from satchel.catalog.copying import CatalogNotEmpty
 from satchel.catalog.quotas import Limits
 from satchel.catalog.schema import TENANT, mine, operator
 from satchel.catalog.scope import Catalog, Directory, Scope
@@ -35,14 +36,22 @@ async def found_tenant(
     now: int,
     limits: Limits | None = None,
     operates: bool = False,
+    delete_at: int | None = None,
 ) -> Founded:
     """Create a tenant and an API key that owns it, in the directory's transaction; raises ``AlreadyExists``.
 
-    With ``operates`` the key may also run the server. The tenant's keyring is the caller's to create, before the
-    transaction ends, so that no tenant exists whose bytes could not be sealed.
+    At ``delete_at`` it is shredded, if that is given. With ``operates`` the key may also run the server. The tenant's
+    keyring is the caller's to create, before the transaction ends, so that no tenant exists whose bytes could not be
+    sealed.
     """
     tenant = await tenants.create(
-        d, id=TenantId(new_id("ten", d.random(16))), slug=slug, name=name, now=now, limits=limits
+        d,
+        id=TenantId(new_id("ten", d.random(16))),
+        slug=slug,
+        name=name,
+        now=now,
+        limits=limits,
+        delete_at=delete_at,
     )
     s = d.enter(tenant.id)
     row, text = await principals.issue_key(s, pepper=pepper, name="admin", now=now, tenant_role=TenantRole.OWNER)
@@ -60,6 +69,16 @@ async def is_founded(catalog: Catalog) -> bool:
     """Whether the server has had its first start."""
     async with catalog.directory() as d:
         return bool(await tenants.list_(d, limit=1))
+
+
+async def refuse_used(url: str) -> None:
+    """Raise ``CatalogNotEmpty`` unless the migrated catalog at ``url`` has never been used."""
+    catalog = await Catalog.open(url)
+    try:
+        if await is_founded(catalog):
+            raise CatalogNotEmpty("the database is in use: there are tenants in it")
+    finally:
+        await catalog.close()
 
 
 async def bootstrap(

@@ -1,115 +1,96 @@
-"""Database engines; only `scope` may import this module.
+"""What stands behind the door: the database, opened by its address. Only `scope` may import this module.
 
-SQLite gets two engines on one file. Readers run in autocommit and are told to the database itself to be readers. The
-writer is one connection, so that writers of this process queue in order instead of polling a lock; writers of other
-processes are waited for by SQLite, ten seconds at most. A commit is on disk when it returns (WAL, synchronous=FULL).
+Both engines keep the same order among writers: those of one tenant queue, each sees what the one before it committed.
+SQLite has one writer for all tenants; PostgreSQL one for each, by a lock that ends with the transaction. So what is
+proven of a transaction on one engine holds on the other.
 """
 
 from __future__ import annotations
 
-import os
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Protocol
 
-from sqlalchemy import Connection, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from satchel.catalog import sums
-from satchel.catalog.schema import SCHEMA_REVISION
+from satchel.catalog.direct import Reader
+from satchel.catalog.sqlite import SQLite
+from satchel.catalog.walls import Fact
 from satchel.errors import ConfigInvalid
+from satchel.objects.ids import TenantId
 
-READERS = 4
-"""SQLite connections that read at once; each is a thread."""
-WAIT_SECONDS = 10
-"""How long a writer waits for its turn before it is told to try later."""
-
-_BOTH = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
-    "PRAGMA foreign_keys=ON",
-    f"PRAGMA busy_timeout={WAIT_SECONDS * 1000}",
-    "PRAGMA temp_store=MEMORY",
-    "PRAGMA trusted_schema=OFF",
-    "PRAGMA secure_delete=ON",  # a purged title does not stay in a free page
-)
+CONNECTIONS = 12
+"""Most connections of one process to a database server, unless it is told otherwise."""
+_ADDRESSES = "sqlite:////var/lib/satchel/catalog.db or postgresql://role:password@host/database"
 
 
-class Engines(NamedTuple):
-    read: AsyncEngine
-    write: AsyncEngine
+class Database(Protocol):
+    """An open database. ``tenant`` None stands for the directory."""
+
+    name: str
+    """``SQLite`` or ``PostgreSQL``."""
+
+    def reading(self, tenant: TenantId | None) -> AbstractAsyncContextManager[Reader]:
+        """A connection that only reads, inside ``tenant``. Its statements are not one snapshot."""
+
+    def writing(self, tenant: TenantId | None) -> AbstractAsyncContextManager[AsyncConnection]:
+        """One transaction inside ``tenant``, committed when the block ends, rolled back when it raises."""
+
+    async def enter(self, connection: AsyncConnection | Reader, tenant: TenantId, *, writing: bool) -> None:
+        """Go on inside ``tenant``, in a transaction that began in the directory."""
+
+    async def stamp(self) -> object | None:
+        """Something that stays the same for as long as nothing is committed; None where that is not known."""
+
+    async def clock(self) -> int | None:
+        """The database's own clock in milliseconds UTC; None where it has none."""
+
+    async def revision(self) -> str | None:
+        """The revision of the schema; None for an empty database."""
+
+    async def facts(self) -> list[Fact]:
+        """What the database says of the walls it holds by itself; empty where it holds none."""
+
+    async def refuse_unsafe(self) -> None:
+        """Raise ``StartRefused`` where the database would not hold the wall between tenants."""
+
+    async def upgrade(self, serving: str | None) -> None:
+        """Bring the schema to this code's revision; ``serving`` is the role that is to use it."""
+
+    async def problems(self) -> list[str]:
+        """What is wrong with the database, as far as it can be asked."""
+
+    async def accept_rows(self) -> None:
+        """Take all rows for right as they are."""
+
+    def whole(self, *, alone: bool = False) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection that reads everything as it is at one moment, in the directory; tenants are entered.
+
+        With ``alone`` it raises ``CatalogInUse`` if anybody else is connected.
+        """
+
+    async def snapshot(self, file: Path) -> None:
+        """Write the catalog, as it is at one moment, to a new SQLite file."""
+
+    async def close(self) -> None:
+        """Close every connection."""
 
 
-def open_engines(url: str) -> Engines:
-    """Engines for ``sqlite:///PATH``; raises ``ConfigInvalid`` for another scheme or an in-memory database."""
+def open_database(url: str, connections: int = CONNECTIONS) -> Database:
+    """The database at ``sqlite:///PATH`` or ``postgresql://...``; nothing is connected to yet.
+
+    Raises ``ConfigInvalid`` for any other address, without repeating it: it may hold a password.
+    """
+    if url.startswith(("postgresql://", "postgres://")):  # which may name several hosts: not for `make_url`
+        from satchel.catalog.postgres import Postgres  # its driver is loaded where it is used
+
+        return Postgres(url, connections)
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise ConfigInvalid("the catalog's address is not a URL like sqlite:////var/lib/satchel/catalog.db") from error
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or ":memory:" in parsed.database:
-        raise ConfigInvalid(f"the catalog has to be a file, sqlite:///PATH; {parsed.drivername} is not supported")
-    _create_private(Path(parsed.database))
-    parsed = parsed.set(drivername="sqlite+aiosqlite")
-    read = create_async_engine(
-        parsed,
-        isolation_level="AUTOCOMMIT",
-        skip_autocommit_rollback=True,
-        pool_size=READERS,
-        max_overflow=0,
-        pool_timeout=WAIT_SECONDS,
-    )
-    write = create_async_engine(parsed, pool_size=1, max_overflow=0, pool_timeout=WAIT_SECONDS)
-    event.listen(read.sync_engine, "connect", _on_read_connect)
-    event.listen(write.sync_engine, "connect", _on_write_connect)
-    event.listen(write.sync_engine, "begin", _begin_immediate)
-    return Engines(read, write)
-
-
-def _create_private(path: Path) -> None:
-    """Make the file readable by its owner alone before SQLite would make it readable by more (its WAL follows suit)."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise ConfigInvalid(f"cannot open the catalog {path}: {error.strerror}") from error
-
-
-def _pragmas(connection: DBAPIConnection, statements: tuple[str, ...]) -> None:
-    cursor = connection.cursor()
-    for statement in statements:
-        cursor.execute(statement)
-    cursor.close()
-
-
-def _on_read_connect(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    _define(connection)
-    _pragmas(connection, (*_BOTH, "PRAGMA query_only=ON"))
-
-
-def _on_write_connect(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    # The driver's own BEGIN comes late and without IMMEDIATE: switch it off, `_begin_immediate` sends ours.
-    connection.isolation_level = None
-    _pragmas(connection, _BOTH)
-    _define(connection)
-    if _migrated(connection):  # else it is about to be, and summed after that
-        _pragmas(connection, tuple(sums.triggers()))
-
-
-def _migrated(connection: DBAPIConnection) -> bool:
-    cursor = connection.cursor()
-    cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
-    found = cursor.fetchone()
-    if found is not None:
-        cursor.execute("SELECT version_num FROM alembic_version")
-        found = cursor.fetchone()
-    cursor.close()
-    return found is not None and found[0] == SCHEMA_REVISION
-
-
-def _define(connection: DBAPIConnection) -> None:
-    connection.create_function("row_hash", -1, sums.row_hash, deterministic=True)
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except (ArgumentError, ValueError) as error:
+        raise ConfigInvalid(f"the catalog's address is not a URL like {_ADDRESSES}") from error
+    if parsed.get_backend_name() == "sqlite" and parsed.database and ":memory:" not in parsed.database:
+        return SQLite(parsed)
+    raise ConfigInvalid(f"the catalog has to be a file or a PostgreSQL database, {_ADDRESSES}")

@@ -82,8 +82,8 @@ _EXPIRED = (
     select(pack.c.pack, pack.c.size)
     .where(_OF_PROJECT, pack.c.state == PENDING, pack.c.lease_until <= bindparam("now"))
     .order_by(pack.c.pack)
-    .with_for_update()
 )
+_EXPIRED_LOCKED = _EXPIRED.with_for_update()
 _DEAD = (
     select(pack.c.pack, pack.c.size)
     .where(_OF_PROJECT, pack.c.state == DYING, pack.c.dying_since <= bindparam("until"))
@@ -128,7 +128,7 @@ async def begin_to_die(s: Scope, project: str, names: Sequence[str], seen: int, 
 
 async def drop_expired(s: Scope, project: str, now: int) -> list[PackSize]:
     """Forget pending packs whose lease has ended; their bytes may be deleted once this has committed."""
-    rows = [PackSize._make(row) for row in await s.rows(_EXPIRED, {"project": project, "now": now})]
+    rows = [PackSize._make(row) for row in await s.rows(_EXPIRED_LOCKED, {"project": project, "now": now})]
     await _drop(s, project, rows)
     return rows
 

@@ -62,6 +62,7 @@ async def give(s: Scope, project: ProjectId, principal_id: str, role: Role, now:
     who = await principals.get(s, principal_id)
     if who is None or who.revoked is not None:
         raise NoSuchThing("there is no such member or key")
+    s.announce()
     this = {"of_project": project, "of_principal": principal_id}
     if await s.execute(_SET, {**this, "to_role": role.value}) == 0:
         values = {"project_id": project, "principal_id": principal_id, "role": role.value, "created": now}
@@ -70,6 +71,7 @@ async def give(s: Scope, project: ProjectId, principal_id: str, role: Role, now:
 
 async def take(s: Scope, project: ProjectId, principal_id: str) -> bool:
     """Take a grant back; False if there was none."""
+    s.announce()
     return await s.execute(_DROP, {"of_project": project, "of_principal": principal_id}) == 1
 
 

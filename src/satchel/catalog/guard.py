@@ -2,12 +2,14 @@
 
 A statement is judged by its structure, not by its text: each table or alias it reads or writes must be tied to the
 scope's tenant by ``schema.mine`` in its own WHERE or ON clause (in the ON clause of an outer join, for the right side),
-each insert must give ``tenant_id`` the value ``schema.TENANT``, and nothing may come as literal SQL. Whatever this
-module does not understand it refuses: a refusal is a defect of the calling code, found by the first test that runs it.
+each insert must give ``tenant_id`` the value ``schema.TENANT``, nothing may come as literal SQL, and few functions may
+be called. Whatever this module does not understand it refuses: a refusal is a defect of the calling code, found by the
+first test that runs it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from weakref import WeakSet
@@ -16,10 +18,14 @@ from sqlalchemy import Alias, BindParameter, Column, Delete, Insert, Join, Selec
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, ColumnClause, ColumnElement, Grouping
 from sqlalchemy.sql.expression import CTE, CompoundSelect, Executable, FromClause, Subquery
+from sqlalchemy.sql.functions import FunctionElement
 
-from satchel.catalog.schema import DIRECTORY, SCOPE_TENANT
+from satchel.catalog.schema import APPEND_ONLY, DIRECTORY, SCOPE_TENANT
+from satchel.errors import InvalidInput
 
-APPEND_ONLY = frozenset({"audit", "version"})
+_INDEX_HINT = re.compile(r"INDEXED BY \w+")
+FUNCTIONS = frozenset({"aggregate_strings", "coalesce", "count", "max", "min", "sum"})
+"""The functions a statement may call. Add one only if it does nothing but compute from its arguments."""
 
 
 class UnscopedStatement(Exception):
@@ -37,6 +43,8 @@ def check_scoped(statement: Executable, *, writing: bool, erasing: bool = False)
     """
     if isinstance(statement, Insert | Update | Delete):
         _check_write(statement, writing=writing, erasing=erasing)
+    if not writing and getattr(statement, "_for_update_arg", None) is not None:
+        raise UnscopedStatement("a reading scope locks nothing")
     if statement in _in_scope:
         return
     for element in _elements(statement):
@@ -68,9 +76,40 @@ def _elements(statement: Executable) -> Iterator[object]:
     if not isinstance(statement, Select | CompoundSelect | Insert | Update | Delete):
         raise UnscopedStatement(f"{type(statement).__name__} is not a statement the catalog runs")
     for element in visitors.iterate(statement):
-        if isinstance(element, TextClause) or (isinstance(element, ColumnClause) and element.is_literal):
+        if _is_text(element):
             raise UnscopedStatement("literal SQL cannot be checked")
+        if isinstance(element, FunctionElement) and not _is_harmless(element):
+            raise UnscopedStatement(f"{element} is a function that may do anything")
+        if isinstance(element, BindParameter):
+            check_values((element.value,))  # written into the statement, which is then new each time
         yield element
+
+
+def check_values(values: Iterable[object]) -> None:
+    """Raise ``InvalidInput`` for a text that not every engine can keep: PostgreSQL knows no NUL in one."""
+    for value in values:
+        if isinstance(value, str):
+            if "\0" in value:
+                raise InvalidInput("a NUL character cannot be part of a text here")
+        elif isinstance(value, list):
+            check_values(value)
+
+
+def _is_text(element: object) -> bool:
+    """Whether SQL that was given as text is, or hangs at, this part."""
+    if isinstance(element, TextClause) or (isinstance(element, ColumnClause) and element.is_literal):
+        return True
+    if isinstance(getattr(element, "operator", None), operators.custom_op):
+        return True
+    hints = getattr(element, "_hints", None) or {}
+    if any(not _INDEX_HINT.fullmatch(hint) for hint in hints.values()):
+        return True
+    return any(getattr(element, name, None) for name in ("_prefixes", "_suffixes", "_statement_hints"))
+
+
+def _is_harmless(function: FunctionElement[Any]) -> bool:
+    """Whether it computes from what it is given and does nothing else: `set_config`, for one, would change a scope."""
+    return getattr(function, "name", None) in FUNCTIONS and not getattr(function, "packagenames", ())
 
 
 def _check_write(statement: Insert | Update | Delete, *, writing: bool, erasing: bool) -> None:

@@ -6,6 +6,9 @@ only after authorization, and belongs to tenant, principal and route, so that no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from sqlalchemy import bindparam, delete, insert, select
 
 from satchel.catalog.schema import TENANT, idempotency, mine
@@ -23,9 +26,27 @@ _OF_KEY = (
     idempotency.c.key == bindparam("key"),
 )
 _FIND = select(idempotency.c.request_hash, idempotency.c.result, idempotency.c.created).where(*_OF_KEY)
+_NEWEST = (
+    select(idempotency.c.key, idempotency.c.created)
+    .where(
+        mine(idempotency),
+        idempotency.c.principal_id == bindparam("principal"),
+        idempotency.c.route.in_(bindparam("routes", expanding=True)),
+        idempotency.c.created > bindparam("after"),
+    )
+    .order_by(idempotency.c.created.desc())
+    .limit(1)
+)
 _DROP = delete(idempotency).where(*_OF_KEY)
 _INSERT = insert(idempotency).values(tenant_id=TENANT)
 _EXPIRE = delete(idempotency).where(mine(idempotency), idempotency.c.created <= bindparam("oldest"))
+
+
+class Done(NamedTuple):
+    """A request that was done: its key, and when."""
+
+    key: str
+    time: int
 
 
 async def find(s: Scope, principal: str, route: str, key: str, request_hash: str, now: int) -> str | None:
@@ -41,6 +62,12 @@ async def find(s: Scope, principal: str, route: str, key: str, request_hash: str
     if row.request_hash != request_hash:
         raise IdempotencyReused("this Idempotency-Key was used for another request")
     return str(row.result)
+
+
+async def newest(s: Scope, principal: str, routes: Sequence[str], after: int) -> Done | None:
+    """The last request of a principal at any of ``routes`` that was done after ``after``, if it is still kept."""
+    row = await s.row(_NEWEST, {"principal": principal, "routes": list(routes), "after": after})
+    return None if row is None else Done._make(row)
 
 
 async def save(s: Scope, principal: str, route: str, key: str, request_hash: str, result: str, now: int) -> None:

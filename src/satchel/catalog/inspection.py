@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, bindparam, cast, exists, func, or_, select, tuple_
 
 from satchel.catalog.packs import LIVE, PlaceRow
-from satchel.catalog.schema import TEXT, entry, mine, pack, place, project, purged, version
+from satchel.catalog.schema import TEXT, entry, mine, pack, place, project, purged, usage, version
 from satchel.catalog.scope import Record, Scope, chunks
 from satchel.catalog.versions import VersionRow
 from satchel.objects.ids import FrameId, ObjectId
@@ -59,8 +59,10 @@ _PACK_COLUMNS = (pack.c.pack, pack.c.state, pack.c.size, pack.c.frames)
 _PACKS = select(*_PACK_COLUMNS).where(*_OF_PROJECT, pack.c.pack > bindparam("after")).order_by(pack.c.pack).limit(PAGE)
 _ONE_PACK = select(*_PACK_COLUMNS).where(*_OF_PROJECT, pack.c.pack == bindparam("pack"))
 _STORED = select(func.sum(pack.c.size)).where(mine(pack))
+_COUNTED = select(usage.c.stored_bytes, func.coalesce(_STORED.scalar_subquery(), 0)).where(mine(usage))
 _PLACES = (
     select(*(place.c[name] for name in PlaceRow._fields))
+    .with_hint(place, "INDEXED BY ix_place_tenant_id_project_id_pack", "sqlite")  # else it reads all the project's
     .where(mine(place), place.c.project_id == bindparam("project"), place.c.pack == bindparam("pack"))
     .order_by(place.c.pack_offset, place.c.offset, place.c.length)
 )
@@ -142,6 +144,12 @@ async def stored_bytes(s: Scope) -> int:
     """The bytes of all packs of the tenant."""
     row = await s.row(_STORED)
     return int(row[0] or 0) if row is not None else 0
+
+
+async def counted_bytes(s: Scope) -> tuple[int, int]:
+    """What the tenant is said to store, and what its packs take, at one moment."""
+    row = await s.row(_COUNTED)
+    return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
 
 async def packs_after(s: Scope, of_project: str, after: str = "") -> list[PackState]:

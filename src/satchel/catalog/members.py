@@ -11,15 +11,13 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from satchel.auth.roles import TenantRole
-from satchel.catalog import principals, quotas
-from satchel.catalog.schema import TENANT, access_grant, membership, mine, person, tenant
+from satchel.auth.emails import normal_email
+from satchel.auth.roles import Role, TenantRole
+from satchel.catalog import browsers, grants, principals, quotas, sessions
+from satchel.catalog.schema import TENANT, access_grant, identity, membership, mine, person, principal, tenant
 from satchel.catalog.scope import Directory, Scope
-from satchel.errors import AlreadyExists, InvalidInput
-from satchel.objects.ids import PrincipalId, TenantId
-
-MAX_EMAIL_CHARACTERS = 254
-"""RFC 5321, as corrected by erratum 1690 of RFC 3696."""
+from satchel.errors import AlreadyExists
+from satchel.objects.ids import PrincipalId, ProjectId, TenantId, new_id
 
 
 class PersonRow(NamedTuple):
@@ -40,6 +38,17 @@ class MembershipRow(NamedTuple):
 _PERSON = select(person.c.person_id, person.c.email, person.c.name, person.c.password, person.c.created).where(
     person.c.email == bindparam("email")
 )
+_PERSON_BY_ID = select(*_PERSON.selected_columns).where(person.c.person_id == bindparam("of_person"))
+_PERSON_BY_IDENTITY = (
+    select(*_PERSON.selected_columns)
+    .select_from(person.join(identity, identity.c.person_id == person.c.person_id))
+    .where(identity.c.issuer == bindparam("of_issuer"), identity.c.subject == bindparam("of_subject"))
+)
+_INSERT_IDENTITY = insert(identity)
+_PERSON_OF = select(principal.c.person_id).where(
+    mine(principal), principal.c.principal_id == bindparam("principal"), principal.c.revoked.is_(None)
+)
+_MEMBER = select(membership.c.principal_id).where(mine(membership), membership.c.person_id == bindparam("person"))
 _INSERT_PERSON = insert(person)
 _SET_PASSWORD = (
     update(person).where(person.c.person_id == bindparam("of_person")).values(password=bindparam("to_password"))
@@ -53,17 +62,6 @@ _MEMBERSHIPS = (
 _INSERT_MEMBERSHIP = insert(membership).values(tenant_id=TENANT)
 _DROP_MEMBERSHIP = delete(membership).where(mine(membership), membership.c.principal_id == bindparam("principal"))
 _DROP_GRANTS = delete(access_grant).where(mine(access_grant), access_grant.c.principal_id == bindparam("principal"))
-
-
-def normal_email(text: str) -> str:
-    """The form an address is stored and looked up in; raises ``InvalidInput`` for what cannot be an address."""
-    email = text.strip().casefold()
-    name, at, host = email.partition("@")
-    if not (name and at and host) or "@" in host or len(email) > MAX_EMAIL_CHARACTERS or not email.isprintable():
-        raise InvalidInput("this is not an e-mail address")
-    if any(character.isspace() for character in email):
-        raise InvalidInput("an e-mail address has no spaces")
-    return email
 
 
 async def create_person(
@@ -80,7 +78,8 @@ async def create_person(
     values = row._asdict()
     values["person_id"] = values.pop("id")
     try:
-        await d.execute(_INSERT_PERSON, values)
+        async with d.attempt():
+            await d.execute(_INSERT_PERSON, values)
     except IntegrityError as error:
         raise AlreadyExists("a person with this e-mail address exists already", field="email") from error
     return row
@@ -90,6 +89,28 @@ async def find_person(d: Directory, email: str) -> PersonRow | None:
     """The person with exactly this address, or None."""
     row = await d.row(_PERSON, {"email": normal_email(email)})
     return None if row is None else PersonRow._make(row)
+
+
+async def get_person(d: Directory, person_id: str) -> PersonRow | None:
+    """The person of that id, or None."""
+    row = await d.row(_PERSON_BY_ID, {"of_person": person_id})
+    return None if row is None else PersonRow._make(row)
+
+
+async def find_identity(d: Directory, issuer: str, subject: str) -> PersonRow | None:
+    """The person whom an identity provider knows by this name, or None."""
+    row = await d.row(_PERSON_BY_IDENTITY, {"of_issuer": issuer, "of_subject": subject})
+    return None if row is None else PersonRow._make(row)
+
+
+async def add_identity(d: Directory, person_id: str, issuer: str, subject: str, now: int) -> None:
+    """Let a person sign in by what an identity provider says of this name. Raises ``AlreadyExists``."""
+    values = {"issuer": issuer, "subject": subject, "person_id": person_id, "created": now}
+    try:
+        async with d.attempt():
+            await d.execute(_INSERT_IDENTITY, values)
+    except IntegrityError as error:
+        raise AlreadyExists("this identity belongs to a person already") from error
 
 
 async def set_password(d: Directory, person_id: str, password: str | None) -> bool:
@@ -104,14 +125,60 @@ async def memberships(d: Directory, person_id: str) -> list[MembershipRow]:
 
 async def add(s: Scope, *, id: PrincipalId, who: PersonRow, role: TenantRole, now: int) -> principals.PrincipalRow:  # noqa: A002
     """Make a person a member (``mem_…``) of the scope's tenant; raises ``AlreadyExists``, ``QuotaReached``."""
-    await quotas.check_count(s, "members")
+    await quotas.check_count(s, "members", now)
     row = principals.PrincipalRow(id, principals.MEMBER, who.name, role, None, None, who.email, None, now, None, None)
     try:
-        await s.execute(_INSERT_MEMBERSHIP, {"person_id": who.id, "principal_id": id})
+        async with s.attempt():
+            await s.execute(_INSERT_MEMBERSHIP, {"person_id": who.id, "principal_id": id})
     except IntegrityError as error:
         raise AlreadyExists("this person is a member already", field="email") from error
     await principals.add(s, row, person_id=who.id)
     return row
+
+
+async def person_of(s: Scope, principal_id: str) -> str | None:
+    """The id of the person behind a member that counts; None for a key, and for nobody."""
+    row = await s.row(_PERSON_OF, {"principal": principal_id})
+    return None if row is None else row.person_id
+
+
+class Place(NamedTuple):
+    """What somebody is to have in a tenant."""
+
+    tenant_role: TenantRole
+    project: ProjectId | None = None
+    role: Role | None = None
+
+
+async def bring_in(s: Scope, who: PersonRow, place: Place, now: int) -> tuple[PrincipalId, bool]:
+    """Let a person have at least this in the scope's tenant; its principal, and whether that changed anything.
+
+    Nothing is taken away: whoever has more keeps it. Raises ``QuotaReached``.
+    """
+    row = await s.row(_MEMBER, {"person": who.id})
+    changed = row is None
+    if row is None:
+        principal_id = PrincipalId(new_id("mem", s.random(16)))
+        await add(s, id=principal_id, who=who, role=place.tenant_role, now=now)
+    else:
+        principal_id = PrincipalId(row.principal_id)
+        found = await principals.get(s, principal_id)
+        if found is not None and found.tenant_role < place.tenant_role:
+            changed = await principals.set_tenant_role(s, principal_id, place.tenant_role, now)
+    if place.project is not None and place.role is not None:
+        has = [grant.role for grant in await grants.of_principal(s, principal_id) if grant.project == place.project]
+        if not has or has[0] < place.role:
+            await grants.give(s, place.project, principal_id, place.role, now)
+            changed = True
+    return principal_id, changed
+
+
+async def end_sessions(d: Directory, person_id: str, now: int, *, keep: str | None = None) -> None:
+    """End what a person is signed in to, in every tenant and browser; ``keep`` is the one session (``fam_…``) that
+    goes on."""
+    await browsers.end_all(d, person_id)
+    for place in sorted(await memberships(d, person_id), key=lambda place: place.tenant):
+        await sessions.revoke_all(d.enter(place.tenant), place.principal_id, now, keep=keep)
 
 
 async def remove(s: Scope, principal_id: str, now: int) -> bool:

@@ -60,6 +60,11 @@ _RELATIONS = (
     .where(mine(relation), relation.c.project_id == bindparam("project"))
     .order_by(relation.c.type, relation.c.target)
 )
+_RELATIONS_OF = (
+    select(relation.c.project_id, relation.c.type, relation.c.target)
+    .where(mine(relation), relation.c.project_id.in_(bindparam("ids", expanding=True)))
+    .order_by(relation.c.project_id, relation.c.type, relation.c.target)
+)
 _DROP_RELATIONS = delete(relation).where(mine(relation), relation.c.project_id == bindparam("project"))
 _INSERT_RELATION = insert(relation).values(tenant_id=TENANT)
 _NEIGHBOURS = (
@@ -80,7 +85,7 @@ async def create(s: Scope, *, id: ProjectId, slug: str, description: str, now: i
 
     Raises ``AlreadyExists`` (fact ``field``: ``slug`` or ``id``) when the tenant has one so called, ``QuotaReached``.
     """
-    await quotas.check_count(s, "projects")
+    await quotas.check_count(s, "projects", now)
     row = ProjectRow(id, slug, description, now, None, lineage, 0, digest({}), 0, 0)
     for field, query, ref in (("id", _BY_ID, id), ("slug", _BY_SLUG, slug)):
         if await s.row(query, {"ref": ref}) is not None:
@@ -94,6 +99,8 @@ async def create(s: Scope, *, id: ProjectId, slug: str, description: str, now: i
 
 async def get(s: Scope, ref: str) -> ProjectRow | None:
     """The project of that id or slug, archived ones too, or None."""
+    if "\0" in ref:
+        return None  # nothing is called so, and it could not be asked for
     row = await s.row(_BY_ID if is_random_id(ref, "prj") else _BY_SLUG, {"ref": ref})
     return None if row is None else ProjectRow._make(row)
 
@@ -119,7 +126,8 @@ async def update(s: Scope, id: ProjectId, *, slug: str | None = None, descriptio
     if not values:
         return await get(s, id) is not None
     try:
-        return await s.execute(_UPDATE.values(values), {"of_project": id}) == 1
+        async with s.attempt():
+            return await s.execute(_UPDATE.values(values), {"of_project": id}) == 1
     except IntegrityError as error:
         raise AlreadyExists(f"a project with the slug {slug} exists already", field="slug") from error
 
@@ -135,6 +143,15 @@ async def archive(s: Scope, id: ProjectId, now: int | None) -> bool:  # noqa: A0
 async def relations(s: Scope, id: ProjectId) -> list[RelationRow]:  # noqa: A002
     """The relations its manifest declares, by type and target."""
     return [RelationRow._make(row) for row in await s.rows(_RELATIONS, {"project": id})]
+
+
+async def relations_of(s: Scope, ids: Sequence[ProjectId]) -> dict[ProjectId, list[RelationRow]]:
+    """The same for several projects at once; those without any are left out."""
+    found: dict[ProjectId, list[RelationRow]] = {}
+    for chunk in chunks(ids):
+        for id_, kind, target in await s.rows(_RELATIONS_OF, {"ids": list(chunk)}):
+            found.setdefault(ProjectId(id_), []).append(RelationRow(kind, target))
+    return found
 
 
 async def set_relations(s: Scope, id: ProjectId, wanted: Iterable[tuple[str, str]]) -> None:  # noqa: A002

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import bindparam, delete, insert, or_, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from satchel.catalog.schema import TENANT, entry, mine, purged
 from satchel.catalog.schema import project as project_table
@@ -26,6 +26,11 @@ _HELD_BY = (
     .distinct()
     .where(mine(entry), entry.c.project_id == bindparam("project"))
     .where(entry.c.path.in_(bindparam("paths", expanding=True)))
+)
+_NEWEST = (
+    select(purged.c.project_id, func.count(purged.c.object), func.max(purged.c.time))
+    .where(mine(purged))
+    .group_by(purged.c.project_id)
 )
 _FLOOR = select(project_table.c.floor).where(mine(project_table), project_table.c.project_id == bindparam("project"))
 _USERS = (
@@ -48,6 +53,7 @@ _BLANK = (
 
 async def note(s: Scope, project: str, objects: Iterable[ObjectId], now: int) -> None:
     """Note objects as purged and blank the titles that were taken from them."""
+    s.announce()  # other nodes hold indexes and trees made before
     names = sorted(set(objects))
     await forget(s, project, names)
     await s.execute_many(_INSERT, ("project_id", "object", "time"), ((project, name, now) for name in names))
@@ -73,6 +79,11 @@ async def which(s: Scope, project: str, objects: Iterable[ObjectId]) -> set[Obje
 async def every(s: Scope, project: str) -> list[ObjectId]:
     """All purged objects of a project."""
     return [row.object for row in await s.rows(_ALL, {"project": project})]
+
+
+async def newest(s: Scope) -> dict[str, tuple[int, int]]:
+    """How many objects of each project are purged, and when the newest was; projects without any are left out."""
+    return {row[0]: (row[1], row[2]) for row in await s.rows(_NEWEST)}
 
 
 async def held_by(s: Scope, project: str, paths: Sequence[str]) -> dict[str, set[ObjectId]]:

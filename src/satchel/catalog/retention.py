@@ -77,13 +77,22 @@ async def get(s: Scope) -> Retention:
     return Retention(row.keep_versions, row.keep_days)
 
 
-async def set_(s: Scope, rule: Retention) -> None:
-    """Give the tenant another rule; it takes effect with the next collect. Raises ``InvalidInput``."""
+def check(rule: Retention) -> None:
+    """Raise ``InvalidInput`` for a rule that cannot be."""
     if rule.versions is not None and rule.days is not None:
         raise InvalidInput("versions are kept by number or by days, not both")
     for value, most, what in ((rule.versions, MAX_VERSIONS, "versions"), (rule.days, MAX_DAYS, "days")):
         if value is not None and not 1 <= value <= most:
             raise InvalidInput(f"{what} to keep may be from 1 to {most:,}")
+
+
+async def set_(s: Scope, rule: Retention) -> None:
+    """Give the tenant another rule; it takes effect with the next collect. Raises ``InvalidInput``.
+
+    For ``settings.change``, which also numbers the change and keeps what was before.
+    """
+    check(rule)
+    s.announce()
     await s.execute(_SET, {"to_versions": rule.versions, "to_days": rule.days})
 
 

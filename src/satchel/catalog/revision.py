@@ -5,17 +5,15 @@ Alembic is imported only when there is something to do: most starts find the sch
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, select, table
 from sqlalchemy import column as sql_column
 
-from satchel.catalog import sums
 from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.errors import StartRefused
 
-KNOWN = ("0001", "0002")
+KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision this code can start from, oldest first."""
 
 
@@ -34,14 +32,17 @@ def check(found: str | None) -> None:
             hint="Start the newer Satchel that made it, or restore the catalog from a backup of before.",
         )
     if found != SCHEMA_REVISION:
-        raise StartRefused("the catalog has not been migrated to this version of Satchel")
+        raise StartRefused(
+            "the catalog has not been migrated to this version of Satchel",
+            hint="Run `satchel admin migrate`; on PostgreSQL with the owner's address in SATCHEL_DATABASE_OWNER_URL.",
+        )
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the schema to ``SCHEMA_REVISION`` inside the transaction ``connection`` is in."""
+def upgrade(connection: Connection) -> bool:
+    """Bring the schema to ``SCHEMA_REVISION`` inside the transaction ``connection`` is in; False if it was there."""
     found = current(connection)
     if found == SCHEMA_REVISION:
-        return
+        return False
     if found is not None and found not in KNOWN:
         check(found)
 
@@ -52,14 +53,4 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection
     command.upgrade(config, SCHEMA_REVISION)
-    sums.renew(connection)
-
-
-def snapshot(connection: Connection, file: Path) -> None:
-    """Write what an SQLite database holds at one moment to the empty or absent ``file`` (0600); writers go on."""
-    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
-    connection.exec_driver_sql("PRAGMA query_only=OFF")  # it counts the new file as a write of this one
-    try:
-        connection.exec_driver_sql("VACUUM INTO ?", (str(file),))
-    finally:
-        connection.exec_driver_sql("PRAGMA query_only=ON")
+    return True

@@ -28,7 +28,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0006"
 """The newest migration under `migrations`; a test holds the two equal."""
 
 METADATA = MetaData(
@@ -60,8 +60,12 @@ def _number(name: str, *, null: bool = False) -> Column[int]:
     return Column(name, BigInteger, nullable=null)
 
 
-def _from_zero(name: str) -> Column[int]:
-    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+def _from(start: int, name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default=text(str(start)))
+
+
+def _text_from(start: str, name: str) -> Column[str]:
+    return Column(name, TEXT, nullable=False, server_default=text(f"'{start}'"))
 
 
 def _small(name: str) -> Column[int]:
@@ -96,6 +100,13 @@ tenant = _table(
     _number("keys_limit"),
     _number("keep_versions", null=True),
     _number("keep_days", null=True),
+    _from(-1, "artifacts_limit"),
+    _from(-1, "file_bytes_limit"),
+    _from(-1, "requests_limit"),
+    _from(-1, "sync_bytes_limit"),
+    _text_from("{}", "settings"),
+    _from(0, "settings_revision"),
+    _number("delete_at", null=True),
     UniqueConstraint("slug"),
     key=("tenant_id",),
 )
@@ -121,6 +132,17 @@ membership = _table(
     key=("person_id", "tenant_id"),
 )
 
+# Whom an identity provider knows by which name.
+identity = _table(
+    "identity",
+    _text("issuer"),
+    _text("subject"),
+    _text("person_id"),
+    _number("created"),
+    _to("person", "person_id"),
+    key=("issuer", "subject"),
+)
+
 operator = _table(
     "operator",
     _text("tenant_id"),
@@ -141,11 +163,84 @@ signing_key = _table(
     _text("public_jwk"),
     _bytes("sealed"),
     _number("created"),
+    _number("signs_from", null=True),
     _number("retired", null=True),
     key=("kid",),
 )
 
-DIRECTORY = frozenset({"tenant", "person", "membership", "operator", "installation", "signing_key", "alembic_version"})
+oauth_client = _table(
+    "oauth_client",
+    _text("client_id"),
+    _text("name"),
+    _text("redirects"),
+    _number("created"),
+    _number("used", null=True),
+    Index(None, "created"),
+    key=("client_id",),
+)
+
+device_login = _table(
+    "device_login",
+    _bytes("device_mac"),
+    _bytes("user_mac"),
+    _text("client_id"),
+    _text("scope"),
+    _text("resource"),
+    _number("created"),
+    _number("expires"),
+    _number("interval_ms"),
+    _number("polled", null=True),
+    _text("state"),
+    _text("tenant_id", null=True),
+    _text("principal_id", null=True),
+    UniqueConstraint("user_mac"),
+    key=("device_mac",),
+)
+
+browser_session = _table(
+    "browser_session",
+    _bytes("mac"),
+    _text("person_id"),
+    _text("tenant_id", null=True),
+    _number("created"),
+    _number("expires"),
+    _to("person", "person_id"),
+    key=("mac",),
+)
+
+# What tells every node that something it may remember has changed: see `changes`.
+channel = _table(
+    "channel",
+    _text("name"),
+    _number("epoch"),
+    key=("name",),
+)
+
+change = _table(
+    "change",
+    _number("epoch"),
+    _text("tenant_id"),
+    _number("time"),
+    key=("epoch",),
+)
+
+DIRECTORY = frozenset(
+    {
+        "tenant",
+        "person",
+        "membership",
+        "identity",
+        "operator",
+        "installation",
+        "signing_key",
+        "oauth_client",
+        "device_login",
+        "browser_session",
+        "channel",
+        "change",
+        "alembic_version",
+    }
+)
 """The only tables that may be reached without a tenant. Do not add one without need: each is a hole in the wall."""
 
 row_sum = _table("row_sum", _text("name"), _number("rows"), _number("sum"), key=("name",))
@@ -171,6 +266,10 @@ principal = _table(
     _number("created"),
     _number("expires", null=True),
     _number("revoked", null=True),
+    _number("requests_limit", null=True),
+    _bytes("mac_before", null=True),
+    _number("before_until", null=True),
+    _number("used", null=True),
     _to("tenant", "tenant_id"),
     key=("tenant_id", "principal_id"),
 )
@@ -188,6 +287,25 @@ access_grant = _table(
     key=("tenant_id", "project_id", "principal_id"),
 )
 
+invitation = _table(
+    "invitation",
+    _text("tenant_id"),
+    _text("invitation_id"),
+    _bytes("mac"),
+    _text("tenant_role"),
+    _text("project_id", null=True),
+    _text("role", null=True),
+    _text("created_by"),
+    _number("created"),
+    _number("expires"),
+    _number("uses_limit"),
+    _number("uses"),
+    _number("revoked", null=True),
+    _to("tenant", "tenant_id"),
+    _to("project", "tenant_id", "project_id"),
+    key=("tenant_id", "invitation_id"),
+)
+
 refresh_family = _table(
     "refresh_family",
     _text("tenant_id"),
@@ -196,6 +314,10 @@ refresh_family = _table(
     _number("created"),
     _number("expires"),
     _number("revoked", null=True),
+    _from(0, "generation"),
+    _text("client_id", null=True),
+    _text("scope", null=True),
+    _text("audience", null=True),
     _to("principal", "tenant_id", "principal_id"),
     key=("tenant_id", "family_id"),
 )
@@ -207,8 +329,27 @@ refresh_token = _table(
     _bytes("mac"),
     _number("created"),
     _number("used", null=True),
+    _from(0, "generation"),
     _to("refresh_family", "tenant_id", "family_id"),
     key=("tenant_id", "family_id", "mac"),
+)
+
+oauth_code = _table(
+    "oauth_code",
+    _text("tenant_id"),
+    _text("code_id"),
+    _bytes("mac"),
+    _text("principal_id"),
+    _text("client_id"),
+    _text("redirect"),
+    _text("challenge"),
+    _text("scope"),
+    _text("resource"),
+    _number("expires"),
+    _number("used", null=True),
+    _text("family_id", null=True),
+    _to("principal", "tenant_id", "principal_id"),
+    key=("tenant_id", "code_id"),
 )
 
 revoked_token = _table(
@@ -235,7 +376,7 @@ project = _table(
     _text("digest"),
     _number("files"),
     _number("bytes"),
-    _from_zero("floor"),
+    _from(0, "floor"),
     UniqueConstraint("tenant_id", "slug"),
     _to("tenant", "tenant_id"),
     key=("tenant_id", "project_id"),
@@ -361,8 +502,45 @@ usage = _table(
     "usage",
     _text("tenant_id"),
     _number("stored_bytes"),
+    _from(0, "sync_day"),
+    _from(0, "sync_bytes"),
     _to("tenant", "tenant_id"),
     key=("tenant_id",),
+)
+
+reservation = _table(
+    "reservation",
+    _text("tenant_id"),
+    _text("reservation_id"),
+    _text("project_id"),
+    _text("principal_id"),
+    _number("bytes"),
+    _number("lease_until"),
+    _to("project", "tenant_id", "project_id"),
+    key=("tenant_id", "reservation_id"),
+)
+
+rate_use = _table(
+    "rate_use",
+    _text("tenant_id"),
+    _text("bucket"),
+    _text("node"),
+    _number("window"),
+    _number("used"),
+    _to("tenant", "tenant_id"),
+    key=("tenant_id", "bucket", "node"),
+)
+
+tenant_settings = _table(
+    "tenant_settings",
+    _text("tenant_id"),
+    _number("revision"),
+    _number("time"),
+    _text("principal_id"),
+    _text("principal_name"),
+    _text("settings"),
+    _to("tenant", "tenant_id"),
+    key=("tenant_id", "revision"),
 )
 
 idempotency = _table(
@@ -389,6 +567,24 @@ audit = _table(
     _text("target"),
     _text("result"),
     _text("request_id"),
+    _text_from("", "address"),
+    _from(0, "sequence"),
     _to("tenant", "tenant_id"),
+    # In the order of commit, without a gap: writers of a tenant queue.
+    Index(None, "tenant_id", "sequence", unique=True),
     key=("tenant_id", "audit_id"),
 )
+
+audit_seal = _table(
+    "audit_seal",
+    _text("tenant_id"),
+    _number("sequence"),
+    _number("time"),
+    _text("rows"),
+    _bytes("mac"),
+    _to("tenant", "tenant_id"),
+    key=("tenant_id", "sequence"),
+)
+
+APPEND_ONLY = frozenset({"audit", "audit_seal", "tenant_settings", "version"})
+"""Tables whose rows are only ever added, save when a tenant is erased."""

@@ -49,6 +49,7 @@ __all__ = [  # with what concerns packs, so that a caller needs one module to ma
     "add_pack",
     "all_places",
     "changes",
+    "check_readable",
     "commit",
     "entries_at",
     "entry_at",
@@ -56,6 +57,7 @@ __all__ = [  # with what concerns packs, so that a caller needs one module to ma
     "forget_packs",
     "head",
     "missing",
+    "newest_before",
     "places",
     "tree",
     "version",
@@ -151,7 +153,7 @@ class NewVersion(NamedTuple):
     """Objects that lie in full in those of ``packs`` that were added in this very transaction: not looked for again."""
 
 
-_FOREVER = 2**62
+FOREVER = 2**62
 """A version that never comes."""
 
 _PROJECT: BindParameter[str] = bindparam("project")
@@ -191,6 +193,13 @@ _VERSIONS = (
     .where(mine(version_table), version_table.c.project_id == _PROJECT, version_table.c.version < bindparam("before"))
     .order_by(version_table.c.version.desc())
     .limit(bindparam("limit"))
+)
+
+_NEWEST_BEFORE = (
+    select(*_VERSION_COLUMNS)
+    .where(mine(version_table), version_table.c.project_id == _PROJECT, version_table.c.time < bindparam("before"))
+    .order_by(version_table.c.version.desc())
+    .limit(1)
 )
 
 _MOVE_HEAD = (
@@ -291,7 +300,7 @@ async def changes(
         )
     else:
         rows = await _page_of_changes(s, project, since, until, after, limit)
-    await _check_readable(s, project, min(since or until, until))
+    await check_readable(s, project, min(since or until, until))
     makers = await _makers(s, project, {row[6] for row in rows})
     return [
         ChangeRow(path, not mode, mode, name, size, kind, title, number, *makers[number])
@@ -318,7 +327,7 @@ async def _page_of_changes(
 
 async def version(s: Scope, project: str, number: int) -> VersionRow:
     """One version; raises ``NoSuchVersion``."""
-    known = 0 <= number < _FOREVER  # beyond, no database takes it for a number
+    known = 0 <= number < FOREVER  # beyond, no database takes it for a number
     row = await s.row(_ONE_VERSION, {"project": project, "version": number}) if known else None
     if row is None:
         raise NoSuchVersion(f"version {number} is not one of this project's")
@@ -327,9 +336,18 @@ async def version(s: Scope, project: str, number: int) -> VersionRow:
 
 async def versions(s: Scope, project: str, before: int | None = None, limit: int = 50) -> list[VersionRow]:
     """Versions older than ``before`` (default: all), newest first."""
-    bound = _FOREVER if before is None else before
+    bound = FOREVER if before is None else before
     rows = await s.rows(_VERSIONS, {"project": project, "before": bound, "limit": limit})
     return [VersionRow._make(row) for row in rows]
+
+
+async def newest_before(s: Scope, project: str, time: int) -> VersionRow:
+    """The newest version made before a moment in milliseconds; raises ``NoSuchVersion`` where there was none yet."""
+    bound = min(max(time, -FOREVER), FOREVER)
+    row = await s.row(_NEWEST_BEFORE, {"project": project, "before": bound})
+    if row is None:
+        raise NoSuchVersion("the project had no version yet")
+    return VersionRow._make(row)
 
 
 async def commit(s: Scope, project: str, new: NewVersion) -> Head:
@@ -462,7 +480,7 @@ async def _read_at(
         if rows:
             return rows
         try:
-            await _check_readable(s, project, now.version if at is None else at)
+            await check_readable(s, project, now.version if at is None else at)
         except VersionExpired:
             if at is not None:
                 raise  # else the head moved on and expired meanwhile: look at the new one
@@ -470,7 +488,8 @@ async def _read_at(
             return rows
 
 
-async def _check_readable(s: Scope, project: str, at: int) -> None:
+async def check_readable(s: Scope, project: str, at: int) -> None:
+    """Raises ``VersionExpired`` where retention has dropped version ``at``."""
     oldest = await floor(s, project)
     if at < oldest:
         raise VersionExpired(f"version {at} has expired; the oldest to be read is {oldest}", oldest=oldest)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from satchel.cli.estate import data_option, server_part, settings_for, with_estate
+from satchel.cli.estate import data_option, note_operator, server_part, settings_for, with_estate
 from satchel.cli.face import Face, plural, size
 from satchel.cli.progress import Progress
 from satchel.cli.verb import verb
@@ -74,6 +74,7 @@ def command(face: Face, action: str | None, to: str | None, objects: bool, data:
             made: BackupReport = await backup.make_backup(
                 estate, target, settings.data, keeping, objects=objects, progress=lambda a, b: bar("objects", a, b)
             )
+            await note_operator(estate, "backup.create", made.id)
             return made
 
         report = with_estate(settings, work)

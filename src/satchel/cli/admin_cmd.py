@@ -11,7 +11,11 @@ from satchel.cli.verb import VerbGroup
 _SUMMARY = "Look after an installation on its machine: keys, verify, collect, backup, restore."
 
 WORDS: dict[str, tuple[str, str]] = {
+    "migrate": ("admin_migrate", "command"),
+    "prove-isolation": ("admin_prove", "command"),
+    "move-catalog": ("admin_move", "command"),
     "key": ("admin_key", "command"),
+    "recover": ("admin_recover", "command"),
     "verify": ("admin_verify", "command"),
     "collect": ("admin_collect", "command"),
     "backup": ("admin_backup", "command"),

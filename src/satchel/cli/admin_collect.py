@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from satchel.cli.estate import data_option, server_part, settings_for, with_estate
+from satchel.cli.estate import data_option, note_operator, server_part, settings_for, with_estate
 from satchel.cli.face import Face, plural, size
 from satchel.cli.progress import Progress
 from satchel.cli.verb import verb
@@ -62,6 +62,8 @@ def command(face: Face, tenant: str | None, dry_run: bool, data: str | None) -> 
                 dry=dry_run,
                 progress=lambda done, total: progress("collect", done, total),
             )
+            if not dry_run:
+                await note_operator(estate, "tenant.collect", row.id)
             found.append((row.slug, report))
         return found
 

@@ -1,4 +1,4 @@
-"""``satchel admin key``: change the root key, change a tenant's key, destroy a tenant's keys."""
+"""``satchel admin key``: change the root key, a tenant's key or the key that signs tokens; destroy a tenant's keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from satchel.cli.admin_backup import moment
-from satchel.cli.estate import data_option, server_part, settings_for, with_estate
+from satchel.cli.estate import data_option, note_operator, server_part, settings_for, with_estate
 from satchel.cli.face import Face, plural, size
 from satchel.cli.progress import Progress
 from satchel.cli.verb import VerbGroup, verb
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from satchel.upkeep.estate import Estate
     from satchel.upkeep.keys import RootReport, ShredReport
     from satchel.upkeep.reseal import ResealReport
+    from satchel.upkeep.signing import SigningReport
 
-_SUMMARY = "Change the root key or a tenant's key, or destroy a tenant's keys."
+_SUMMARY = "Change the root key, a tenant's key or the signing key, or destroy a tenant's keys."
 command = VerbGroup("key", help=_SUMMARY, short_help=_SUMMARY)
 _STATUSES = (0, 1, 2, 5, 6)
 PACE_FROM = 100
@@ -61,6 +62,7 @@ def rotate_root(face: Face, stage: bool, kms: str | None, data: str | None) -> i
             report: RootReport = await keys.rotate_root(
                 estate, kms=place, stage=stage, progress=lambda done, total: bar("keyrings", done, total)
             )
+            await note_operator(estate, "key.stage_root" if stage else "key.rotate_root", report.new)
             return report
 
         report = with_estate(settings_for(data), work)
@@ -99,19 +101,65 @@ def rotate_tenant(face: Face, tenant: str, full: bool, data: str | None) -> int:
     began = time.monotonic()
     with closing(Progress(face)) as bar:
 
-        def told(done: int, total: int) -> None:
+        def advance(done: int, total: int) -> None:
             bar("seal anew", done // 1_000_000, total // 1_000_000, done)
 
         async def work(estate: Estate) -> ResealReport:
             await server_part("satchel.upkeep.clock").check_clock(estate.clock, estate.store, estate.random)
             row = await estate.tenant(tenant)
-            report: ResealReport = await reseal.rotate_tenant(estate, row.id, full=full, progress=told)
+            report: ResealReport = await reseal.rotate_tenant(estate, row.id, full=full, progress=advance)
+            await note_operator(
+                estate, "key.rotate_tenant", f"{row.id} epoch {report.epoch}{' in full' if full else ''}"
+            )
             return report
 
         report = with_estate(settings_for(data), work)
     seconds = time.monotonic() - began
     face.answer(_resealed(report, seconds), lambda: _show_resealed(face, tenant, report, full=full))
     return 1 if report.damaged else 0
+
+
+@verb(
+    "rotate-signing",
+    examples=[
+        ("satchel admin key rotate-signing", "The next key signs access tokens from now on."),
+        ("satchel admin key rotate-signing --drop-old", "A key may have leaked: no token of before counts any more."),
+    ],
+    gives="`old`, `new`, `waiting` (names of keys), `dropped`.",
+    statuses=_STATUSES,
+)
+@click.option("--drop-old", is_flag=True, help="Refuse every token signed before, and trust no key there was.")
+@data_option
+def rotate_signing(face: Face, drop_old: bool, data: str | None) -> None:
+    """Let the next key sign access tokens.
+
+    The next key has been published since it was made; another is published now. The old key goes on verifying what it
+    signed until that has expired. Every node knows within a second, and nobody has to sign in again. A server does this
+    by itself every SATCHEL_SIGNING_KEY_DAYS.
+
+    With --drop-old both keys are made anew, and tokens signed before are refused at once: commands and agents renew
+    theirs with their refresh token or key. Resource servers that keep a copy of the published keys refuse the new
+    tokens until they look again.
+    """
+    signing = server_part("satchel.upkeep.signing")
+
+    async def work(estate: Estate) -> SigningReport:
+        own = await estate.keyring.installation()
+        keys = signing.SigningKeys(estate.catalog, own, clock=estate.clock, random=estate.random)
+        report: SigningReport = await keys.rotate(drop_old=drop_old)
+        await note_operator(estate, "key.drop_signing" if drop_old else "key.rotate_signing", report.new)
+        return report
+
+    report = with_estate(settings_for(data), work)
+    told = {"old": report.old, "new": report.new, "waiting": report.waiting, "dropped": report.dropped}
+
+    def show() -> None:
+        face.line(f"{report.new} signs access tokens from now on, instead of {report.old}.")
+        face.line(f"{report.waiting} is published and takes the next turn.")
+        if drop_old:
+            face.line("No token signed before counts any more.")
+
+    face.answer(told, show)
 
 
 @verb(
@@ -144,6 +192,7 @@ def shred(face: Face, tenant: str, yes: bool, data: str | None) -> int:
     async def work(estate: Estate) -> ShredReport:
         row = await estate.tenant(tenant)
         report: ShredReport = await keys.shred(estate, row.id, backups=backups, cache=settings.data / "cache")
+        await note_operator(estate, "tenant.shred", row.id)
         return report
 
     report = with_estate(settings, work)
@@ -245,5 +294,5 @@ def _show_shredded(face: Face, report: ShredReport) -> None:
         face.line("that deletes them. From then on nobody can read it.")
 
 
-for word in (rotate_root, rotate_tenant, shred):
+for word in (rotate_root, rotate_tenant, rotate_signing, shred):
     command.add_command(word)

@@ -17,7 +17,6 @@ from satchel.cli.face import Face, plural, shown_path
 from satchel.cli.progress import Progress
 from satchel.cli.verb import verb
 from satchel.config.server import ServerSettings
-from satchel.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from satchel.upkeep.rebuild import NewOwner, RebuildReport
@@ -90,6 +89,7 @@ def command(
                 **_ways(settings),
             )
         )
+    place = _place(settings, catalog)
     answer = {
         "backup": report.backup,
         "time": moment(report.time),
@@ -99,7 +99,7 @@ def command(
     }
 
     def show() -> None:
-        face.line(f"Restored {shown_path(catalog, face.cwd)} as of {moment(report.time)}, and brought it forward.")
+        face.line(f"Restored {_shown(place, face)} as of {moment(report.time)}, and brought it forward.")
         if report.filled:
             face.line(f"Put {plural(report.filled, 'object')} into the bucket.")
         if report.erased:
@@ -133,20 +133,23 @@ def rebuild(face: Face, data: str, replace: bool) -> None:
     its end. A run that was stopped is begun again.
     """
     settings = settings_for(data)
+    catalog = _catalog(settings)
     with closing(Progress(face)) as bar:
         report: RebuildReport = asyncio.run(
             server_part("satchel.upkeep.rebuild").rebuild_catalog(
                 server_part("satchel.store.urls").open_store(settings.store),
                 server_part("satchel.store.rootkey").RootKey.load(settings.root_key_path),
-                _catalog(settings),
+                catalog,
                 replace=replace,
                 progress=lambda done, total: bar("projects", done, total),
                 **_ways(settings),
             )
         )
 
+    place = _place(settings, catalog)
+
     def show() -> None:
-        face.line(f"Rebuilt {shown_path(_catalog(settings), face.cwd)}.")
+        face.line(f"Rebuilt {_shown(place, face)}.")
         if report.unnamed:
             face.line(
                 f"{report.unnamed:,} of the tenants and projects have lost their names, and are called by their ids."
@@ -158,9 +161,25 @@ def rebuild(face: Face, data: str, replace: bool) -> None:
 
 
 def _catalog(settings: ServerSettings) -> Path:
-    if not settings.catalog.startswith(_SQLITE):
-        raise ConfigInvalid("a catalog is restored to a file, sqlite:///PATH", hint="Unset SATCHEL_CATALOG_URL.")
-    return Path(settings.catalog.removeprefix(_SQLITE))
+    """Where the catalog is made: in its place, or beside it, to be moved into the database when it is whole."""
+    if settings.catalog.startswith(_SQLITE):
+        return Path(settings.catalog.removeprefix(_SQLITE))
+    asyncio.run(server_part("satchel.catalog.bootstrap").refuse_used(settings.catalog))
+    return settings.data / "restored.db"
+
+
+def _place(settings: ServerSettings, catalog: Path) -> str:
+    """Bring the catalog that was made where the servers look for it; says where that is."""
+    if settings.catalog.startswith(_SQLITE):
+        return str(catalog)
+    file = f"{_SQLITE}{catalog.absolute()}"
+    asyncio.run(server_part("satchel.catalog.scope").Catalog.move(file, settings.catalog))
+    catalog.unlink()
+    return "PostgreSQL"
+
+
+def _shown(place: str, face: Face) -> str:
+    return place if place == "PostgreSQL" else shown_path(Path(place), face.cwd)
 
 
 def _ways(settings: ServerSettings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from satchel.cli.estate import data_option, server_part, settings_for, with_estate
+from satchel.cli.estate import data_option, note_operator, server_part, settings_for, with_estate
 from satchel.cli.face import Face, plural, size
 from satchel.cli.progress import Progress
 from satchel.cli.verb import verb
@@ -34,9 +34,9 @@ SHOWN_PLACES = 20
         ("satchel admin verify --repair", "Without a copy: ask the clients that still have it."),
     ],
     gives=(
-        "`full`, `clean`, `tenants`, `projects`, `versions`, `packs`, `objects`, `bytes`, `storedBytes`, `orphans`, "
-        "`orphanBytes`, `notes`, `problems` (each with `kind`, `name`, `why`, `tenant`, `project`, `affected`, "
-        "`places` of `path`, `since`, `until`), `moreProblems`, `seconds`; with `--repair` also `repair`: "
+        "`full`, `clean`, `tenants`, `projects`, `versions`, `packs`, `objects`, `bytes`, `storedBytes`, `auditRows`, "
+        "`orphans`, `orphanBytes`, `notes`, `problems` (each with `kind`, `name`, `why`, `tenant`, `project`, "
+        "`affected`, `places` of `path`, `since`, `until`), `moreProblems`, `seconds`; with `--repair` also `repair`: "
         "`restored`, `moved`, `lost`, `rewritten`, `left`."
     ),
     statuses=(0, 1, 2, 5, 6),
@@ -49,6 +49,9 @@ SHOWN_PLACES = 20
 @click.option(
     "--accept-rows", is_flag=True, help="Take the catalog's rows for right, after they were changed by hand on purpose."
 )
+@click.option(
+    "--accept-audit", is_flag=True, help="Let audits go on from where they are, after an older catalog was put back."
+)
 @data_option
 def command(
     face: Face,
@@ -58,13 +61,14 @@ def command(
     repair: bool,
     source: str | None,
     accept_rows: bool,
+    accept_audit: bool,
     data: str | None,
 ) -> int:
     """Check that everything that was acknowledged can be read back.
 
-    Looks at the catalog, the keys and each project's history, and that every pack is there. With --full every stored
-    byte is opened and hashed. Runs beside the server, changes nothing and keeps nobody waiting. What is damaged is
-    named with the project, the paths and the versions it affects; the exit status is then 1.
+    Looks at the catalog, the keys, the audits and each project's history, and that every pack is there. With --full
+    every stored byte is opened and hashed. Runs beside the server, changes nothing and keeps nobody waiting. What is
+    damaged is named with the project, the paths and the versions it affects; the exit status is then 1.
 
     --repair puts sound copies from --from in the place of what is damaged or gone. Without a copy, what the damaged
     pack still holds is moved to a new one, and what is lost is asked of the clients: whoever still has it sends it with
@@ -84,12 +88,16 @@ def command(
     async def work(estate: Estate) -> tuple[VerifyReport, Any]:
         if accept_rows:
             await estate.catalog.accept_rows()
+            await note_operator(estate, "catalog.accept_rows", "")
+        if accept_audit:
+            await server_part("satchel.upkeep.operated").accept(estate, noted="audit.accept")
         look: dict[str, Any] = {"full": full or repair, "tenant": tenant, "project": project, "progress": told}
         report: VerifyReport = await verifying.verify(estate, **look)
         if not repair or report.clean:
             return report, None
         copy = None if source is None else server_part("satchel.store.urls").open_store(source)
         mended = await repairing.repair(estate, report, copy)
+        await note_operator(estate, "repair", source or "without a copy")
         return await verifying.verify(estate, **look), mended
 
     began = time.perf_counter()
@@ -111,6 +119,7 @@ def _data(report: VerifyReport, mended: Any, seconds: float) -> dict[str, object
         "objects": report.objects,
         "bytes": report.bytes,
         "storedBytes": report.stored_bytes,
+        "auditRows": report.audit_rows,
         "orphans": report.orphans,
         "orphanBytes": report.orphan_bytes,
         "notes": report.notes,
@@ -194,6 +203,11 @@ def _next(face: Face, report: VerifyReport, *, repaired: bool) -> None:
             "The catalog is damaged. From a backup:  satchel admin restore BACKUP  (list: satchel admin backup list)"
         )
         face.note("Without one:  satchel admin rebuild-catalog --data NEW")
-    if kinds - {"catalog", "version"}:
+    if "audit" in kinds:
+        face.note(
+            "Rows of the audit were changed by other means than Satchel. Keep a copy of the database as it is, and"
+        )
+        face.note("compare with a backup of before: what was altered cannot be brought back from the seals.")
+    if kinds - {"catalog", "version", "audit"}:
         face.note("With a copy of the store:  satchel admin verify --repair --from URL")
         face.note("Without:  satchel admin verify --repair  asks the clients that still have what is lost")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from satchel.cli.face import Face
 from satchel.cli.folders import local_project, project_root, worktree_of
-from satchel.cli.sync_report import conflict_line, report_data
+from satchel.cli.sync_report import conflict_line, next_steps, report_data
 from satchel.cli.verb import verb
-from satchel.sync.run import status
+from satchel.sync.outlook import status
 
 
 @verb(
@@ -15,14 +15,17 @@ from satchel.sync.run import status
         ("satchel conflicts", "The files that wait for you."),
         ("satchel conflicts --json", "The same with the objects of both sides."),
     ],
-    gives="`items`, each with `path`, `reason`, `local`, `cloud`.",
+    gives=(
+        "`items`, each with `path`, `reason`, `local` and `cloud` (the objects of both sides), `lines` (pairs of first "
+        "and last line), `beside` (where the cloud's file stands), `author` and `version` of the cloud's."
+    ),
     statuses=(0, 1, 2, 3),
 )
 def command(face: Face) -> int:
-    """List what both sides changed.
+    """List what both sides changed and what waits for you.
 
-    Nobody is asked: these are the conflicts of the last sync. Your file is as you left it; the other side's is on the
-    server. The exit status is 3 while there are any.
+    Nobody is asked: these are the conflicts of the last sync. Lines are those of the file as it is now, markers
+    included. The exit status is 3 while there are any.
     """
     here = local_project(project_root(face))
     with worktree_of(here) as worktree:
@@ -32,9 +35,7 @@ def command(face: Face) -> int:
         for conflict in report.conflicts:
             face.line(conflict_line(face, conflict))
         if report.conflicts:
-            path = report.conflicts[0].path
-            face.note(f"See the other side:  satchel get --remote {path}")
-            face.note(f"Settle it:           satchel resolve {path} --take local|cloud")
+            next_steps(face, report.conflicts)
         else:
             face.note("No conflicts.")
 

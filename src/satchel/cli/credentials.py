@@ -1,4 +1,5 @@
-"""``credentials.json`` in the person's configuration folder: one credential for each server signed in to, mode 0600.
+"""One credential for each server signed in to: in the keyring of the system where there is one (`oskeyring`), else in
+``credentials.json`` in the person's configuration folder, mode 0600. The file says which of them it is.
 
 A credential is an API key, or the two tokens of a person's session. Refresh tokens rotate: whoever renews does so
 under a lock on the file and looks first whether another command was faster, since an old refresh token used twice ends
@@ -10,9 +11,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from satchel.cli.oskeyring import Keeper, KeyringFails
 from satchel.errors import ConfigInvalid
 from satchel.worktree import durable
 from satchel.worktree.lock import file_lock
@@ -28,46 +31,96 @@ class Credential(NamedTuple):
     refresh: str | None = None
     insecure: bool = False
     """The person accepted to send it over http:// to another machine."""
+    login: dict[str, str] | None = None
+    """Of an MCP server that the bridge logged in at: what it is known by there (`satchel.cli.bridge`)."""
+
+
+_IN_KEYRING = "keyring"
 
 
 class Credentials:
-    """The file. Raises ``ConfigInvalid`` where it does not parse: it is never overwritten then."""
+    """The file, and what it says is in the keyring.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Raises ``ConfigInvalid`` where the file does not parse, which is never overwritten then, or the keyring does not
+    give what it was given.
+    """
+
+    def __init__(self, path: Path, find_keyring: Callable[[], Keeper | None] = lambda: None) -> None:
+        self.path, self._find_keyring = path, find_keyring
 
     def urls(self) -> list[str]:
-        """The servers signed in to."""
-        return sorted(self._load())
+        """The servers signed in to; not what the bridge logged in at."""
+        return sorted(url for url in self._load() if url.startswith("http"))
 
     def get(self, url: str) -> Credential | None:
         row = self._load().get(url)
         if row is None:
             return None
-        return Credential(row.get("key"), row.get("access"), row.get("refresh"), bool(row.get("insecure")))
+        kept = self._from_keyring(url) if row.get("kept") == _IN_KEYRING else row
+        insecure = bool(row.get("insecure"))
+        return Credential(kept.get("key"), kept.get("access"), kept.get("refresh"), insecure, kept.get("login"))
 
-    def put(self, url: str, credential: Credential) -> None:
+    def put(self, url: str, credential: Credential) -> str:
+        """Keep a credential, instead of the one there was for that server; returns where it is kept, in words."""
         with self.lock():
-            self._put(url, credential)
+            return self._put(url, credential, self._find_keyring())
 
     def forget(self, url: str) -> bool:
         """Whether there was one."""
         with self.lock():
             servers = self._load()
-            known = servers.pop(url, None) is not None
-            if known:
+            row = servers.pop(url, None)
+            if row is not None:
                 self._save(servers)
-            return known
+                self._drop(url, row)
+            return row is not None
 
     def lock(self) -> Any:
         """Held while a session is renewed."""
         self._make_folder()
         return file_lock(self.path.with_suffix(".lock"), wait=True)
 
-    def _put(self, url: str, credential: Credential) -> None:
+    def renewed(self, url: str, credential: Credential) -> None:
+        """Keep new tokens where the old ones are. The caller holds the lock."""
+        in_keyring = self._load().get(url, {}).get("kept") == _IN_KEYRING
+        self._put(url, credential, self._find_keyring() if in_keyring else None)
+
+    def _put(self, url: str, credential: Credential, keyring: Keeper | None) -> str:
         servers = self._load()
-        servers[url] = {name: value for name, value in credential._asdict().items() if value}
+        before = servers.get(url, {})
+        values = {name: value for name, value in credential._asdict().items() if value}
+        if keyring is not None:
+            shown = {"kept": _IN_KEYRING, **({"insecure": True} if credential.insecure else {})}
+            with suppress(KeyringFails):  # then the file takes it
+                keyring.put(url, json.dumps(values))
+                servers[url] = shown
+                self._save(servers)
+                return "your system's keyring"
+        servers[url] = values
         self._save(servers)
+        self._drop(url, before)
+        return str(self.path)
+
+    def _from_keyring(self, url: str) -> dict[str, Any]:
+        keyring = self._find_keyring()
+        try:
+            text = None if keyring is None else keyring.get(url)
+            kept = json.loads(text or "")
+        except (KeyringFails, ValueError):
+            kept = None
+        if not isinstance(kept, dict):
+            raise ConfigInvalid(
+                f"the credential for {url} is in your system's keyring, which does not give it",
+                hint=f"Unlock the keyring, or sign in again:  satchel login {url}",
+            )
+        return kept
+
+    def _drop(self, url: str, row: dict[str, Any]) -> None:
+        """Take what is kept for a server out of the keyring."""
+        keyring = self._find_keyring() if row.get("kept") == _IN_KEYRING else None
+        if keyring is not None:
+            with suppress(KeyringFails):
+                keyring.forget(url)
 
     def _load(self) -> dict[str, dict[str, Any]]:
         try:
@@ -121,6 +174,6 @@ class Session:
                 stored = stored._replace(
                     access=answer["accessToken"], refresh=answer.get("refreshToken", stored.refresh)
                 )
-                self._credentials._put(self._url, stored)
+                self._credentials.renewed(self._url, stored)
             self._now = stored
         return stored.access if stored.access != refused else None

@@ -74,6 +74,10 @@ class Face:
         elif show is not None:
             show()
 
+    def event(self, text: str) -> None:
+        """One line of a stream of JSON lines: of a verb that goes on and on, which has no one answer."""
+        self._write(self._out, text)
+
     def line(self, text: str = "") -> None:
         """A line of the answer itself."""
         if not self.json:
@@ -87,6 +91,10 @@ class Face:
     def warn(self, text: str) -> None:
         """Something a person has to know even with --quiet, and with --json (it goes to stderr)."""
         self._write(self._err, f"satchel: {text}")
+
+    def tell(self, text: str) -> None:
+        """What a person has to do before the verb can go on: said even with --quiet and --json, on stderr."""
+        self._write(self._err, text)
 
     def raw(self, text: str) -> None:
         """Stored text: byte for byte when piped, cleaned for a terminal."""

@@ -4,6 +4,7 @@ the folder."""
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from satchel.errors import InvalidInput, NoSuchProject, NotAProject
 from satchel.objects.ids import new_id
 from satchel.worktree.find import find_root, local_dir, make_slug, read_project_config
 from satchel.worktree.ignore import Rules
+from satchel.worktree.undo import Bounds
 from satchel.worktree.walk import Worktree
 
 if TYPE_CHECKING:
@@ -88,6 +90,33 @@ def local_project(root: Path) -> LocalProject:
     rules = Rules(config.include, config.exclude, config.max_file_bytes)
     own = local_dir(root)
     return LocalProject(config.name, config.id, root, rules, own / "state.db", own / "index.db")
+
+
+def paths_in(face: Face, root: Path, named: tuple[str, ...]) -> tuple[str, ...]:
+    """Files as a person names them, from where they stand, as paths of the project. Raises ``InvalidInput``."""
+    found = []
+    for name in named:
+        path = Path(os.path.abspath(face.cwd / name))
+        inside = path if path.is_relative_to(root) else root / name
+        if not inside.is_file():
+            raise InvalidInput(f"{name} is not a file of the project in {root}")
+        found.append(inside.relative_to(root).as_posix())
+    return tuple(found)
+
+
+def in_project(face: Face, path: str) -> str:
+    """A path as typed, relative to where one stands or to the project, as the project names it."""
+    root = os.path.realpath(project_root(face))
+    absolute = os.path.normpath(os.path.join(os.path.realpath(face.cwd), path))
+    inside = absolute.startswith(root + os.sep)
+    if inside and (os.path.isabs(path) or os.path.lexists(absolute)):
+        return os.path.relpath(absolute, root).replace(os.sep, "/")
+    return path
+
+
+def undo_bounds(face: Face) -> Bounds:
+    """How much the undo store of a folder may keep."""
+    return Bounds(face.machine.undo_bytes, face.machine.undo_days)
 
 
 def worktree_of(project: LocalProject) -> closing[Worktree]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import click
 
@@ -13,6 +16,7 @@ from satchel.cli.reading import Reading, open_reading
 from satchel.cli.verb import verb
 from satchel.cli.waiting import patience, wait_option
 from satchel.context.answers import ArtifactText
+from satchel.context.budget import tokens_in
 from satchel.errors import InvalidInput, NoSuchArtifact, ServerLied
 
 _WITH_LINES = re.compile(r"(?P<path>.+?):(?P<first>[1-9]\d*)(?:-(?P<last>[1-9]\d*))?\Z")
@@ -27,19 +31,24 @@ MAX_PAGES = 10_000
     examples=[
         ("satchel get docs/runbooks/rollback.md", "The whole artifact."),
         ("satchel get docs/runbooks/rollback.md:41-58", "The lines that a hit named."),
+        ("satchel get docs/runbooks/rollback.md --section Approval", "What stands under a heading."),
     ],
     gives=(
         "An artifact, as REST and MCP give it: `path`, `kind`, `title`, `object`, `size`, `mode`, `version`, "
-        "`author`, `modified`, `project`, `digest`, `text`, `lines`, `totalLines`, `truncated`."
+        "`author`, `modified`, `project`, `digest`, `section`, `text`, `lines`, "
+        "`totalLines`, `tokens`, `truncated`, `next`."
     ),
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.argument("artifact")
+@click.option("--section", metavar="HEADING", help="Only what stands under this heading; see `satchel outline`.")
 @click.option("--at", "version", type=click.IntRange(1), help="As it was at this version (with --remote).")
 @click.option("-p", "--project", help="Another project.")
 @click.option("--remote", is_flag=True, help="Ask the server instead of this disk.")
 @wait_option
-def command(face: Face, artifact: str, version: int | None, project: str | None, remote: bool, wait: int) -> None:
+def command(
+    face: Face, artifact: str, section: str | None, version: int | None, project: str | None, remote: bool, wait: int
+) -> None:
     """Print an artifact, or some lines of it.
 
     ARTIFACT is a path, relative to where you are or to the project, with `:FIRST-LAST` for some lines, as search prints
@@ -49,8 +58,8 @@ def command(face: Face, artifact: str, version: int | None, project: str | None,
     first = int(named["first"]) if named else 1
     last = int(named["last"] or named["first"]) if named else None
     with open_reading(face, (project,) if project else (), remote=remote) as reading:
-        path = _in_project(reading, face, named["path"] if named else artifact)
-        ask = partial(_whole, reading, path, first, last, version)
+        path = in_reading(reading, face, named["path"] if named else artifact)
+        ask = partial(_whole, reading, path, first=first, last=last, section=section, at=version)
         answer = patience(face, wait).through(ask) if remote else ask()
         reading.tell(face)
     text = answer["text"]
@@ -65,26 +74,34 @@ def _show(face: Face, text: str) -> None:
     face.raw(text + "\n" if face.terminal and text and not text.endswith("\n") else text)
 
 
-def _whole(reading: Reading, path: str, first: int, last: int | None, version: int | None) -> ArtifactText:
-    """All the asked lines, page by page."""
-    answer = _page(reading, path, first, last, version)
+def _whole(reading: Reading, path: str, **asked: Any) -> ArtifactText:
+    """All that was asked for, page by page."""
+    answer = _page(reading, path, **asked)
     parts = [answer["text"] or ""]
     page = answer
-    while page["truncated"] and page["lines"]:
-        read_to = page["lines"][1]
-        page = _page(reading, path, read_to + 1, last, version)
-        if (page["lines"] and page["lines"][1] <= read_to) or len(parts) >= MAX_PAGES:
+    while page["next"] is not None:
+        before = page["next"]
+        page = _page(reading, path, cursor=before, **asked)
+        if page["next"] == before or len(parts) >= MAX_PAGES:
             raise ServerLied(f"the pages of {path} do not end")
         parts.append(page["text"] or "")
-    if answer["text"] is None or page is answer:
+    if page is answer:
         return answer
     lines = [answer["lines"][0], page["lines"][1]] if answer["lines"] and page["lines"] else None
-    return {**answer, "text": "".join(parts), "lines": lines, "truncated": False}
+    text = "".join(parts)
+    return {**answer, "text": text, "lines": lines, "tokens": tokens_in(text), "truncated": False, "next": None}
 
 
-def _page(reading: Reading, path: str, first: int, last: int | None, version: int | None) -> ArtifactText:
+def _page(reading: Reading, path: str, **asked: Any) -> ArtifactText:
+    with told_apart(reading, path):
+        return reading.reader.artifact(reading.one, path, budget=PAGE_CHARACTERS, **asked)
+
+
+@contextmanager
+def told_apart(reading: Reading, path: str) -> Iterator[None]:
+    """Say of a file that is there, and is no artifact, that it is left out."""
     try:
-        return reading.reader.artifact(reading.one, path, first=first, last=last, budget=PAGE_CHARACTERS, at=version)
+        yield
     except NoSuchArtifact as error:
         if reading.root is not None and os.path.lexists(reading.root / path):
             raise NoSuchArtifact(
@@ -94,7 +111,7 @@ def _page(reading: Reading, path: str, first: int, last: int | None, version: in
         raise
 
 
-def _in_project(reading: Reading, face: Face, path: str) -> str:
+def in_reading(reading: Reading, face: Face, path: str) -> str:
     """A path as typed to the path in the project: relative to the folder a person stands in, else to the project."""
     root = reading.root
     if root is None:

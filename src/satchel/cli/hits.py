@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 SNIPPET_LINES = 2
 """Lines of a snippet on a terminal: enough to judge a hit, few enough to see ten of them at once."""
 
+_UNKNOWN = {
+    "none": "project {} was never synced: who changed a file, and when, is not known",
+    "partial": "files of project {} that changed since the last sync are left out: their author and time are not known",
+}
+
 Place = Callable[[str, str], str]
 """(project, path) to what a terminal can open."""
 
@@ -34,7 +39,7 @@ def show_hits(face: Face, answer: SearchAnswer, place: Place, milliseconds: floa
 def _block(face: Face, number: int, where: str, hit: Hit, several: bool) -> None:
     facts = [hit["kind"], ago(hit["modified"])]
     if several:
-        facts.insert(0, hit["project"])
+        facts.insert(0, f"{hit['project']} ({hit['relation']})" if hit["relation"] else hit["project"])
     right = " · ".join(filter(None, facts))
     left = clean(where)
     label = str(number)
@@ -89,7 +94,15 @@ def _footer(face: Face, answer: SearchAnswer, milliseconds: float) -> None:
         face.note(face.dim(f"{shown} · {where}"))
     else:
         face.note(f"Nothing found for {answer['query']['text']!r} · {where}")
-        face.note("Try fewer or other words, or `satchel doctor` to see what is indexed.")
+        if answer["suggestions"]:
+            face.note(f"Near:  {', '.join(clean(word) for word in answer['suggestions'])}")
+        else:
+            face.note("Try fewer or other words, or `satchel doctor` to see what is indexed.")
+    filters = answer["query"]["filters"]
+    if any(name.lstrip("-") in ("author", "since", "until") for name in filters):
+        for project in projects:
+            if project["history"] != "complete":
+                face.warn(_UNKNOWN[project["history"]].format(project["project"]))
     for skipped in answer["skipped"]:
         face.warn(f"project {skipped['project']} was left out: {skipped['reason']}")
     if answer["query"]["cut"]:

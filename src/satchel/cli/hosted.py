@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from satchel.cli import oskeyring
 from satchel.cli.credentials import Credential, Credentials, Session
 from satchel.cli.face import Face
 from satchel.cli.folders import project_root, registry
-from satchel.cli.reading import Reading
 from satchel.errors import ConfigInvalid, CredentialMissing, NotAProject, RemoteNotAccepted
 from satchel.remote import Remote, checked_url
 from satchel.worktree.find import ProjectConfig, read_project_config
 
+if TYPE_CHECKING:
+    from satchel.cli.reading import Reading
+
 
 def credentials(face: Face) -> Credentials:
     """Where this person's credentials are."""
-    return Credentials(face.machine.config_dir / "credentials.json")
+    return Credentials(face.machine.config_dir / "credentials.json", oskeyring.find)
 
 
 def server_url(face: Face, url: str | None = None) -> str:
@@ -80,6 +84,8 @@ def project_remote(face: Face) -> tuple[ProjectConfig, Remote, str]:
 
 def reading(face: Face, projects: Sequence[str], everywhere: bool) -> Reading:
     """What a reading verb asks with ``--remote``."""
+    from satchel.cli.reading import Reading  # with the search behind it, which a sync has no use for
+
     if everywhere or projects:
         remote = open_remote(face)
         return Reading(remote, None if everywhere else list(projects), {}, face.cwd, remote.close)
@@ -104,3 +110,10 @@ def list_projects(face: Face) -> None:
 def replay_key() -> dict[str, str]:
     """The header that makes a write harmless to send twice."""
     return {"Idempotency-Key": os.urandom(16).hex()}
+
+
+def tenant_id(remote: Remote, tenant: str) -> str:
+    """The id of a tenant that an operator names by slug or id; what is neither is left for the server to refuse."""
+    if tenant.startswith("ten_"):
+        return tenant
+    return next((str(row["id"]) for row in remote.rows("/admin/tenants") if row["slug"] == tenant), tenant)

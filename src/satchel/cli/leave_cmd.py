@@ -11,6 +11,7 @@ from satchel.cli.folders import project_root
 from satchel.cli.verb import verb
 from satchel.worktree.base import forget_base, load_base
 from satchel.worktree.find import read_project_config, write_project_config
+from satchel.worktree.former import Former
 from satchel.worktree.lock import folder_lock
 
 
@@ -41,6 +42,7 @@ def command(face: Face, yes: bool) -> None:
     with folder_lock(root):
         write_project_config(root, replace(config, remote_url=None, remote_project=None))
         forget_base(root)
+        Former(root).forget()
 
     def show() -> None:
         held = sorted(base.held) if base else []

@@ -1,9 +1,13 @@
-"""``satchel logout``: the credential is forgotten here, and a person's session ended on the server."""
+"""``satchel logout``: the credential is forgotten here, and a person's session ended on the server.
+
+So is what the bridge of ``satchel mcp --remote URL`` logged in with at that address.
+"""
 
 from __future__ import annotations
 
 import click
 
+from satchel.cli.bridge import forget
 from satchel.cli.face import Face
 from satchel.cli.hosted import credentials, server_url
 from satchel.cli.verb import verb
@@ -24,7 +28,8 @@ def command(face: Face, url: str | None) -> None:
     """Forget the credential.
 
     A person's session is also ended on the server, if it can be reached. An API key stays valid: revoke it with
-    `satchel key revoke`. Your files are not touched.
+    `satchel key revoke`. Your files are not touched. With the address of an MCP server, what `satchel mcp --remote URL`
+    was allowed there is forgotten and ended.
     """
     address = server_url(face, url)
     stored = credentials(face)
@@ -38,6 +43,8 @@ def command(face: Face, url: str | None) -> None:
         except SatchelError as error:
             face.warn(f"the session could not be ended on the server ({error.message}); it ends by itself")
     known = stored.forget(address)
+    if (ended := forget(stored, address)) is not None:
+        known, revoked = True, revoked or ended
     face.answer(
         {"url": address, "forgotten": known, "revoked": revoked},
         lambda: face.note(f"Signed out of {address}." if known else f"You were not signed in to {address}."),

@@ -57,8 +57,13 @@ class Reading(NamedTuple):
                 face.warn(notice)
 
 
-def open_reading(face: Face, projects: Sequence[str], *, everywhere: bool = False, remote: bool = False) -> Reading:
-    """Open what is to be asked. Raises ``NoSuchProject`` and, with ``remote``, whatever the credential calls for."""
+def open_reading(
+    face: Face, projects: Sequence[str], *, everywhere: bool = False, remote: bool = False, related: bool = False
+) -> Reading:
+    """Open what is to be asked; with ``related`` the reader knows the other projects of this machine too.
+
+    Raises ``NoSuchProject`` and, with ``remote``, whatever the credential calls for.
+    """
     if remote:
         # By name: what speaks to a network is loaded only where a person asked for the network.
         hosted = importlib.import_module("satchel.cli.hosted")
@@ -69,6 +74,9 @@ def open_reading(face: Face, projects: Sequence[str], *, everywhere: bool = Fals
         found = list({project.slug: project for project in (project_named(face, name) for name in projects)}.values())
     else:
         found = [project_here(face)]
+    wanted = [project.slug for project in found]
+    if related and not everywhere:
+        found += [project for project in projects_everywhere(face) if project.slug not in wanted]
     reader = LocalReader(found)
     roots = {project.slug: project.root for project in found}
-    return Reading(reader, list(roots), roots, face.cwd, reader.close)
+    return Reading(reader, wanted, roots, face.cwd, reader.close)

@@ -1,57 +1,72 @@
-"""``satchel resolve``: whose side of a conflict counts. The next sync carries it out."""
+"""``satchel resolve``: what counts of a conflict. The next sync carries it out."""
 
 from __future__ import annotations
-
-import os
 
 import click
 
 from satchel.cli.face import Face, plural
-from satchel.cli.folders import local_project, project_root, worktree_of
+from satchel.cli.folders import in_project, local_project, project_root, undo_bounds, worktree_of
+from satchel.cli.mergetool import edit
 from satchel.cli.verb import verb
-from satchel.sync.run import status
-from satchel.sync.settle import Take, resolve
+from satchel.sync.outlook import status
+from satchel.sync.settle import Take, conflicting, resolve
+from satchel.worktree.walk import Worktree
 
 
 @verb(
     "resolve",
     examples=[
-        ("satchel resolve plans/q3.md --take local", "Your file counts; the next sync sends it."),
+        ("satchel resolve plans/q3.md --take merged", "The file as you edited it; the next sync sends it."),
+        ("satchel resolve plans/q3.md --edit", "Open it in your merge tool or editor first."),
         ("satchel resolve --all --take cloud", "The server's files count; yours can be brought back with undo."),
     ],
-    gives="`settled`, `take`.",
-    statuses=(0, 1, 2, 6),
+    gives="`settled`, `take`; `left`, the paths that an editor left with markers.",
+    statuses=(0, 1, 2, 3, 6),
 )
 @click.argument("paths", nargs=-1)
-@click.option("--take", type=click.Choice([take.value for take in Take]), required=True, help="The side that counts.")
+@click.option(
+    "--take", type=click.Choice([take.value for take in Take]), help="What counts; merged: the file as it is."
+)
+@click.option("-e", "--edit", "editing", is_flag=True, help="Open SATCHEL_MERGETOOL or your editor, then take merged.")
 @click.option("-a", "--all", "every", is_flag=True, help="Every conflict.")
-def command(face: Face, paths: tuple[str, ...], take: str, every: bool) -> None:
+@click.option("--force", is_flag=True, help="Take merged although markers are left in the file.")
+def command(face: Face, paths: tuple[str, ...], take: str | None, editing: bool, every: bool, force: bool) -> int:
     """Settle a conflict.
 
-    Edit the file as it should be and take local, or take cloud to have the server's. Nothing is lost: what was on the
-    server stays in its history, and what a sync replaces here comes back with `satchel undo`.
+    Edit the file and take merged; or take local or cloud to have one side whole, or both to keep the cloud's file
+    beside yours. Nothing is lost: what was on the server stays in its history, and what is replaced here comes back
+    with `satchel undo`. Nothing is sent before the next sync.
+
+    --edit runs the command in SATCHEL_MERGETOOL with the variables LOCAL, BASE, REMOTE and MERGED naming four files, as
+    git does for a merge tool; MERGED is the file itself. Without it, VISUAL or EDITOR is given the file. The exit
+    status is 3 where markers are left.
     """
+    context = click.get_current_context()
+    if editing == (take is not None):
+        raise click.UsageError("say what to take (--take local|cloud|both|merged), or --edit", ctx=context)
     here = local_project(project_root(face))
     with worktree_of(here) as worktree:
         if every:
             named = [conflict.path for conflict in status(worktree).conflicts]
         elif paths:
-            named = [_in_project(face, os.fspath(here.root), path) for path in paths]
+            named = [in_project(face, path) for path in paths]
         else:
-            raise click.UsageError("name a file, or --all", ctx=click.get_current_context())
-        settled = resolve(worktree, named, Take(take)) if named else []
+            raise click.UsageError("name a file, or --all", ctx=context)
+        done = [path for path in named if _edited(face, worktree, path)] if editing else named
+        settled = resolve(worktree, done, Take(take or "merged"), force=force, bounds=undo_bounds(face)) if done else []
+    left = [path for path in named if path not in done]
 
     def show() -> None:
         for path in settled:
             face.line(face.fit(path))
-        face.note(f"Settled {plural(len(settled), 'conflict')} for {take}. Carry it out:  satchel sync")
+        for path in left:
+            face.note(f"Left as it is, since markers are still in it or the tool failed: {face.fit(path)}")
+        if settled or not left:
+            face.note(f"Settled {plural(len(settled), 'conflict')}: {take or 'merged'}. Carry it out:  satchel sync")
 
-    face.answer({"settled": settled, "take": take}, show)
+    face.answer({"settled": settled, "take": take or "merged", "left": left}, show)
+    return 3 if left else 0
 
 
-def _in_project(face: Face, root: str, path: str) -> str:
-    """A path as typed, relative to where one stands or to the project, as the project names it."""
-    absolute = os.path.normpath(face.cwd / path)
-    if os.path.lexists(absolute) and absolute.startswith(root + os.sep):
-        return os.path.relpath(absolute, root).replace(os.sep, "/")
-    return path
+def _edited(face: Face, worktree: Worktree, path: str) -> bool:
+    return edit(face.machine, worktree, conflicting(worktree, path))

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import importlib
 import ipaddress
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from satchel import __version__
-from satchel.cli.face import Face, shown_path
+from satchel.cli.face import Face, plural, shown_path
 from satchel.cli.verb import verb
 from satchel.config.server import ServerSettings, server_settings
-from satchel.errors import StartRefused
+from satchel.errors import ServerAway, StartRefused
 
 if TYPE_CHECKING:
+    from satchel.server.checks import Survey
     from satchel.server.serve import FirstStart, Prepared
+
+
+PROBE_SECONDS = 8.0
+"""Longest wait for the answer to a probe; what starts it waits for ten."""
+PROBE_HINT = "Its log says what it is doing; `satchel serve --check` what it stands on."
 
 
 @verb(
@@ -23,11 +33,12 @@ if TYPE_CHECKING:
     examples=[
         ("satchel serve", "Start here, with the data in ./satchel-data; the first start prints an admin key."),
         ("satchel serve --data /var/lib/satchel --port 8470", "The same for a service manager."),
-        ("satchel serve --check", "Say whether it would start, and start nothing."),
+        ("satchel serve --check", "Show what it would stand on: store, catalog, clock, keys; start nothing."),
     ],
     gives=(
         "Before it serves: `version`, `url`, `data`, `firstStart`, `tenant`, `adminKey` (on the first start), "
-        "`rootKey`, `rootKeyKept`."
+        "`rootKey`, `rootKeyKept`. With `--check` also `checks`: `name`, `state` (`ok`, `new`, `warning`, `failed`), "
+        "`found`, `hint`, `ms` each; where it would not start, they come with the error."
     ),
     statuses=(0, 1, 2, 5, 6),
 )
@@ -35,19 +46,30 @@ if TYPE_CHECKING:
 @click.option("--host", help="Address to listen on (127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65_535), metavar="PORT", help="TCP port; 0 takes a free one (8470).")
 @click.option("--public-url", metavar="URL", help="The address clients use, behind a proxy.")
-@click.option("--check", is_flag=True, help="Make or check everything, say so, and stop.")
+@click.option("--probe", is_flag=True, help="Ask the server that runs here whether it is ready; status 0 or 6.")
+@click.option("--check", is_flag=True, help="Look at everything it stands on, show what was found, and stop.")
 def command(
-    face: Face, data: str | None, host: str | None, port: int | None, public_url: str | None, check: bool
+    face: Face, data: str | None, host: str | None, port: int | None, public_url: str | None, check: bool, probe: bool
 ) -> None:
     """Start the cloud service.
 
     Needs no configuration: the first start makes the data directory, the root key, a tenant and an admin key, and
     prints the key once, on stdout. Every setting is also an environment variable: docs/reference/settings.md.
 
+    --check looks at settings, data directory, address, store, catalog, migrations, clock and root key, asks each that
+    is elsewhere, and shows all that is wrong at once; its exit status is that of the start. It makes what a first start
+    makes, if all is well, so that the admin key can be had before anything serves.
+
     Stops cleanly on Ctrl-C and SIGTERM. Refuses to start, with the reason and the cure, on a wrong root key, a
     directory it cannot write, a taken port or data of a newer version.
     """
     settings = server_settings({"data": data, "host": host, "port": port, "public_url": public_url})
+    if probe:
+        _probe(face, settings)
+        return
+    if not check:
+        # The first process of a container is sent away by SIGTERM only if it says how, also before it serves.
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     try:
         # By name: what it needs comes with the extra, which the local tool does without.
         serving = importlib.import_module("satchel.server.serve")
@@ -56,18 +78,59 @@ def command(
             f"the server's packages are not installed ({error.name})",
             hint="Install them:  pip install 'satchel[server]'",
         ) from error
+    looked = importlib.import_module("satchel.server.checks") if check else None
+    survey: Survey | None = asyncio.run(looked.survey(settings)) if looked else None
+    if survey is not None:
+        _told(face, survey)
     prepared: Prepared = serving.prepare(settings)
     try:
-        face.answer(_data(prepared), lambda: _banner(face, prepared))
+        checks = {} if survey is None else {"checks": _rows(survey)}
+        face.answer({**_data(prepared), **checks}, lambda: _banner(face, prepared))
         for warning in prepared.warnings:
             face.warn(warning)
         if check:
             face.note(f"Root key: {prepared.settings.root_key_path}, {prepared.root_kept}.")
-            face.note("Checked: everything is in order. Nothing was started; without --check it would be.")
+            warned = sum(row.state == "warning" for row in survey.rows) if survey else 0
+            said = f"it would start, with {plural(warned, 'warning')}" if warned else "everything is in order"
+            face.note(f"Checked: {said}. Nothing was started; without --check it would be.")
         else:
             serving.run(prepared)
     finally:
-        prepared.listener.close()
+        prepared.close()
+
+
+def _probe(face: Face, settings: ServerSettings) -> None:
+    """Ask as a container's health check does. Raises ``ServerAway`` unless the server here is ready."""
+    host = settings.host if _only_here(settings.host) else "127.0.0.1"
+    connection = http.client.HTTPConnection(host, settings.port, timeout=PROBE_SECONDS)
+    try:
+        connection.request("GET", "/api/v1/health/ready")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        raise ServerAway(f"no server answers at {host} port {settings.port}", hint=PROBE_HINT) from error
+    finally:
+        connection.close()
+    if status != 200:
+        raise ServerAway(f"the server at {host} port {settings.port} is not ready ({status})", hint=PROBE_HINT)
+    face.note("Ready.")
+
+
+def _told(face: Face, survey: Survey) -> None:
+    """Show what was found. Raises the first reason why the server would not start."""
+    width = max(len(row.name) for row in survey.rows)
+    for row in survey.rows:
+        state = row.state if row.state == "ok" else face.bold(row.state)
+        padding = " " * (7 - len(row.state))
+        face.line(f"{row.name:{width}}  {state}{padding}  {row.found}  {face.dim(f'{row.ms} ms')}")
+        if row.hint and row.state == "warning":
+            face.line(f"{'':{width}}           {row.hint}")
+    if survey.error is not None:
+        survey.error.facts["checks"] = _rows(survey)
+        raise survey.error
+
+
+def _rows(survey: Survey) -> list[dict[str, object]]:
+    return [row._asdict() for row in survey.rows]
 
 
 def _data(prepared: Prepared) -> dict[str, object]:
@@ -86,7 +149,7 @@ def _data(prepared: Prepared) -> dict[str, object]:
 
 def _banner(face: Face, prepared: Prepared) -> None:
     settings = prepared.settings
-    catalog = settings.catalog_url.partition("://")[0] or "SQLite"
+    catalog = "PostgreSQL" if settings.database_url.startswith("postgres") else "SQLite"
     kinds = f"{catalog}, {'sealed in ' + settings.store_url if settings.store_url else 'local sealed storage'}"
     data = shown_path(settings.data.absolute(), face.cwd)
     face.line(f"Satchel {__version__}   data {data} ({kinds})   {settings.url}   docs at /docs")
@@ -102,10 +165,10 @@ def _banner(face: Face, prepared: Prepared) -> None:
 
 def _first(face: Face, first: FirstStart, settings: ServerSettings) -> None:
     root_key = shown_path(first.root_key.absolute(), face.cwd)
-    made = f'First start: created tenant "{first.tenant}" and root key {root_key}'
+    made = f'First start: tenant "{first.tenant}", root key {root_key}'
     face.line(f"{made}  {face.bold('← back this up; without it nothing can be read')}")
     face.line(f"Admin key (shown once):  {first.key}")
-    face.line(f"Log in:  satchel login {settings.url}")
+    face.line(f"Log in:  satchel login {settings.url} --key-file -")
 
 
 def _only_here(host: str) -> bool:

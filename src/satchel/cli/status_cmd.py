@@ -9,10 +9,13 @@ import click
 from satchel.cli.face import Face, plural
 from satchel.cli.folders import local_project, project_root, worktree_of
 from satchel.cli.hosted import project_remote
-from satchel.cli.sync_report import conflict_line, print_changes, report_data
+from satchel.cli.sync_report import conflict_line, next_steps, print_changes, report_data, show_held_back
 from satchel.cli.verb import verb
-from satchel.sync.run import SyncReport, run, status
+from satchel.sync.outlook import status
+from satchel.sync.report import SyncReport
+from satchel.sync.run import run
 from satchel.worktree.find import read_project_config
+from satchel.worktree.policy import Governing
 
 
 @verb(
@@ -36,9 +39,9 @@ def command(face: Face, remote: bool) -> int:
         if remote:
             _, peer, project = project_remote(face)
             with closing(peer):
-                report = run(worktree, peer, project, dry_run=True)
+                report = run(worktree, peer, project, dry_run=True, governing=Governing(config.policies))
         else:
-            report = status(worktree)
+            report = status(worktree, Governing(config.policies))
     for notice in report.notices:
         face.warn(notice)
     data = {"project": here.slug, "url": config.remote_url, **report_data(report)}
@@ -54,11 +57,12 @@ def _show(face: Face, slug: str, url: str | None, report: SyncReport) -> None:
     in_step = f"version {report.version}, digest {report.digest[:8]}" if report.digest else "never synced"
     face.line(f"{face.bold(slug)}  {url}  {in_step}")
     print_changes(face, report)
+    show_held_back(face, report)
     for conflict in report.conflicts:
         face.line(conflict_line(face, conflict))
     if report.conflicts:
-        face.note(f"Settle it:  satchel resolve {report.conflicts[0].path} --take local|cloud")
-    elif report.pushed or report.pulled:
+        next_steps(face, report.conflicts)
+    elif report.pushed or report.pulled or report.merged:
         face.note("Bring them over:  satchel sync")
     elif report.digest:
         face.note("Nothing changed here since the last sync.")

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import click
 
 from satchel.cli.face import Face, plural
-from satchel.cli.folders import local_project, project_root, worktree_of
+from satchel.cli.folders import local_project, paths_in, project_root, undo_bounds, worktree_of
 from satchel.cli.hosted import project_remote
 from satchel.cli.progress import Progress
-from satchel.cli.sync_report import conflict_line, print_changes, report_data, travelled
+from satchel.cli.sync_report import (
+    conflict_line,
+    next_steps,
+    print_changes,
+    report_data,
+    show_held_back,
+    traffic_data,
+    travelled,
+)
 from satchel.cli.verb import verb
 from satchel.cli.waiting import patience, wait_option
 from satchel.errors import InvalidInput
-from satchel.sync.run import SyncReport, run
+from satchel.remote import Traffic
+from satchel.sync.report import SyncReport
+from satchel.sync.run import run
 from satchel.sync.session import Direction, Strategy
+from satchel.worktree.find import read_project_config
+from satchel.worktree.policy import Governing
+
+if TYPE_CHECKING:
+    from satchel.sync.patience import Patience
 
 
 @verb(
@@ -25,12 +41,18 @@ from satchel.sync.session import Direction, Strategy
         ("satchel sync", "Both ways: fetch what others changed, send what you changed."),
         ("satchel sync --to-cloud --dry-run", "What would be sent; nothing is."),
         ("satchel sync --from-cloud", "Fetch only; your own changes wait here."),
+        ("satchel sync --watch", "Keep in step: sync whenever something changes here or there."),
     ],
     gives=(
         "`direction`, `dryRun`, `inStep`, `lineage`, `version`, `digest`, `pushed`, `pulled` (each with "
-        "`path`, `how`), `conflicts` (`path`, `reason`, `local`, `cloud`), `untrusted`, `unsettled`, "
+        "`path`, `how`), `merged` (paths), `conflicts` (each with `path`, `reason`, `local` and `cloud` (objects), "
+        "`lines`, `beside`, `author`, `version`), `untrusted`, `unsettled`, "
+        "`secrets` (each with `path`, `line`, `kind`), `secretsAllowed`, `withheld` (path to reason), "
         "`waitingPush`, `waitingPull`, `leftOut`, `notices`, `rawBytes`, `sentBytes`, `pulledBytes`, "
-        "`pushRequests`, `restored`, `seconds`."
+        "`pushRequests`, `restored`, `requests`, `wireSentBytes`, `wireReceivedBytes` (of all requests, as HTTP has "
+        "them), `seconds`; in a dry run the bytes of content are what they would be. With `--watch` one object a line, "
+        "each with `event`: `watching` (`folder`, `url`), `synced` (the above up to `restored`), `waiting` (`code`, "
+        "`message`, `hint`, `seconds`), `stopped`."
     ),
     statuses=(0, 1, 2, 3, 4, 5, 6),
 )
@@ -40,73 +62,129 @@ from satchel.sync.session import Direction, Strategy
     "--strategy",
     type=click.Choice([strategy.value for strategy in Strategy]),
     default=Strategy.MANUAL.value,
-    help="Where both sides changed a file: leave it to you (manual), or let local or cloud win.",
+    help="Where both changed a file and it does not merge: ask you (manual), take one whole, or keep both files.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Name the files too, as --dry-run does.")
 @click.option("--trust", is_flag=True, help="Also fetch files that tools execute on their own, such as .mcp.json.")
+@click.option(
+    "--allow-secret",
+    "allow_secrets",
+    multiple=True,
+    metavar="PATH",
+    help="Send this file although it looks as if it held a credential; the audit names it. May be repeated.",
+)
+@click.option("--prune", is_flag=True, help="Also delete on the server what this project's rules leave out here.")
+@click.option("--watch", is_flag=True, help="Go on and on: sync whenever something changes here or on the server.")
 @wait_option
 def command(
-    face: Face, to_cloud: bool, from_cloud: bool, strategy: str, dry_run: bool, verbose: bool, trust: bool, wait: int
+    face: Face,
+    to_cloud: bool,
+    from_cloud: bool,
+    strategy: str,
+    dry_run: bool,
+    verbose: bool,
+    trust: bool,
+    allow_secrets: tuple[str, ...],
+    prune: bool,
+    watch: bool,
+    wait: int,
 ) -> int:
     """Send and fetch what changed.
 
-    Compares this folder, the server and what both last had in common. Only what changed travels. A file that both sides
-    changed is a conflict: neither is overwritten, it is held back until `satchel resolve`, and everything else gets in
-    step (exit status 3). What a sync overwrites here can be brought back with `satchel undo`. A server that is away for
-    a while is waited for (`--wait`); nothing is lost if it stays away.
+    Compares this folder, the server and what both last had in common. Only what changed travels. A text that both sides
+    changed is merged line by line. Where they changed the same lines it is a conflict: the file shows both between
+    markers, is held back until `satchel resolve`, and everything else gets in step (exit status 3). So is a file that
+    looks as if it held a credential, until you allow it. What a sync overwrites here can be brought back with
+    `satchel undo`. A server that is away for a while is waited for (`--wait`); nothing is lost if it stays away.
     """
     if to_cloud and from_cloud:
         raise InvalidInput("--to-cloud and --from-cloud exclude each other", hint="Leave both out to sync both ways.")
     direction = Direction.TO_CLOUD if to_cloud else Direction.FROM_CLOUD if from_cloud else Direction.BOTH
+    if prune and direction is Direction.FROM_CLOUD:
+        raise InvalidInput("--prune deletes on the server, and --from-cloud sends nothing")
     here = local_project(project_root(face))
     _, remote, project = project_remote(face)
+    if watch and (dry_run or prune):
+        raise InvalidInput(f"{'--dry-run' if dry_run else '--prune'} is for one sync, and --watch goes on")
+    allowed = paths_in(face, here.root, allow_secrets)
     progress = Progress(face)
+
+    def once(waits: Patience | None) -> SyncReport:
+        project_now = local_project(here.root)  # its settings may have been edited since
+        governing = Governing(read_project_config(here.root).policies, allowed)
+        with worktree_of(project_now) as worktree:
+            return run(
+                worktree,
+                remote,
+                project,
+                direction,
+                strategy=Strategy(strategy),
+                dry_run=dry_run,
+                trust=trust,
+                prune=prune,
+                governing=governing,
+                progress=progress,
+                patience=waits,
+                bounds=undo_bounds(face),
+            )
+
     began = time.perf_counter()
-    with closing(progress), closing(remote), worktree_of(here) as worktree:
-        report = run(
-            worktree,
-            remote,
-            project,
-            direction,
-            strategy=Strategy(strategy),
-            dry_run=dry_run,
-            trust=trust,
-            progress=progress,
-            patience=patience(face, wait, progress.close),
-        )
+    remote.connect_ahead()
+    with closing(progress), closing(remote):
+        if watch:
+            from satchel.cli import watching
+
+            return watching.watch(
+                face, here.root, remote, project, lambda: once(None), lambda report: show(face, report, None, verbose)
+            )
+        report = once(patience(face, wait, progress.close))
     seconds = time.perf_counter() - began
     for notice in report.notices:
         face.warn(notice)
-    face.answer({**report_data(report), "seconds": round(seconds, 3)}, lambda: show(face, report, seconds, verbose))
-    return 3 if report.conflicts else 0
+    traffic = remote.traffic
+    data = {**report_data(report), **traffic_data(traffic), "seconds": round(seconds, 3)}
+    face.answer(data, lambda: show(face, report, seconds, verbose, traffic))
+    return 3 if report.conflicts or report.secrets else 0
 
 
-def show(face: Face, report: SyncReport, seconds: float, verbose: bool) -> None:
+def show(face: Face, report: SyncReport, seconds: float | None, verbose: bool, traffic: Traffic | None = None) -> None:
     """Print what a sync did, or what a dry run would do."""
     print_changes(face, report, paths=report.dry_run or verbose)
     if report.dry_run:
-        if report.in_step:
-            face.line(f"Nothing to send or fetch: in step with version {report.version}.")
-        face.note("Nothing was changed: this was a dry run.")
+        show_plan(face, report, seconds or 0)
         return
     if report.restored:
         face.line(f"Sent {plural(report.restored, 'artifact')} the server had lost.")
+    took = "" if seconds is None else f"{seconds:.2f} s"
     where = f"version {report.version}, digest {report.digest[:8]}"
     if report.conflicts:
         for conflict in report.conflicts:
             face.line(conflict_line(face, conflict))
-        face.note(f"Both sides keep what they have. Everything else is in step ({where}).")
-        face.note(f"Then:  satchel resolve {report.conflicts[0].path} --take local|cloud")
+        face.note(f"Everything else is in step ({where}).")
+        next_steps(face, report.conflicts)
     elif report.in_step:
-        face.line(", ".join(filter(None, [f"In step: {where}", travelled(report), f"{seconds:.2f} s"])))
+        face.line(", ".join(filter(None, [f"In step: {where}", travelled(report, traffic), took])))
     else:
-        face.line(", ".join(filter(None, [f"Done so far: {where}", travelled(report), f"{seconds:.2f} s"])))
+        face.line(", ".join(filter(None, [f"Done so far: {where}", travelled(report, traffic), took])))
     if report.waiting_push:
         face.note(f"{plural(report.waiting_push, 'change')} of yours wait here: satchel sync --to-cloud")
     if report.waiting_pull:
         face.note(f"{plural(report.waiting_pull, 'change')} wait on the server: satchel sync --from-cloud")
     for path in report.untrusted:
         face.note(f"Not fetched, since tools execute it on their own: {path} (satchel sync --trust)")
+    show_held_back(face, report, named=verbose)
     for path in report.unsettled:
         face.note(f"Kept changing, goes with the next sync: {path}")
+
+
+def show_plan(face: Face, report: SyncReport, seconds: float) -> None:
+    """Print what a dry run would do, after its changes."""
+    for conflict in report.conflicts:
+        face.line(conflict_line(face, conflict))
+    if report.in_step:
+        face.line(f"Nothing to send or fetch: in step with version {report.version}.")
+    show_held_back(face, report)
+    if told := travelled(report):
+        face.line(f"It would be {told}; looking took {seconds:.2f} s.")
+    face.note("Nothing was changed: this was a dry run.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from satchel.cli.face import Face, plural, size
-from satchel.sync.run import ChangedPath, ConflictPath, SyncReport
+from satchel.remote import Traffic
+from satchel.sync.report import ChangedPath, ConflictPath, SyncReport
 
 SHOWN_CHANGES = 20
 """Paths named per direction on a terminal; ``--json`` names all."""
@@ -24,9 +26,13 @@ def report_data(report: SyncReport) -> dict[str, Any]:
         "digest": report.digest or None,
         "pushed": [change._asdict() for change in report.pushed],
         "pulled": [change._asdict() for change in report.pulled],
+        "merged": report.merged,
         "conflicts": [conflict._asdict() for conflict in report.conflicts],
         "untrusted": report.untrusted,
         "unsettled": report.unsettled,
+        "secrets": [found._asdict() for found in report.secrets],
+        "secretsAllowed": report.secrets_allowed,
+        "withheld": report.withheld,
         "waitingPush": report.waiting_push,
         "waitingPull": report.waiting_pull,
         "leftOut": [item._asdict() for item in report.left_out],
@@ -39,6 +45,11 @@ def report_data(report: SyncReport) -> dict[str, Any]:
     }
 
 
+def traffic_data(traffic: Traffic) -> dict[str, int]:
+    """What all requests of a command had on the wire, as JSON."""
+    return {"requests": traffic.requests, "wireSentBytes": traffic.sent, "wireReceivedBytes": traffic.received}
+
+
 def print_changes(face: Face, report: SyncReport, *, paths: bool = True) -> None:
     """One line of totals, then the paths where they are wanted."""
     parts = []
@@ -46,6 +57,8 @@ def print_changes(face: Face, report: SyncReport, *, paths: bool = True) -> None
         parts.append(f"↑ {len(report.pushed):,} changed")
     if report.pulled:
         parts.append(f"↓ {len(report.pulled):,} changed")
+    if report.merged:
+        parts.append(f"⇄ {len(report.merged):,} merged")
     if report.conflicts:
         parts.append(f"! {plural(len(report.conflicts), 'conflict')}")
     if parts:
@@ -53,6 +66,7 @@ def print_changes(face: Face, report: SyncReport, *, paths: bool = True) -> None
     if paths:
         _paths(face, "↑", report.pushed)
         _paths(face, "↓", report.pulled)
+        _paths(face, "⇄", [ChangedPath(path, "changed") for path in report.merged])
 
 
 def _paths(face: Face, arrow: str, changes: list[ChangedPath]) -> None:
@@ -66,20 +80,57 @@ def _paths(face: Face, arrow: str, changes: list[ChangedPath]) -> None:
         face.line(face.dim(f"  {arrow} … and {len(changes) - len(shown):,} more"))
 
 
-def travelled(report: SyncReport) -> str:
-    """``412 KB raw, 31 KB sent, 1 request``, with what was fetched; empty where nothing travelled."""
+def travelled(report: SyncReport, traffic: Traffic | None = None) -> str:
+    """``412 KB raw, 31 KB sent``, with what was fetched, and of ``traffic`` ``32 KB up and 1 KB down in 1 request``;
+    empty where no content travelled."""
     parts = []
     if report.requests:
-        parts += [
-            f"{size(report.raw_bytes)} raw",
-            f"{size(report.sent_bytes)} sent",
-            plural(report.requests, "request"),
-        ]
+        parts += [f"{size(report.raw_bytes)} raw", f"{size(report.sent_bytes)} sent"]
     if report.pulled_bytes:
         parts.append(f"{size(report.pulled_bytes)} fetched")
+    if parts and traffic is not None:
+        asked = plural(traffic.requests, "request")
+        parts.append(f"{size(traffic.sent)} up and {size(traffic.received)} down in {asked}")
     return ", ".join(parts)
 
 
 def conflict_line(face: Face, conflict: ConflictPath) -> str:
-    """``! plans/q3.md  changed on both sides``."""
-    return f"{face.style('!', fg='red')} {face.fit(conflict.path)}  {conflict.reason}"
+    """``! plans/q3.md:14-19  both sides changed the same lines (the cloud: release-bot, version 86)``."""
+    first = conflict.lines[0] if conflict.lines else None
+    where = f":{first[0]}-{first[1]}" if first else ""
+    more = f" and {plural(len(conflict.lines) - 1, 'more place')}" if len(conflict.lines) > 1 else ""
+    who = f" (the cloud: {conflict.author}, version {conflict.version})" if conflict.author else ""
+    return f"{face.style('!', fg='red')} {face.fit(conflict.path)}{where}{more}  {conflict.reason}{who}"
+
+
+def next_steps(face: Face, conflicts: Sequence[ConflictPath]) -> None:
+    """What to do about conflicts: the two most likely commands, for the first of them."""
+    shown = next((one for one in conflicts if one.lines), None)
+    beside = next((one for one in conflicts if one.beside), None)
+    if shown is not None:
+        face.note("Both versions are in the file, between markers. Edit it, then:")
+        face.note(f"  satchel resolve {shown.path} --take merged      or in your editor:  --edit")
+    if beside is not None:
+        face.note(f"The cloud's file is beside yours: {face.fit(beside.beside or '')}")
+    one = shown or beside or conflicts[0]
+    face.note(f"Or take one side whole:  satchel resolve {one.path} --take local|cloud|both")
+
+
+def show_held_back(face: Face, report: SyncReport, *, named: bool = True) -> None:
+    """What does not travel by the project's own rules (``named``, or only how much), and what looks like a credential:
+    where, never what."""
+    for found in report.secrets:
+        sign = face.style("!", fg="red")
+        face.line(f"{sign} {face.fit(f'{found.path}:{found.line}')}  looks like a credential ({found.kind})")
+    if report.secrets:
+        path = report.secrets[0].path
+        face.note("Not sent. Take it out of the file, or leave the file out with .satchelignore. If it is none:")
+        face.note(f"  satchel sync --allow-secret {path}")
+    for path in report.secrets_allowed:
+        face.note(f"Allowed, though it looks as if it held a credential: {path} (the audit names it)")
+    if report.withheld and not named:
+        face.note(f"Not in step, by your own rules: {plural(len(report.withheld), 'file')} (satchel status)")
+    for reason in sorted(set(report.withheld.values())) if named else ():
+        paths = [path for path, why in report.withheld.items() if why == reason]
+        more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+        face.note(f"Stays as it is on both sides ({reason}): {face.fit(paths[0])}{more}")

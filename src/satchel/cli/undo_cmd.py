@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from satchel.cli.face import Face, plural
-from satchel.cli.folders import local_project, project_root, worktree_of
+from satchel.cli.folders import local_project, project_root, undo_bounds, worktree_of
 from satchel.cli.verb import verb
 from satchel.sync.settle import undo
 
@@ -25,7 +25,7 @@ def command(face: Face) -> None:
     """
     here = local_project(project_root(face))
     with worktree_of(here) as worktree:
-        result = undo(worktree)
+        result = undo(worktree, bounds=undo_bounds(face))
 
     def show() -> None:
         for path in result.restored:

@@ -24,7 +24,7 @@ STATUSES: dict[int, str] = {
     0: "done",
     1: "failed, or nothing by that name",
     2: "the command line or a value in it is wrong",
-    3: "in step except for conflicts, or somebody else changed it first",
+    3: "in step except for what waits for you, or somebody else changed it first",
     4: "sign-in needed",
     5: "refused",
     6: "away: try again later",

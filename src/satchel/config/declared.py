@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 from satchel.errors import ConfigInvalid
 
 PREFIX = "SATCHEL_"
+MAX_SECRET_CHARACTERS = 16_384
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 
@@ -28,6 +29,11 @@ class Setting(NamedTuple):
     choices: tuple[str, ...]
     secret: bool
     doc: str
+
+    @property
+    def env_file(self) -> str:
+        """The variable that names a file holding the value of a secret."""
+        return self.env + "_FILE"
 
 
 def setting(
@@ -55,7 +61,31 @@ def settings_of(group: type) -> list[Setting]:
 
 
 def from_env(group: type, env: Mapping[str, str]) -> dict[str, Any]:
-    return {s.name: checked(s, env[s.env], s.env) for s in settings_of(group) if env.get(s.env, "") != ""}
+    """The values the environment gives; that of a secret may come from a file, less the line's end.
+
+    Raises ``ConfigInvalid``, also for a secret given both ways.
+    """
+    values = {}
+    for s in settings_of(group):
+        given, file = env.get(s.env, ""), env.get(s.env_file, "") if s.secret else ""
+        if given and file:
+            raise ConfigInvalid(f"{s.env} and {s.env_file} are both set", hint="Unset one of them.")
+        if file:
+            given = _read_secret(s.env_file, Path(file))
+        if given:
+            values[s.name] = checked(s, given, s.env_file if file else s.env)
+    return values
+
+
+def _read_secret(name: str, file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as opened:
+            text = opened.read(MAX_SECRET_CHARACTERS + 1).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{name} names {file}, which cannot be read as text") from error
+    if not text or len(text) > MAX_SECRET_CHARACTERS:
+        raise ConfigInvalid(f"{name} names {file}, which is empty or longer than {MAX_SECRET_CHARACTERS:,} characters")
+    return text
 
 
 def checked(setting: Setting, value: object, where: str) -> object:

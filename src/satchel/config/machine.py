@@ -18,6 +18,29 @@ class Machine:
     key: str = setting("", "API key for a remote, used instead of the one `satchel login` stored.", secret=True)
     url: str = setting("", "Address of the server that SATCHEL_KEY belongs to.")
 
+    mergetool: str = setting(
+        "", "Shell command of `satchel resolve --edit`; LOCAL, BASE, REMOTE and MERGED name the files, as for git."
+    )
+
+    undo_bytes: int = setting(
+        1024 * 1024 * 1024,
+        "Most that the undo store of a folder keeps. Older syncs are let go, and named, to make room for a new one; "
+        "a sync that does not fit by itself stops before it overwrites.",
+        kind="number",
+        unit="bytes",
+        low=0,
+    )
+    undo_days: int = setting(
+        90,
+        "How long the undo store of a folder keeps what a sync overwrote; older is let go, and named, by the next one.",
+        kind="number",
+        unit="days",
+        low=0,
+        high=36_500,
+    )
+
+    editor: str = ""
+    """``VISUAL`` or ``EDITOR``."""
     config_dir: Path = Path()
     """``XDG_CONFIG_HOME/satchel``: credentials."""
     state_dir: Path = Path()
@@ -40,6 +63,7 @@ def machine(env: Mapping[str, str] | None = None) -> Machine:
 
     return Machine(
         **from_env(Machine, env),
+        editor=env.get("VISUAL") or env.get("EDITOR") or "",
         config_dir=xdg("XDG_CONFIG_HOME", ".config"),
         state_dir=xdg("XDG_STATE_HOME", ".local/state"),
         cache_dir=xdg("XDG_CACHE_HOME", ".cache"),

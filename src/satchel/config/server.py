@@ -33,12 +33,31 @@ class ServerSettings:
     port: int = setting(
         8470, "TCP port to listen on; 0 takes any free one.", kind="number", unit="port", low=0, high=65_535
     )
-    public_url: str = setting("", "The address clients use, such as https://context.example.org. Default: host, port.")
+    public_url: str = setting(
+        "",
+        "The address clients use, and the issuer of tokens, such as https://context.example.org. Default: host, port.",
+    )
     root_key: str = setting("", "File holding the root key. Default: `root.key` in the data directory.")
     root_kms: str = setting(
         "", "Key service that wraps the root key made by the first start: `aws-kms:` and the key's ARN. Default: none."
     )
-    catalog_url: str = setting("", "Where the catalog is. Default: `catalog.db` in the data directory (SQLite).")
+    database_url: str = setting(
+        "",
+        "The catalog's database, as the serving role: `postgresql://role:password@host/database`, or `sqlite:///FILE`. "
+        "Default: `catalog.db` in the data directory (SQLite).",
+        secret=True,
+    )
+    database_owner_url: str = setting(
+        "", "The same as the role that owns the tables. Used by `satchel admin migrate` alone.", secret=True
+    )
+    database_connections: int = setting(
+        12,
+        "Most connections of this process to a database server.",
+        kind="number",
+        unit="connections",
+        low=4,
+        high=1_000,
+    )
     store_url: str = setting(
         "",
         "Where sealed objects rest: a `file`, `s3`, `gs` or `az` URL without secrets. Default: `store` in the data "
@@ -50,13 +69,74 @@ class ServerSettings:
     allowed_origins: tuple[str, ...] = setting(
         (), "Origins of web pages that may call /mcp, beside the server's own.", kind="list"
     )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Networks of the proxies in front, such as `10.0.0.0/8`. From these alone `proxy_header` is believed; of any "
+        "other caller the audit keeps the address of the connection.",
+        kind="list",
+    )
+    proxy_header: str = setting(
+        "x-forwarded-for",
+        "The header in which those proxies say who called. One that they set or remove in every request.",
+        choices=("x-forwarded-for", "forwarded"),
+    )
+    client_documents: bool = setting(
+        True,
+        "Know OAuth clients by the address of their metadata document, which this server fetches. Switch it off where "
+        "the server may not reach the internet: clients then register instead.",
+        kind="switch",
+    )
+    fetch_loopback: bool = setting(
+        False,
+        "Let documents that clients name (client id metadata) come from this machine, over http too: for tests and "
+        "development alone.",
+        kind="switch",
+    )
+    oidc_issuer: str = setting(
+        "",
+        "Issuer of an external OpenID Connect provider, such as https://login.example.org/realms/acme. Default: none.",
+    )
+    oidc_client_id: str = setting("", "This server's client id at that provider: people can sign in by it.")
+    oidc_client_secret: str = setting("", "The client secret, where the provider gave one.", secret=True)
+    oidc_name: str = setting("your organisation", "What the button of the sign-in page calls the provider.")
+    oidc_audience: str = setting(
+        "", "The audience of the provider's access tokens that count here like our own. Default: they do not."
+    )
+    oidc_rules: tuple[str, ...] = setting(
+        (),
+        "Which claims bring which place: CLAIM:VALUE=TENANT:ROLE, such as `groups:acme-admins=acme:admin`, or "
+        "`*=acme:member`. Without rules, people are where they were invited to.",
+        kind="list",
+    )
+    oidc_trust_email: bool = setting(
+        False,
+        "The provider has checked every e-mail address it names: take it, and let it take over the account of that "
+        "address here, whose password then counts no more.",
+        kind="switch",
+    )
+    oidc_networks: tuple[str, ...] = setting(
+        (), "Networks that are not public and that the provider is in, such as `10.20.0.0/16`.", kind="list"
+    )
     log_format: str = setting(
         "auto", "Form of the log on stderr; auto: console on a terminal.", choices=("auto", "json", "console")
     )
     log_level: str = setting("info", "Least severity logged.", choices=("debug", "info", "warning", "error"))
     token_seconds: int = setting(600, "Life of an access token.", kind="number", unit="seconds", low=30, high=600)
     refresh_seconds: int = setting(
-        30 * 86_400, "Life of an unused refresh token.", kind="number", unit="seconds", low=600, high=365 * 86_400
+        30 * 86_400,
+        "Life of a person's session, however often it is refreshed.",
+        kind="number",
+        unit="seconds",
+        low=600,
+        high=365 * 86_400,
+    )
+    signing_key_days: int = setting(
+        30,
+        "How long a key signs access tokens before the next takes its turn by itself; 0: only by command.",
+        kind="number",
+        unit="days",
+        low=0,
+        high=3_650,
     )
     credential_cache_seconds: int = setting(
         30,
@@ -66,6 +146,15 @@ class ServerSettings:
         unit="seconds",
         low=0,
         high=300,
+    )
+    change_poll_ms: int = setting(
+        200,
+        "How often the catalog is asked for changes made through other nodes. What is remembered counts for a second "
+        "after an answer.",
+        kind="number",
+        unit="milliseconds",
+        low=20,
+        high=900,
     )
     max_file_bytes: int = setting(
         8 * MIB, "Largest artifact accepted.", kind="number", unit="bytes", low=1_024, high=64 * MIB
@@ -87,6 +176,39 @@ class ServerSettings:
     )
     tenant_concurrency: int = setting(
         64, "Requests of one tenant served at once; more are told to come back.", kind="number", low=1, high=10_000
+    )
+    tenant_listeners: int = setting(
+        256,
+        "Connections of one tenant that wait for new versions (`GET .../events`) at once, on this node.",
+        kind="number",
+        unit="listeners",
+        low=1,
+        high=100_000,
+    )
+    connections: int = setting(
+        8_192,
+        "Connections of clients at a time, as far as open files allow; beyond, the one idle for longest ends.",
+        kind="number",
+        unit="connections",
+        low=16,
+        high=1_000_000,
+    )
+    key_requests: int = setting(
+        0,
+        "Requests a minute of one key or member that has no limit of its own; 0: as many as come.",
+        kind="number",
+        unit="requests",
+        low=0,
+        high=10_000_000,
+    )
+    address_requests: int = setting(
+        6_000,
+        "Requests a minute of one address that come without a credential, or with one that does not count; 0: as many "
+        "as come. Behind a proxy name it in `trusted_proxies`, or all clients have its address.",
+        kind="number",
+        unit="requests",
+        low=0,
+        high=10_000_000,
     )
     reader_threads: int = setting(
         4, "Threads that search and read documents.", kind="number", unit="threads", low=1, high=64
@@ -111,6 +233,14 @@ class ServerSettings:
     )
     quota_storage_bytes: int = setting(50 * 10**9, "Storage of a new tenant.", kind="number", unit="bytes", low=0)
     quota_projects: int = setting(1_000, "Projects of a new tenant.", kind="number", unit="projects", low=0)
+    tenant_grace_days: int = setting(
+        7,
+        "How long a deleted tenant can be brought back before its keys are destroyed.",
+        kind="number",
+        unit="days",
+        low=0,
+        high=365,
+    )
     backup_window_days: int = setting(
         7,
         "How long bytes that nothing needs any more stay in the store: a backup of the catalog as old as this can be "
@@ -133,6 +263,34 @@ class ServerSettings:
         low=1,
         high=3_650,
     )
+    metrics_port: int = setting(
+        0,
+        "TCP port of `/metrics`, apart from everything else; 0: none. Whoever reaches it may read it.",
+        kind="number",
+        unit="port",
+        low=0,
+        high=65_535,
+    )
+    metrics_host: str = setting(
+        "127.0.0.1", "Address of `/metrics`: loopback, or one that only the monitoring reaches."
+    )
+    metrics_tenants: int = setting(
+        0,
+        "How many tenants are counted each by itself in `/metrics`, by their ids; 0: none.",
+        kind="number",
+        unit="tenants",
+        low=0,
+        high=1_000,
+    )
+    drain_seconds: int = setting(
+        0,
+        "How long after SIGTERM requests are still taken, while `/api/v1/health/ready` says 503 already: time for a "
+        "load balancer to notice.",
+        kind="number",
+        unit="seconds",
+        low=0,
+        high=600,
+    )
     shutdown_seconds: int = setting(
         8, "How long running requests may finish after SIGTERM.", kind="number", unit="seconds", low=0, high=600
     )
@@ -143,7 +301,17 @@ class ServerSettings:
 
     @property
     def catalog(self) -> str:
-        return self.catalog_url or f"sqlite:///{(self.data / 'catalog.db').absolute()}"
+        return self.database_url or f"sqlite:///{(self.data / 'catalog.db').absolute()}"
+
+    @property
+    def catalog_file(self) -> Path:
+        """The file of an embedded catalog."""
+        return Path(self.catalog.removeprefix("sqlite:///"))
+
+    @property
+    def moved_catalog(self) -> Path:
+        """What is left of an embedded catalog that was moved to PostgreSQL."""
+        return self.data / "catalog.db.moved"
 
     @property
     def store(self) -> str:
@@ -166,6 +334,7 @@ def server_settings(
     """
     env = os.environ if env is None else env
     known = {s.env for s in (*settings_of(ServerSettings), *settings_of(Machine))} | {PREFIX + "CONFIG"}
+    known |= {s.env_file for s in settings_of(ServerSettings) if s.secret}
     unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise ConfigInvalid(

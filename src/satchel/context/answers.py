@@ -5,7 +5,8 @@ them. For equal digests, index format and query, every route gives equal answers
 sizes are bytes, lines are 1-based and inclusive, offsets in ``highlights`` are characters of ``snippet``.
 
 ``version``, ``author`` and ``modified`` are facts of history: they come from the hosted version that last changed the
-path. They are ``None`` for a folder that was never synced and for a file changed since.
+path. They are ``None`` for a folder that was never synced and for a file changed since; ``history`` of the project says
+which: ``complete``, ``partial`` (some files changed since the last sync) or ``none``.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from __future__ import annotations
 from typing import Protocol, TypedDict
 
 from satchel.context.limits import MAX_ARTIFACT_BUDGET as MAX_ARTIFACT_BUDGET
+from satchel.context.limits import MAX_CONTEXT_BUDGET as MAX_CONTEXT_BUDGET
 from satchel.context.limits import MAX_LIST_LIMIT as MAX_LIST_LIMIT
 from satchel.context.limits import MAX_SEARCH_DEPTH as MAX_SEARCH_DEPTH
 from satchel.context.limits import MAX_SEARCH_LIMIT as MAX_SEARCH_LIMIT
+from satchel.context.limits import MIN_CONTEXT_BUDGET as MIN_CONTEXT_BUDGET
+from satchel.context.limits import MIN_CONTEXT_TOKENS as MIN_CONTEXT_TOKENS
 
 
 class Relation(TypedDict):
@@ -36,6 +40,9 @@ class ProjectInfo(TypedDict):
 
 class Hit(TypedDict):
     project: str
+    relation: str | None
+    """Why the project was asked, if it was not named itself: what one that was says of it (``depends-on``, ``part-of``,
+    ``related-to``), or the other way round what it says of that one (``needed-by``, ``has-part``, ``related-to``)."""
     path: str
     kind: str
     title: str
@@ -61,6 +68,8 @@ class QueryUnderstood(TypedDict):
     phrases: list[str]
     filters: dict[str, list[str]]
     """Such as ``{"kind": ["spec"], "-path": ["old/"], "-words": ["draft"]}``: what to avoid has a ``-`` before it."""
+    at: str | None
+    """The version or date asked for; ``None`` for what is there now."""
     match: str
     """``all`` when sections had to hold every word, ``any`` when fewer than five do and one word was enough."""
     cut: bool
@@ -69,8 +78,11 @@ class QueryUnderstood(TypedDict):
 
 class Answered(TypedDict):
     project: str
+    relation: str | None
     digest: str
     version: int | None
+    history: str
+    """Of how many files it is known who changed them last, and when: ``complete``, ``partial`` or ``none``."""
 
 
 class Skipped(TypedDict):
@@ -87,6 +99,8 @@ class SearchAnswer(TypedDict):
     """Counted sections: ``{"kind": {"spec": 3}, "project": {"acme": 3}}``, over all matches."""
     projects: list[Answered]
     skipped: list[Skipped]
+    suggestions: list[str]
+    """Words that stand in the projects and are spelled almost like those sought, where nothing was found."""
 
 
 class ArtifactInfo(TypedDict):
@@ -115,13 +129,41 @@ class ArtifactList(TypedDict):
 class ArtifactText(ArtifactInfo):
     project: str
     digest: str
+    section: list[str] | None
+    """The headings down to the section asked for, ``None`` where none was."""
     text: str | None
     """The text, or the asked lines of it; ``None`` for binary content."""
     lines: list[int] | None
     """First and last line given, ``None`` for binary content."""
     totalLines: int | None
+    tokens: int
+    """How many ``text`` is estimated to take."""
     truncated: bool
-    """Whether ``text`` was cut to the asked budget; ask again from ``lines[1] + 1``."""
+    """Whether ``text`` was cut to the asked budget."""
+    next: str | None
+    """Pass as ``cursor``, with the same lines or section, for what comes after."""
+
+
+class OutlineRow(TypedDict):
+    level: int
+    """1 is the outermost."""
+    title: str
+    trail: list[str]
+    """Headings from the outermost down to this one."""
+    lines: list[int]
+    """First and last line of the section, with those below it."""
+    characters: int
+
+
+class Outline(ArtifactInfo):
+    project: str
+    digest: str
+    totalLines: int | None
+    """``None`` for binary content."""
+    items: list[OutlineRow]
+    """In the order of the text."""
+    total: int
+    next: str | None
 
 
 class Task(TypedDict):
@@ -153,27 +195,53 @@ class Recent(TypedDict):
     modified: str | None
 
 
+class LastSync(TypedDict):
+    version: int
+    digest: str
+    modified: str | None
+    """When the newest of its files was last changed."""
+    changedSince: int
+    """Files that hold something else here, are new or gone; 0 in a hosted project."""
+
+
 class ContextAnswer(TypedDict):
     project: str
     id: str
     digest: str
     version: int | None
     lineage: str | None
-    manifest: dict[str, object] | None
-    """The project's ``context.json``, or ``None`` when there is none or it does not parse (see ``problems``)."""
-    problems: list[str]
+    history: str
+    """``complete``, ``partial`` or ``none``, as in a search."""
     kinds: dict[str, int]
     artifacts: int
     bytes: int
     openTasks: int
+    lastSync: LastSync | None
+    """The version that a folder was last in step with, ``None`` before; of a hosted project the one it is at."""
+    manifest: dict[str, object] | None
+    """The project's ``context.json``, or ``None`` when there is none, it does not parse (see ``problems``) or does not
+    fit the budget (see ``truncated``)."""
+    problems: list[str]
+    relations: list[Relation]
+    conflicts: list[str]
+    """Paths that wait for ``satchel resolve``; none in a hosted project."""
+    tasks: list[Task]
+    """The first ten open tasks, by path and line."""
     recent: list[Recent]
-    """Up to ten artifacts, newest version first, then by path; by path alone where history is not known."""
+    """Up to ten artifacts, those changed since the last sync first, then by the newest version, then by path; by path
+    alone where history is not known."""
+    truncated: list[str]
+    """Which of the members above were cut to the asked budget."""
+    tokens: int
+    """How many the answer is estimated to take."""
 
 
 class VersionInfo(TypedDict):
     version: int
     digest: str
     author: str
+    authorKind: str
+    """``person``, ``key`` (an agent or whoever else has that key) or ``operator`` (who runs the server)."""
     time: str
     added: int
     changed: int
@@ -210,7 +278,9 @@ class ContextReader(Protocol):
         """All projects the caller may read, by slug."""
         ...
 
-    def context(self, project: str) -> ContextAnswer: ...
+    def context(self, project: str, *, budget: int = 40_000, tokens: int | None = None) -> ContextAnswer:
+        """What the project is and holds, in at most ``budget`` characters of JSON and ``tokens`` estimated tokens."""
+        ...
 
     def artifacts(
         self, project: str, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
@@ -223,21 +293,39 @@ class ContextReader(Protocol):
         *,
         first: int = 1,
         last: int | None = None,
+        section: str | None = None,
+        cursor: str | None = None,
         budget: int = 40_000,
+        tokens: int | None = None,
         at: int | None = None,
     ) -> ArtifactText:
-        """Lines ``first`` to ``last`` of an artifact, at most ``budget`` characters; at version ``at`` if named.
+        """Lines ``first`` to ``last`` of an artifact, or those under one of its headings; at version ``at`` if named.
 
-        Raises ``NoSuchArtifact``, and ``NoSuchVersion`` where ``at`` is not a version of the project.
+        At most ``budget`` characters and ``tokens`` estimated tokens; ``cursor`` goes on where an answer ended. Raises
+        ``NoSuchArtifact``, ``NoSuchSection``, and ``NoSuchVersion`` where ``at`` is not a version of the project.
         """
         ...
 
+    def outline(
+        self, project: str, path: str, *, cursor: str | None = None, limit: int = 200, at: int | None = None
+    ) -> Outline:
+        """The headings of an artifact, with the lines they cover. Raises as ``artifact`` does."""
+        ...
+
     def search(
-        self, query: str, *, projects: list[str] | None = None, limit: int = 10, offset: int = 0
+        self,
+        query: str,
+        *,
+        projects: list[str] | None = None,
+        related: bool = False,
+        limit: int = 10,
+        offset: int = 0,
+        at: str | None = None,
     ) -> SearchAnswer:
         """The best sections for ``query`` in the named projects (``None``: all the caller may read).
 
-        Any text is a query; nothing is a syntax error.
+        With ``related`` also in those that they name as related, or that name them. With ``at`` as of a version (of one
+        project) or a date. Any text is a query; nothing is a syntax error. Raises ``NoSuchVersion``.
         """
         ...
 
@@ -247,6 +335,10 @@ class ContextReader(Protocol):
         """Open tasks (or, with ``done``, finished ones) by path and line."""
         ...
 
-    def history(self, project: str, *, cursor: str | None = None, limit: int = 50) -> VersionList: ...
+    def history(
+        self, project: str, *, path: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> VersionList:
+        """With ``path``, the versions that changed it alone, with counts of it alone."""
+        ...
 
     def health(self) -> Health: ...

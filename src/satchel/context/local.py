@@ -6,12 +6,13 @@ thread at a time. Opens no socket and loads nothing that could (promise P1).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from satchel import __version__
 from satchel.context import assemble
-from satchel.context.assemble import Part, Past
+from satchel.context.part import History, Moved, Part, Past
 from satchel.context.project import LocalProject as LocalProject
 from satchel.documents import MANIFEST_PATH
 from satchel.errors import (
@@ -27,26 +28,32 @@ from satchel.errors import (
 from satchel.objects.ids import Digest
 from satchel.objects.listing import digest as digest_of
 from satchel.search.index import Index, remove
-from satchel.worktree.base import History, load_base
+from satchel.worktree.base import CloudEntry, load_base
+from satchel.worktree.base import History as Record
 from satchel.worktree.walk import ChangedMeanwhile, Scan, Worktree
 
 if TYPE_CHECKING:
     from satchel.context.answers import (
+        ArtifactInfo,
         ArtifactList,
         ArtifactText,
         ContextAnswer,
         Health,
+        Outline,
         ProjectInfo,
         SearchAnswer,
         Skipped,
         TaskList,
         VersionList,
     )
+    from satchel.context.assemble import Moment
 
 SETTLE_TRIES = 5
 """How often a folder that changes between looking and reading is looked at again."""
 FEW_PATHS = 200
 """Up to this many paths are looked up one by one in the record of the last sync; for more it is read whole."""
+
+_ASK_SERVER = "Versions are kept by the server: ask it with --remote."
 
 Answer = TypeVar("Answer")
 
@@ -81,9 +88,9 @@ class _Open:
                 if not left:
                     raise
             else:
-                history = History(self.project.root)
-                version = history.version if history.digest == digest else None
-                return Part(self.project.slug, index, version, self._history(history))
+                record = Record(self.project.root)
+                version = record.version if record.digest == digest else None
+                return Part(self.project.slug, index, digest, version, self._history(record))
         raise AssertionError("the last try returns or raises")
 
     def _brought(self, scan: Scan, digest: Digest) -> Index:
@@ -134,20 +141,17 @@ class _Open:
         self._index = index
         return index
 
-    def _history(self, history: History) -> assemble.History:
-        def ask(paths: Sequence[str]) -> Mapping[str, Past]:
-            if history.version is None:
-                return {}
-            if len(paths) <= FEW_PATHS:
-                known = history.of(paths)
-            else:
-                base, _ = load_base(self.project.root)
-                known = dict(base.cloud) if base else {}
-            return {
-                path: Past(entry.object, entry.version, entry.author, entry.time_ms) for path, entry in known.items()
-            }
+    def _history(self, record: Record) -> History:
+        def of(paths: Sequence[str]) -> Mapping[str, Past]:
+            if len(paths) > FEW_PATHS:
+                return everything()
+            return {path: _past(entry) for path, entry in record.of(paths).items()}
 
-        return ask
+        def everything() -> Mapping[str, Past]:
+            base = load_base(self.project.root)[0] if record.version is not None else None
+            return {path: _past(entry) for path, entry in base.cloud.items()} if base else {}
+
+        return History(of, everything, known=record.version is not None)
 
     def manifest(self) -> bytes | None:
         """The bytes of ``context.json`` if it belongs to the project."""
@@ -173,24 +177,38 @@ class LocalReader:
     def projects(self) -> list[ProjectInfo]:
         return [self._info(project) for project in self._projects]
 
-    def context(self, project: str) -> ContextAnswer:
+    def context(self, project: str, *, budget: int = 40_000, tokens: int | None = None) -> ContextAnswer:
+        from satchel.context.describe import Base, check_context, context_answer
+
+        check_context(budget, tokens)
         opened = self._open(project)
 
         def ask() -> ContextAnswer:
             part = opened.part()
             listed = part.index.document(MANIFEST_PATH) is not None
             manifest = opened.manifest() if listed else None
-            return assemble.context_answer(part, opened.project.id, History(opened.project.root).lineage, manifest)
+            base, _ = load_base(opened.project.root)
+            return context_answer(
+                part,
+                opened.project.id,
+                base.lineage if base else None,
+                manifest,
+                base=Base(base.version, base.digest) if base else None,
+                conflicts=sorted(base.held) if base else (),
+                budget=budget,
+                tokens=tokens,
+            )
 
         return self._sound(opened, ask)
 
     def artifacts(
         self, project: str, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
     ) -> ArtifactList:
+        from satchel.context.artifacts import artifact_list
+
         opened = self._open(project)
         return self._sound(
-            opened,
-            lambda: assemble.artifact_list(opened.part(), kind=kind, prefix=prefix, cursor=cursor, limit=limit),
+            opened, lambda: artifact_list(opened.part(), kind=kind, prefix=prefix, cursor=cursor, limit=limit)
         )
 
     def artifact(
@@ -200,61 +218,104 @@ class LocalReader:
         *,
         first: int = 1,
         last: int | None = None,
+        section: str | None = None,
+        cursor: str | None = None,
         budget: int = 40_000,
+        tokens: int | None = None,
         at: int | None = None,
     ) -> ArtifactText:
+        from satchel.context.artifacts import artifact_answer
+
+        def answer(part: Part, info: ArtifactInfo, data: bytes) -> ArtifactText:
+            return artifact_answer(
+                part.project, part.digest, info, data,
+                first=first, last=last, section=section, cursor=cursor, budget=budget, tokens=tokens,
+            )  # fmt: skip
+
+        return self._of_artifact(project, path, at, answer)
+
+    def outline(
+        self, project: str, path: str, *, cursor: str | None = None, limit: int = 200, at: int | None = None
+    ) -> Outline:
+        from satchel.context.artifacts import outline_answer
+
+        def answer(part: Part, info: ArtifactInfo, data: bytes) -> Outline:
+            return outline_answer(part.project, part.digest, info, data, cursor=cursor, limit=limit)
+
+        return self._of_artifact(project, path, at, answer)
+
+    def _of_artifact(
+        self, project: str, path: str, at: int | None, answer: Callable[[Part, ArtifactInfo, bytes], Answer]
+    ) -> Answer:
+        """What is answered from one artifact and its bytes."""
+        from satchel.context.artifacts import artifact_info
+
         opened = self._open(project)
 
-        def ask() -> ArtifactText:
+        def ask() -> Answer:
             part = opened.part()
             item = part.index.document(path)
             if item is None:
                 raise NoSuchArtifact(f"there is no artifact {path!r} in {opened.project.slug}")
-            past = part.history([path]).get(path)
+            past = part.history.of([path]).get(path)
             if at is not None and (past is None or past.object != item.object or not _held_at(part, past, at)):
-                raise NoSuchVersion(
-                    f"this folder does not hold {path!r} as of version {at}",
-                    hint="Versions are kept by the server: ask it with --remote.",
-                )
-            data = opened.worktree.read(path, item.object)
-            info = assemble.artifact_info(item, past)
-            return assemble.artifact_answer(
-                opened.project.slug, part.digest, info, data, first=first, last=last, budget=budget
-            )
+                raise NoSuchVersion(f"this folder does not hold {path!r} as of version {at}", hint=_ASK_SERVER)
+            return answer(part, artifact_info(item, past), opened.worktree.read(path, item.object))
 
         return self._sound(opened, ask)
 
     def search(
-        self, query: str, *, projects: list[str] | None = None, limit: int = 10, offset: int = 0
+        self,
+        query: str,
+        *,
+        projects: list[str] | None = None,
+        related: bool = False,
+        limit: int = 10,
+        offset: int = 0,
+        at: str | None = None,
     ) -> SearchAnswer:
         assemble.check_search(limit, offset)
-        asked = self._projects if projects is None else [self._find(name) for name in projects]
+        moment = None if at is None else assemble.moment_of(at)
+        named = None if projects is None else [self._find(name) for name in projects]
+        relations = self._related(named) if related and named is not None else {}
+        asked = self._projects if named is None else [*named, *map(self._find, relations)]
         understood = assemble.understood(query)
         slugs, skipped = assemble.chosen(understood, {(project.slug, project.id) for project in asked})
 
         def ask() -> SearchAnswer:
-            parts, failed = self._parts(slugs, named=projects is not None)
-            return assemble.search_answer(understood, parts, limit=limit, offset=offset, skipped=[*skipped, *failed])
+            must = {project.slug for project in named or ()}
+            parts, failed = self._parts(slugs, must, relations)
+            if moment is not None:
+                _check_held(parts, moment)
+            return assemble.search_answer(
+                understood, parts, limit=limit, offset=offset, skipped=[*skipped, *failed], at=at
+            )
 
         try:
             return ask()
         except IndexCorrupt:
             for opened in self._opened.values():
                 opened.rebuild_if_damaged()
-            return ask()
+        except Moved:
+            pass
+        return ask()
 
     def tasks(
         self, project: str, *, done: bool = False, prefix: str = "", cursor: str | None = None, limit: int = 100
     ) -> TaskList:
+        from satchel.context.describe import task_list
+
         opened = self._open(project)
         return self._sound(
-            opened, lambda: assemble.task_list(opened.part(), done=done, prefix=prefix, cursor=cursor, limit=limit)
+            opened, lambda: task_list(opened.part(), done=done, prefix=prefix, cursor=cursor, limit=limit)
         )
 
-    def history(self, project: str, *, cursor: str | None = None, limit: int = 50) -> VersionList:
+    def history(
+        self, project: str, *, path: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> VersionList:
         """A folder keeps no versions, its remote does: the list is empty."""
         found = self._find(project)
-        return {"project": found.slug, "lineage": History(found.root).lineage, "items": [], "next": None}
+        return {"project": found.slug, "lineage": Record(found.root).lineage, "items": [], "next": None}
 
     def health(self) -> Health:
         return {"status": "ok", "version": __version__, "mode": "local", "projects": len(self._projects)}
@@ -272,18 +333,31 @@ class LocalReader:
             opened = self._opened[project.slug] = _Open(project, self.notices)
         return opened
 
-    def _parts(self, slugs: Sequence[str], *, named: bool) -> tuple[list[Part], list[Skipped]]:
-        """The projects ready to be asked. One that cannot be is skipped with its code, unless it was asked by name."""
+    def _parts(
+        self, slugs: Sequence[str], must: Container[str], relations: Mapping[str, str]
+    ) -> tuple[list[Part], list[Skipped]]:
+        """The projects ready to be asked. One that cannot be is skipped with its code, unless it is one of ``must``."""
         parts: list[Part] = []
         skipped: list[Skipped] = []
         for slug in slugs:
             try:
-                parts.append(self._open(slug).part())
+                part = self._open(slug).part()
             except SatchelError as error:
-                if named:
+                if slug in must:
                     raise
                 skipped.append({"project": slug, "reason": error.code})
+            else:
+                parts.append(replace(part, relation=relations[slug]) if slug in relations else part)
         return parts, skipped
+
+    def _related(self, named: Sequence[LocalProject]) -> dict[str, str]:
+        """The projects here that are related to those named, with the relation."""
+        relations = {info["project"]: info["relations"] for info in self.projects()}
+        return assemble.related(
+            [project.slug for project in named],
+            {slug: [(each["type"], each["project"]) for each in found] for slug, found in relations.items()},
+            {name: project.slug for project in self._projects for name in (project.slug, project.id)},
+        )
 
     def _info(self, project: LocalProject) -> ProjectInfo:
         info: ProjectInfo = {
@@ -294,15 +368,17 @@ class LocalReader:
             "version": None,
             "digest": None,
         }
+        from satchel.context.describe import described
+
         try:
             opened = self._open(project.slug)
             scan, digest = opened.look()
         except SatchelError:
             return info
         manifest = opened.manifest() if MANIFEST_PATH in scan.tree else None
-        info["description"], info["relations"] = assemble.described(manifest)
-        history = History(project.root)
-        info["version"] = history.version if history.digest == digest else None
+        info["description"], info["relations"] = described(manifest)
+        record = Record(project.root)
+        info["version"] = record.version if record.digest == digest else None
         info["digest"] = digest
         return info
 
@@ -312,9 +388,20 @@ class LocalReader:
             return ask()
         except IndexCorrupt:
             opened.rebuild()
-        except ChangedMeanwhile:
+        except (ChangedMeanwhile, Moved):
             pass
         return ask()
+
+
+def _past(entry: CloudEntry) -> Past:
+    return Past(entry.object, entry.version, entry.author, entry.time_ms)
+
+
+def _check_held(parts: Sequence[Part], moment: Moment) -> None:
+    """Raises ``NoSuchVersion`` unless the folders are what they were at that moment, as far as the last sync knows."""
+    for part in parts:
+        if part.version is None or part.version != moment.version:
+            raise NoSuchVersion(f"this folder does not hold that version of {part.project}", hint=_ASK_SERVER)
 
 
 def _held_at(part: Part, past: Past, at: int) -> bool:

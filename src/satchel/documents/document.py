@@ -50,6 +50,8 @@ _GENERIC = frozenset(
 _NAMELESS = frozenset(("readme", "index", "kep", "spec", "plan", "tasks", "requirements", "design", "notes", "skill"))
 _YAML_TITLE = re.compile(r"^(?:title|name):[ \t]+(\S[^\n]*?)[ \t]*$", re.MULTILINE)
 _TOML_TITLE = re.compile(r"^(?:title|name)[ \t]*=[ \t]*(\"[^\"\n]+\"|'[^'\n]+')", re.MULTILINE)
+# Escapes in front matter and JSON can name what a text itself cannot hold, or no database keeps: NUL, half a surrogate.
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _ORG_TITLE = re.compile(r"^#\+title:[ \t]*(\S[^\n]*)$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -106,6 +108,15 @@ def parse(path: str, data: bytes) -> Document:
     return Document(_kind(path, front), _title(path, known, head, front, about), sections, tasks, front.values)
 
 
+def marked(path: str, data: bytes) -> tuple[str, Marks] | None:
+    """The text as ``parse`` reads it, with its headings and checkboxes; ``None`` for what is no text document."""
+    known = format_of(path)
+    text = _decode(data)
+    if known is None or text is None:
+        return None
+    return text, _scan(known, text, _front_matter(known, text[:DESCRIBE_BYTES]).end)
+
+
 def _decode(data: bytes) -> str | None:
     if b"\0" in data:
         return None
@@ -152,10 +163,10 @@ def _kind(path: str, front: FrontMatter) -> str:
 
 def _title(path: str, known: str, head: str, front: FrontMatter, about: Marks) -> str:
     given = front.values.get("title")
-    if isinstance(given, (str, int, float)) and str(given).strip():
-        return _one_line(str(given))
+    if isinstance(given, (str, int, float)) and (title := _one_line(str(given))):
+        return title
     if known in DATA.values():
-        return _one_line(_data_title(known, head) or _from_name(path))
+        return _one_line(_data_title(known, head) or "") or _one_line(_from_name(path))
     if known == "org" and (match := _ORG_TITLE.search(head)):
         return _one_line(match[1])
     named = [heading.title for heading in about.headings if heading.title]
@@ -191,4 +202,4 @@ def _file_name(path: str) -> str:
 
 
 def _one_line(title: str) -> str:
-    return " ".join(title.split())[:MAX_TITLE_CHARS]
+    return " ".join(_UNWRITABLE.sub(" ", title).split())[:MAX_TITLE_CHARS]

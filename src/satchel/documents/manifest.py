@@ -93,6 +93,7 @@ def parse_manifest(data: bytes) -> Manifest:
             ProjectRelation(item["type"], item["project"])
             for item in _items(raw.get("relations"))
             if not list(_problems(item, _items_schema("relations"), ""))
+            and "\0" not in item["project"]  # names nothing
         ),
         raw=raw,
     )

@@ -13,9 +13,12 @@ from typing import Any, NamedTuple, TypedDict, cast
 
 from satchel.context.answers import (
     MAX_ARTIFACT_BUDGET,
+    MAX_CONTEXT_BUDGET,
     MAX_LIST_LIMIT,
     MAX_SEARCH_DEPTH,
     MAX_SEARCH_LIMIT,
+    MIN_CONTEXT_BUDGET,
+    MIN_CONTEXT_TOKENS,
     ArtifactList,
     ArtifactText,
     ContextAnswer,
@@ -109,7 +112,7 @@ def _projects(reader: ContextReader, arguments: Arguments) -> Answer:
 
 
 def _context(reader: ContextReader, arguments: Arguments) -> Answer:
-    return reader.context(_project(reader, arguments))
+    return reader.context(_project(reader, arguments), **_picked(arguments, "budget", "tokens"))
 
 
 def _list(reader: ContextReader, arguments: Arguments) -> Answer:
@@ -121,11 +124,12 @@ def _list(reader: ContextReader, arguments: Arguments) -> Answer:
 
 def _get(reader: ContextReader, arguments: Arguments) -> Answer:
     project = _project(reader, arguments)
-    return reader.artifact(project, arguments["path"], **_picked(arguments, "first", "last", "budget", "at"))
+    picked = _picked(arguments, "first", "last", "section", "cursor", "budget", "tokens", "at")
+    return reader.artifact(project, arguments["path"], **picked)
 
 
 def _search(reader: ContextReader, arguments: Arguments) -> Answer:
-    return reader.search(arguments["query"], **_picked(arguments, "projects", "limit", "offset"))
+    return reader.search(arguments["query"], **_picked(arguments, "projects", "related", "limit", "offset", "at"))
 
 
 def _tasks(reader: ContextReader, arguments: Arguments) -> Answer:
@@ -133,7 +137,7 @@ def _tasks(reader: ContextReader, arguments: Arguments) -> Answer:
 
 
 def _history(reader: ContextReader, arguments: Arguments) -> Answer:
-    return reader.history(_project(reader, arguments), **_picked(arguments, "cursor", "limit"))
+    return reader.history(_project(reader, arguments), **_picked(arguments, "path", "cursor", "limit"))
 
 
 def _health(reader: ContextReader, arguments: Arguments) -> Answer:
@@ -179,17 +183,28 @@ TOOLS: tuple[Tool, ...] = (
         "Search context",
         "Find the sections of specs, decisions, runbooks, plans and notes that answer a question. Start here. Returns "
         "ranked hits with path, lines and snippet; read more with artifacts_get. Not for source code or exact file "
-        'listing (artifacts_list). Filters inside the query: kind:decision path:docs/ project:name -word "a phrase".',
+        "listing (artifacts_list). Filters inside the query: kind:decision path:docs/ author:sam since:2025-01 -word "
+        '"a phrase" begin*.',
         {
-            "query": _text("Words, phrases in quotes, filters. Any text will do.", 20_000, required=True),
+            "query": _text(
+                "Words, phrases in quotes, filters. Any text will do; an empty one gives the recent changes.",
+                20_000,
+                required=True,
+            ),
             "projects": {
                 "type": "array",
                 "description": "Slugs or ids to search; all projects if left out.",
                 "items": {"type": "string", "maxLength": 200},
                 "maxItems": 100,
             },
+            "related": {
+                "type": "boolean",
+                "description": "Also search what those projects are related to, either way.",
+                "default": False,
+            },
             "limit": _number("Hits to return.", 1, MAX_SEARCH_LIMIT, 10),
             "offset": _number("Hits to pass over.", 0, MAX_SEARCH_DEPTH, 0),
+            "at": _text("An old version of a hosted project: its number, or a date such as 2025-01-31.", 40),
         },
         SearchAnswer,
         _search,
@@ -197,14 +212,17 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         "artifacts_get",
         "Read an artifact",
-        "Read one file of a project, whole or by lines, after a hit or a listing named it. Long files are cut to the "
-        "budget: `truncated` says so, then ask again from the line after the last. Binary files have no text.",
+        "Read one file of a project, whole, by lines or by heading, after a hit or a listing named it. Long files are "
+        "cut to the budget: pass `next` as cursor for the rest. Binary files have no text.",
         {
             "project": _PROJECT,
             "path": _text("Path of the artifact in its project.", required=True),
             "first": _number("First line, from 1.", 1, default=1),
             "last": _number("Last line; the end if left out.", 1),
+            "section": _text("Instead of lines a heading, such as Approval, or Rollback > Approval."),
+            "cursor": _text("The `next` of the page before, with the same lines or section.", 40),
             "budget": _number("Most characters to return.", 1, MAX_ARTIFACT_BUDGET, 40_000),
+            "tokens": _number("Most estimated tokens to return, as well.", 1, MAX_ARTIFACT_BUDGET),
             "at": _number("The version of the project to read from; the newest if left out.", 1),
         },
         ArtifactText,
@@ -243,9 +261,14 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         "context_get",
         "Describe a project",
-        "What a project is: its context.json (repositories, services, relations), how many artifacts of each kind, "
-        "open tasks, what changed last. Use it once, when you begin with a project. Not for contents: use search.",
-        {"project": _PROJECT},
+        "What a project is: its context.json (repositories, services), relations, how many artifacts of each kind, "
+        "open tasks, conflicts, what changed last. Use it once, when you begin with a project. Not for contents: use "
+        "search.",
+        {
+            "project": _PROJECT,
+            "budget": _number("Most characters to return.", MIN_CONTEXT_BUDGET, MAX_CONTEXT_BUDGET, 40_000),
+            "tokens": _number("Most estimated tokens to return, as well.", MIN_CONTEXT_TOKENS, MAX_CONTEXT_BUDGET),
+        },
         ContextAnswer,
         _context,
     ),
@@ -261,9 +284,15 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         "history",
         "List versions",
-        "List the versions of a hosted project, newest first, with author, time and counts of changes. A local folder "
-        "keeps no versions: the list is empty. Pass a version as `at` to artifacts_get.",
-        {"project": _PROJECT, "cursor": _CURSOR, "limit": _number("Versions a page.", 1, MAX_LIST_LIMIT, 50)},
+        "List the versions of a hosted project, or those that changed one path, newest first, with author, time and "
+        "counts of changes. A local folder keeps no versions: the list is empty. Pass a version as `at` to "
+        "artifacts_get.",
+        {
+            "project": _PROJECT,
+            "path": _text("Only versions that changed this artifact."),
+            "cursor": _CURSOR,
+            "limit": _number("Versions a page.", 1, MAX_LIST_LIMIT, 50),
+        },
         VersionList,
         _history,
     ),
@@ -302,7 +331,14 @@ def call(reader: ContextReader, name: str, arguments: object) -> ToolResult:
     except SatchelError as error:
         return ToolResult(failure(error), is_error=True)
     listed = answer.get("hits", answer.get("items"))
-    return ToolResult(answer, is_error=False, note=_WHEN_EMPTY.get(name, "") if listed == [] else "")
+    return ToolResult(answer, is_error=False, note=_note(name, answer) if listed == [] else "")
+
+
+def _note(name: str, answer: Mapping[str, Any]) -> str:
+    """What to try next. Suggestions stay in the answer: they are words of stored texts."""
+    if answer.get("suggestions"):
+        return "Nothing found. `suggestions` has words that are spelled almost like those asked for."
+    return _WHEN_EMPTY.get(name, "")
 
 
 def failure(error: SatchelError) -> dict[str, Any]:

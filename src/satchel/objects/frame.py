@@ -51,7 +51,8 @@ def compress_bound(raw_size: int) -> int:
 class Frame:
     """Objects compressed together: ``data`` is one zstd frame, ``table`` says where each object lies in its content.
 
-    With ``parts`` above 1 this is part ``part`` (from 0) of one object and the table has one slot.
+    With ``parts`` above 1 this is part ``part`` (from 0) of one object and the table has one slot. With ``bases`` it is
+    a delta (``objects.delta``): it travels, opens only beside them, and is never stored.
     """
 
     table: tuple[Slot, ...]
@@ -59,6 +60,7 @@ class Frame:
     data: bytes
     part: int = 0
     parts: int = 1
+    bases: tuple[ObjectId, ...] = ()
 
     @property
     def id(self) -> FrameId:
@@ -163,15 +165,20 @@ def open_frame(frame: Frame) -> bytes:
 
     Raises ``FrameRefused``.
     """
+    if frame.bases:
+        raise FrameRefused("a delta, where a frame has to stand alone")
     check_shape(frame)
     return open_content(frame.data, frame.raw_size)
 
 
-def open_content(data: bytes, raw_size: int | None = None, upto: int = MAX_FRAME_RAW) -> bytes:
+def open_content(
+    data: bytes, raw_size: int | None = None, upto: int = MAX_FRAME_RAW, *, prefix: bytes | None = None
+) -> bytes:
     """Decompress exactly one strict zstd frame of at most 1 MiB, of ``raw_size`` bytes if that is known.
 
     Where no more than the first ``upto`` bytes are wanted, and the frame was authenticated by its seal, the rest is
-    checked in its structure alone: half the work on average. Raises ``FrameRefused``.
+    checked in its structure alone: half the work on average. ``prefix`` is what a delta was made against, as the text
+    before its own. Raises ``FrameRefused``.
     """
     stated = content_size(data)
     if stated > MAX_FRAME_RAW or (raw_size is not None and stated != raw_size):
@@ -179,7 +186,8 @@ def open_content(data: bytes, raw_size: int | None = None, upto: int = MAX_FRAME
     in_part = upto < stated and not data[4] & _CHECKSUM
     if in_part:
         _check_blocks(data)
-    decompressor = zstd.ZstdDecompressor()
+    before = None if prefix is None else zstd.ZstdDict(prefix, is_raw=True).as_prefix
+    decompressor = zstd.ZstdDecompressor(zstd_dict=before)
     try:
         content = decompressor.decompress(data, max_length=upto if in_part else stated + 1)
     except zstd.ZstdError as error:

@@ -20,7 +20,7 @@ PrincipalId = NewType("PrincipalId", str)
 Lineage = NewType("Lineage", str)
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
-_HEX64 = re.compile(r"[0-9a-f]{64}\Z")
+_HEX_DIGITS = b"0123456789abcdef"
 _RANDOM_ID = re.compile(r"[a-z]{3}_[0-7][0-9a-hjkmnp-tv-z]{25}\Z")
 
 
@@ -31,7 +31,8 @@ def object_id(data: bytes) -> ObjectId:
 
 def is_hex_id(text: str) -> bool:
     """Whether ``text`` is 64 lowercase hex digits, the shape of object ids, frame ids and digests."""
-    return _HEX64.match(text) is not None
+    # Half the time of a regular expression, and records are full of them. A character that is not ASCII becomes "?".
+    return len(text) == 64 and not text.encode("ascii", "replace").translate(None, _HEX_DIGITS)
 
 
 def new_id(prefix: str, randomness: bytes) -> str:

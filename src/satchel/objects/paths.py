@@ -177,8 +177,10 @@ def _shown(path: str) -> str:
 
 
 # Files that some tool runs, or takes commands to run from, merely because they lie in a folder it opens. In lower
-# case, matched at the end of a path; a trailing slash names a folder, with all that is inside.
-_EXECUTED_FILES = (
+# case, matched at the end of a path; a trailing slash names a folder, with all that is inside. What a person has to
+# start (a Makefile, `package.json`, `conftest.py`) is not here; what a push alone starts somewhere with credentials
+# is. docs/guide/safe-folder.md lists them all.
+EXECUTED_FILES = (
     "/.mcp.json",
     "/.envrc",
     "/.pre-commit-config.yaml",
@@ -204,13 +206,35 @@ _EXECUTED_FILES = (
     "/.windsurf/hooks.json",
     "/.zed/tasks.json",
     "/.zed/settings.json",
+    "/.amazonq/mcp.json",
+    "/.kiro/settings/mcp.json",
+    "/.gdbinit",
+    "/.lldbinit",
+    "/.autoenv",
+    "/.autoenv.zsh",
+    "/.mise.toml",
+    "/mise.toml",
+    "/.cargo/config",
+    "/.cargo/config.toml",
+    "/.yarnrc",
+    "/.yarnrc.yml",
+    "/lefthook.yml",
+    "/.lefthook.yml",
+    "/.gitlab-ci.yml",
     "/opencode.json",
     "/opencode.jsonc",
     ".code-workspace",
 )
-_EXECUTED_FOLDERS = (
+EXECUTED_FOLDERS = (
     "/.claude/hooks/",
     "/.claude/plugins/",
+    "/.cursor/hooks/",
+    "/.gemini/extensions/",
+    "/.kiro/hooks/",
+    "/.github/actions/",
+    "/.github/hooks/",
+    "/.github/workflows/",
+    "/.circleci/",
     "/.opencode/",
     "/.idea/",
     "/.devcontainer/",
@@ -230,4 +254,4 @@ def executed_by_tools(path: str) -> bool:
     if "." not in path:
         return False
     text = f"/{collision_key(path)}"
-    return text.endswith(_EXECUTED_FILES) or any(folder in text for folder in _EXECUTED_FOLDERS)
+    return text.endswith(EXECUTED_FILES) or any(folder in text for folder in EXECUTED_FOLDERS)

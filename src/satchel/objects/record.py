@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple, NoReturn
 
 from satchel.errors import Damaged, FrameRefused
@@ -214,15 +215,18 @@ def _canonical(fields: object) -> bytes:
 
 
 def _change(item: object) -> Change:
+    if type(item) is list and len(item) == len(Change._fields):  # one look for all that is right: there may be 100,000
+        path, mode, name, size, kind, title = item
+        if mode in MODES and type(size) is int and size >= 0 and type(path) is type(kind) is type(title) is str:
+            _hex(name)
+            return Change._make(item)
     fields = _list(item)
     if len(fields) == 1:
         return Change(_text(fields[0]), None, None)
     path, mode, name, size, kind, title = _list(fields, 6)
     if mode not in MODES:
         _refuse("a mode is unknown")
-    if not (type(path) is type(kind) is type(title) is str):  # one look for three: records have 100,000 changes
-        _refuse("a text is malformed")
-    return Change(path, mode, ObjectId(_hex(name)), _count(size), kind, title)
+    return Change(_text(path), mode, ObjectId(_hex(name)), _count(size), _text(kind), _text(title))
 
 
 def _pack(item: object) -> PackTable:
@@ -240,16 +244,15 @@ def _pack(item: object) -> PackTable:
 
 def _frame(item: object) -> FrameAt:
     name, offset, length, part, parts, table = _list(item, 6)
-    slots, at = [], 0
-    for row in _list(table):
-        held, size = _list(row, 2)
-        slots.append(Slot(ObjectId(_hex(held)), at, _count(size)))
-        at += size
+    rows = _list(table)
+    lengths = [_count(_list(row, 2)[1]) for row in rows]
+    starts = accumulate(lengths, initial=0)
+    slots = tuple(map(Slot._make, zip([_hex(row[0]) for row in rows], starts, lengths, strict=False)))
     try:
-        check_table(tuple(slots), _count(part), _count(parts))
+        check_table(slots, _count(part), _count(parts))
     except FrameRefused as error:
         raise RecordRefused(f"a frame of the commit record is refused: {error.message}") from error
-    return FrameAt(FrameId(_hex(name)), _count(offset), _count(length), part, parts, tuple(slots))
+    return FrameAt(FrameId(_hex(name)), _count(offset), _count(length), part, parts, slots)
 
 
 def _list(value: object, length: int | None = None) -> list[Any]:

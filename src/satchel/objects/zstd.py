@@ -5,8 +5,32 @@ from __future__ import annotations
 import sys
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdCompressor, ZstdDecompressor, ZstdDict, ZstdError, compress, decompress
+    from compression.zstd import (
+        CompressionParameter,
+        ZstdCompressor,
+        ZstdDecompressor,
+        ZstdDict,
+        ZstdError,
+        compress,
+        decompress,
+    )
 else:
-    from backports.zstd import ZstdCompressor, ZstdDecompressor, ZstdDict, ZstdError, compress, decompress
+    from backports.zstd import (
+        CompressionParameter,
+        ZstdCompressor,
+        ZstdDecompressor,
+        ZstdDict,
+        ZstdError,
+        compress,
+        decompress,
+    )
 
-__all__ = ["ZstdCompressor", "ZstdDecompressor", "ZstdDict", "ZstdError", "compress", "decompress"]
+__all__ = [
+    "CompressionParameter",
+    "ZstdCompressor",
+    "ZstdDecompressor",
+    "ZstdDict",
+    "ZstdError",
+    "compress",
+    "decompress",
+]

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from satchel.remote.client import Remote
-from satchel.remote.connection import FixedToken, InsecureRemote, TokenSource, checked_url, problem_error
+from satchel.remote.connection import FixedToken, InsecureRemote, TokenSource, Traffic, checked_url, problem_error
 
-__all__ = ["FixedToken", "InsecureRemote", "Remote", "TokenSource", "checked_url", "problem_error"]
+__all__ = ["FixedToken", "InsecureRemote", "Remote", "TokenSource", "Traffic", "checked_url", "problem_error"]

@@ -13,7 +13,7 @@ from satchel.errors import FrameRefused, NoSuchVersion, ServerLied
 from satchel.objects.frame import Frame
 from satchel.objects.ids import ObjectId, is_hex_id
 from satchel.objects.pack import PackReader
-from satchel.remote.connection import Connection, Json, TokenSource, encode
+from satchel.remote.connection import Connection, Json, TokenSource, Traffic, encode
 from satchel.remote.values import change_of, committed, head_of, items_of, number, project_info_of, text
 from satchel.sync.peer import Change, Changes, Committed, Head
 from satchel.sync.wire import MAX_SIZE, MEDIA_TYPE
@@ -24,14 +24,18 @@ if TYPE_CHECKING:
         ArtifactText,
         ContextAnswer,
         Health,
+        Outline,
         ProjectInfo,
         SearchAnswer,
         TaskList,
         VersionList,
     )
+    from satchel.sync.watch import Told
 
 MAX_ROWS = 1_000_000
 """Rows of all pages of one list together: no tenant has as many."""
+MAX_ASKED = 10_000
+"""Objects that one question names."""
 MAX_DAMAGED = 100_000
 """Lost objects that one sync looks for."""
 MAX_CHANGES = 1_000_000
@@ -49,6 +53,15 @@ class Remote:
     def close(self) -> None:
         """Close the connections."""
         self._server.close()
+
+    def connect_ahead(self) -> None:
+        """Connect in a thread, for a request that is coming."""
+        self._server.connect_ahead()
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the wire so far."""
+        return self._server.traffic
 
     def call(
         self,
@@ -87,6 +100,14 @@ class Remote:
                 raise ServerLied(f"the list {path} does not end")
             seen.add(cursor)
 
+    def audit_export(self, after: int) -> Iterator[bytes]:
+        """The audit of the tenant after the row of that number, as JSON lines, the last one with ``end``."""
+        yield from self._server.chunks("GET", f"/tenant/audit/export?after={after}", None, {}, again=False)
+
+    def export(self) -> Iterator[bytes]:
+        """The export of the tenant as it comes; ``exported.ExportCheck`` tells whether it is whole."""
+        yield from self._server.chunks("GET", "/tenant/export", None, {"accept": "application/x-tar"}, again=False)
+
     # Peer ---------------------------------------------------------------------------------------------------------
 
     def create_project(self, slug: str, *, id: str | None = None, description: str = "") -> Json:  # noqa: A002 - its name in the API
@@ -122,19 +143,40 @@ class Remote:
             items += [change_of(item) for item in items_of(page)]
             cursor = page.get("next")
             if cursor is None:
-                return Changes(head, since, items, number(page.get("damaged", 0)))
+                return Changes(head, since, items, number(page.get("damaged", 0)), page.get("deltas") is True)
             if not isinstance(cursor, str) or not page["items"] or len(items) > MAX_CHANGES:
                 raise ServerLied("the list of changes does not end")
             query["cursor"] = cursor
 
-    def sync(self, project: str, stream: Iterable[bytes], declared: int, key: str) -> Committed:
+    def sync(
+        self, project: str, stream: Iterable[bytes], declared: int, key: str, *, allowed: Sequence[str] = ()
+    ) -> Committed:
         headers = {
             "content-type": MEDIA_TYPE,
             "satchel-declared-bytes": str(declared),
             "idempotency-key": key,
         }
+        if allowed:
+            headers["satchel-secrets-allowed"] = ",".join(quote(path, safe="/") for path in allowed)
         path = f"/projects/{_part(project)}/sync"
         return committed(self._server.json("POST", path, stream, headers, again=isinstance(stream, (list, tuple))))
+
+    def lacking(self, project: str, objects: Sequence[ObjectId]) -> set[ObjectId]:
+        found: set[ObjectId] = set()
+        path = f"/projects/{_part(project)}/objects/query"
+        headers = {"content-type": "application/json"}
+        for start in range(0, len(objects), MAX_ASKED):
+            asked = list(objects[start : start + MAX_ASKED])
+            asked_for = set(asked)
+            # A POST that changes nothing: it may be asked again.
+            page = self._server.json("POST", path, encode({"objects": asked}), headers, again=True)
+            missing = page.get("missing")
+            if not isinstance(missing, list) or not all(
+                isinstance(name, str) and name in asked_for for name in missing
+            ):
+                raise ServerLied("the server's list of missing objects is malformed")
+            found.update(missing)
+        return found
 
     def damaged(self, project: str) -> list[ObjectId]:
         path = f"/projects/{_part(project)}/objects/damaged"
@@ -169,13 +211,24 @@ class Remote:
         except FrameRefused as error:
             raise ServerLied(f"the server sent a bad pack: {error.message}") from error
 
+    # What is told ------------------------------------------------------------------------------------------------
+
+    def events(self, project: str) -> Iterator[Told]:
+        """What the hosted project tells, as it comes (docs/spec/wire.md)."""
+        from satchel.remote.events import told_in  # for those who watch alone
+
+        path = f"/projects/{_part(project)}/events"
+        chunks = self._server.chunks("GET", path, None, {"accept": "text/event-stream"}, again=False)
+        return told_in(chunks)
+
     # ContextReader ------------------------------------------------------------------------------------------------
 
     def projects(self) -> list[ProjectInfo]:
         return [project_info_of(item) for item in self.rows("/projects", limit=1000)]
 
-    def context(self, project: str) -> ContextAnswer:
-        return cast("ContextAnswer", self.call("GET", f"/projects/{_part(project)}/context"))
+    def context(self, project: str, *, budget: int = 40_000, tokens: int | None = None) -> ContextAnswer:
+        query = {"budget": budget, "tokens": tokens}
+        return cast("ContextAnswer", self.call("GET", f"/projects/{_part(project)}/context", query=query))
 
     def artifacts(
         self, project: str, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
@@ -190,11 +243,24 @@ class Remote:
         *,
         first: int = 1,
         last: int | None = None,
+        section: str | None = None,
+        cursor: str | None = None,
         budget: int = 40_000,
+        tokens: int | None = None,
         at: int | None = None,
     ) -> ArtifactText:
-        query = {"first": first, "last": last, "budget": budget, "at": at}
+        query = {
+            "first": first, "last": last, "section": section, "cursor": cursor, "budget": budget, "tokens": tokens,
+            "at": at,
+        }  # fmt: skip
         return cast("ArtifactText", self.call("GET", self._artifact(project, path), query=query))
+
+    def outline(
+        self, project: str, path: str, *, cursor: str | None = None, limit: int = 200, at: int | None = None
+    ) -> Outline:
+        query = {"cursor": cursor, "limit": limit, "at": at}
+        address = f"/projects/{_part(project)}/outlines/{quote(path, safe='/')}"
+        return cast("Outline", self.call("GET", address, query=query))
 
     def artifact_bytes(self, project: str, path: str, *, at: int | None = None) -> bytes:
         """The content itself, at most 64 MiB. Raises ``NoSuchArtifact``, ``NoSuchVersion``."""
@@ -209,9 +275,17 @@ class Remote:
         return bytes(data)
 
     def search(
-        self, query: str, *, projects: list[str] | None = None, limit: int = 10, offset: int = 0
+        self,
+        query: str,
+        *,
+        projects: list[str] | None = None,
+        related: bool = False,
+        limit: int = 10,
+        offset: int = 0,
+        at: str | None = None,
     ) -> SearchAnswer:
         asked: dict[str, object] = {"query": query, "limit": limit, "offset": offset}
+        asked |= ({"related": True} if related else {}) | ({} if at is None else {"at": at})
         path = "/search"
         if projects is not None and len(projects) == 1:
             path = f"/projects/{_part(projects[0])}/search"
@@ -227,8 +301,10 @@ class Remote:
         query = {"done": "true" if done else None, "prefix": prefix or None, "cursor": cursor, "limit": limit}
         return cast("TaskList", self.call("GET", f"/projects/{_part(project)}/tasks", query=query))
 
-    def history(self, project: str, *, cursor: str | None = None, limit: int = 50) -> VersionList:
-        query = {"cursor": cursor, "limit": limit}
+    def history(
+        self, project: str, *, path: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> VersionList:
+        query = {"path": path, "cursor": cursor, "limit": limit}
         return cast("VersionList", self.call("GET", f"/projects/{_part(project)}/versions", query=query))
 
     def health(self) -> Health:

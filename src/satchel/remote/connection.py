@@ -2,16 +2,20 @@
 
 Redirects are never followed, so a credential goes to the address it was given for and to no other; ``http://`` is for
 this machine only, unless ``insecure`` says otherwise. A request is repeated by itself in two cases: once when a
-kept-alive connection turns out to be closed, where it may be repeated, and once after an expired token was renewed.
+kept-alive connection turns out to be closed, where it may be repeated, and once after an expired token was renewed. A
+token that is about to end is renewed before a stream, which can be sent once.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import urllib3
@@ -38,6 +42,8 @@ READ_SECONDS = 60.0
 MAX_JSON_BYTES = 64 << 20
 """A page of 10,000 changes with paths of 1,024 bytes, JSON escapes included, is below 40 MiB."""
 CHUNK_BYTES = 1 << 18
+AHEAD_SECONDS = 60
+"""A token that ends within this is renewed before a stream is sent, which could not be sent again."""
 AGAIN_SECONDS = 1
 """The fact ``retry_after`` of a server that may be back soon: what waits for it is ``sync.patience``."""
 
@@ -48,6 +54,14 @@ Body = bytes | Iterable[bytes] | None
 class InsecureRemote(Refused):
     code = "remote.insecure"
     default_hint = "Use https://. On a network that you trust with the key, pass --insecure."
+
+
+class Traffic(NamedTuple):
+    """Requests, and their bytes as HTTP has them: heads and bodies, without what TLS and TCP put around them."""
+
+    requests: int = 0
+    sent: int = 0
+    received: int = 0
 
 
 class TokenSource(Protocol):
@@ -91,21 +105,50 @@ class Connection:
             self.url, timeout=timeout, retries=False, maxsize=4, headers={"user-agent": f"satchel/{__version__}"}
         )
         self._prefix = (urlsplit(self.url).path or "").rstrip("/") + "/api/v1"
+        self._connecting: threading.Thread | None = None
+        self._counting = threading.Lock()
+        self.traffic = Traffic()
+        self._pool.ConnectionCls = _counted(self._pool.ConnectionCls, lambda count: self._count(sent=count))
 
     def close(self) -> None:
         """Close the connections."""
+        self._connected()
         self._pool.close()
+
+    def connect_ahead(self) -> None:
+        """Connect in a thread: a handshake takes one to three round trips, and there is work to do meanwhile."""
+
+        def connect() -> None:
+            with suppress(Exception):  # whoever asks meets the same, and says so
+                connection = self._pool._get_conn()
+                try:
+                    connection.connect()
+                finally:
+                    self._pool._put_conn(connection)
+
+        self._connecting = threading.Thread(target=connect, name="satchel-connect", daemon=True)
+        self._connecting.start()
+
+    def _connected(self) -> None:
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.join()
+
+    def _count(self, *, requests: int = 0, sent: int = 0, received: int = 0) -> None:
+        with self._counting:
+            so_far = self.traffic
+            self.traffic = Traffic(so_far.requests + requests, so_far.sent + sent, so_far.received + received)
 
     def json(self, method: str, path: str, body: Body, headers: Mapping[str, str], *, again: bool) -> Json:
         """The JSON object of an answer; ``{}`` of an empty one. ``again``: whether it may be sent twice."""
         answer = self._ask(method, path, body, {"accept": "application/json", **headers}, again=again)
-        with _trouble_as_away(self.url), _closing(answer):
+        with trouble_as_away(self.url), self._closing(answer):
             return _json(answer)
 
     def chunks(self, method: str, path: str, body: Body, headers: Mapping[str, str], *, again: bool) -> Iterator[bytes]:
         """The body of an answer as it comes."""
         answer = self._ask(method, path, body, headers, again=again)
-        with _trouble_as_away(self.url), _closing(answer):
+        with trouble_as_away(self.url), self._closing(answer):
             yield from answer.stream(CHUNK_BYTES)
 
     def _ask(
@@ -113,12 +156,16 @@ class Connection:
     ) -> urllib3.BaseHTTPResponse:
         """Send a request; the answer is a success whose body is still to be read."""
         token = self._tokens.token()
+        repeatable = body is None or isinstance(body, (bytes, list, tuple))
+        if token is not None and not repeatable and _ends_soon(token):
+            with suppress(SatchelError):  # then the server says what is wrong
+                token = self._renewed(token) or token
         answer = self._send(method, path, body, headers, token, again=again)
         if answer.status < 300:
             return answer
         error = self._error(answer)
         # A stream is spent once sent; an expired token is refused before the server reads it, but it is gone here.
-        if isinstance(error, CredentialExpired) and (body is None or isinstance(body, (bytes, list, tuple))):
+        if isinstance(error, CredentialExpired) and repeatable:
             fresh = self._renewed(token)
             if fresh is not None:
                 answer = self._send(method, path, body, headers, fresh, again=again)
@@ -143,8 +190,10 @@ class Connection:
                 # What would refuse it as a header names the whole of it, and so would a traceback.
                 raise CredentialInvalid("the credential holds a character that none has")
             sent["authorization"] = f"Bearer {token}"
-        with _trouble_as_away(self.url):
+        self._connected()
+        with trouble_as_away(self.url):
             for last in (not again, True):
+                self._count(requests=1)
                 try:
                     return self._pool.urlopen(
                         method,
@@ -161,6 +210,9 @@ class Connection:
                         raise
         raise AssertionError("the last attempt returns or raises")
 
+    def _closing(self, answer: urllib3.BaseHTTPResponse) -> _closing:
+        return _closing(answer, lambda count: self._count(received=count))
+
     def _renewed(self, refused: str | None) -> str | None:
         with self._renewing:
             current = self._tokens.token()
@@ -174,11 +226,11 @@ class Connection:
         answer = self._send("POST", "/auth/refresh", body, headers, None, again=False)
         if answer.status >= 300:
             raise self._error(answer)
-        with _trouble_as_away(self.url), _closing(answer):
+        with trouble_as_away(self.url), self._closing(answer):
             return _json(answer)
 
     def _error(self, answer: urllib3.BaseHTTPResponse) -> SatchelError:
-        with _trouble_as_away(self.url), _closing(answer):
+        with trouble_as_away(self.url), self._closing(answer):
             if 300 <= answer.status < 400:
                 return ConfigInvalid(
                     f"{self.url} answers with a redirect to {answer.headers.get('location', 'nowhere')[:200]}",
@@ -192,8 +244,9 @@ class Connection:
 
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,252}[a-z0-9.])?|[0-9a-f:.]+(?:%[a-z0-9]+)?")
-_LOOPBACK = re.compile(r"localhost|::1|127(?:\.[0-9]{1,3}){3}")
+LOOPBACK = re.compile(r"localhost|::1|127(?:\.[0-9]{1,3}){3}")
 """``127.example.org`` is a name like any other."""
+_CODE = re.compile(r"[a-z_]{1,32}\.[a-z_]{1,32}")
 
 
 def checked_url(url: str, *, insecure: bool = False) -> str:
@@ -208,13 +261,14 @@ def checked_url(url: str, *, insecure: bool = False) -> str:
         raise ConfigInvalid(f"{url!r} is not the address of a server", hint="Give it as https://host[:port].")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigInvalid("the address of a server holds no credential, query or fragment")
-    if parts.scheme == "http" and not _LOOPBACK.fullmatch(host) and not insecure:
+    if parts.scheme == "http" and not LOOPBACK.fullmatch(host) and not insecure:
         raise InsecureRemote(f"{url} would send the credential and the content in clear")
     return url.rstrip("/")
 
 
 def problem_error(status: int, problem: Mapping[str, object], retry_after: str | None = None) -> SatchelError:
-    """The error that a problem document stands for; from the status alone where its code is not known here."""
+    """The error that a problem document stands for; where its code is not known here it keeps the code, and is of the
+    kind that the status tells."""
     code, said = problem.get("code"), problem.get("detail")
     kind = next((leaf for leaf in all_leaves() if leaf.code == code), None) or _kind_of(status)
     message = said if isinstance(said, str) and said else f"the server answered {status}"
@@ -225,7 +279,10 @@ def problem_error(status: int, problem: Mapping[str, object], retry_after: str |
         facts["retry_after"] = retry_after
     for name in ("self", "message", "hint"):
         facts.pop(name, None)
-    return kind(message, hint=hint if isinstance(hint, str) else None, **facts)
+    error = kind(message, hint=hint if isinstance(hint, str) else None, **facts)
+    if isinstance(code, str) and _CODE.fullmatch(code):
+        error.code = code
+    return error
 
 
 def _kind_of(status: int) -> type[SatchelError]:
@@ -236,6 +293,15 @@ def _kind_of(status: int) -> type[SatchelError]:
         429: TooManyRequests,
     }
     return kinds.get(status, ServerFailed)
+
+
+def _ends_soon(token: str) -> bool:
+    """Whether a token says that it ends before a stream could be sent with it; an API key says nothing of that kind."""
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+        return bool(claims["exp"] < time.time() + AHEAD_SECONDS)
+    except (IndexError, ValueError, KeyError, TypeError):
+        return False
 
 
 def encode(value: object) -> bytes:
@@ -272,11 +338,23 @@ def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
-class _closing:  # noqa: N801 - reads as the word it is
-    """Give the connection back if the answer was read to its end, else close it."""
+def _counted(kind: type[Any], count: Callable[[int], None]) -> type[Any]:
+    """A connection that tells of every byte it sends."""
 
-    def __init__(self, answer: urllib3.BaseHTTPResponse) -> None:
-        self._answer = answer
+    class Counted(kind):  # type: ignore[misc]
+        def send(self, data: Any) -> None:
+            if isinstance(data, (bytes, bytearray, memoryview)):
+                count(len(data))
+            super().send(data)
+
+    return Counted
+
+
+class _closing:  # noqa: N801 - reads as the word it is
+    """Give the connection back if the answer was read to its end, else close it; tell how many bytes it had."""
+
+    def __init__(self, answer: urllib3.BaseHTTPResponse, count: Callable[[int], None]) -> None:
+        self._answer, self._count = answer, count
 
     def __enter__(self) -> None:
         return None
@@ -286,10 +364,12 @@ class _closing:  # noqa: N801 - reads as the word it is
             self._answer.drain_conn()
         else:
             self._answer.close()
+        head = sum(len(name) + len(value) + len(": \r\n") for name, value in self._answer.headers.items())
+        self._count(head + len("HTTP/1.1 200 OK\r\n\r\n") + self._answer.tell())
         self._answer.release_conn()
 
 
-class _trouble_as_away:  # noqa: N801 - reads as the phrase it is
+class trouble_as_away:  # noqa: N801 - reads as the phrase it is
     """Tell a server that is away, or broke off, from one that answered."""
 
     def __init__(self, url: str) -> None:

@@ -9,7 +9,7 @@ from satchel.errors import ServerLied
 from satchel.objects.ids import Digest, Lineage, ObjectId, is_hex_id
 from satchel.objects.listing import MODES, Entry
 from satchel.remote.connection import Json
-from satchel.sync.peer import Change, Committed, Head
+from satchel.sync.peer import Change, Committed, Head, NearQuota
 
 if TYPE_CHECKING:
     from satchel.context.answers import ProjectInfo
@@ -19,9 +19,14 @@ _EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 
 def committed(answer: Json) -> Committed:
     """The answer to a write. Raises ``ServerLied``."""
-    counts = [number(answer.get(name)) for name in ("added", "changed", "deleted")]
+    added, changed, deleted = (number(answer.get(name)) for name in ("added", "changed", "deleted"))
     head = head_of(answer)
-    return Committed(*head, time(answer.get("time")), text(answer.get("author")), *counts)
+    near = tuple(
+        NearQuota(text(row.get("name")), number(row.get("used")), number(row.get("limit")))
+        for row in items_of({"items": answer.get("warnings", [])})
+    )
+    made = Committed(*head, time(answer.get("time")), text(answer.get("author")), added, changed, deleted, near)
+    return made._replace(damaged=number(answer.get("damaged", 0)), deltas=answer.get("deltas") is True)
 
 
 def head_of(answer: Json) -> Head:

@@ -8,7 +8,7 @@ One object is for one thread at a time; several processes may share a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -24,6 +24,7 @@ from satchel.search.query import Query
 
 if TYPE_CHECKING:
     from satchel.documents.sections import TaskLine
+    from satchel.search.near import Near
 
 
 class Item(NamedTuple):
@@ -173,18 +174,29 @@ class Index:
         every = self.count_every(query) >= ENOUGH
         return self.match(query, every=every, limit=limit, offset=offset)
 
-    def count_every(self, query: Query) -> int:
+    def count_every(self, query: Query, only: Sequence[str] | None = None) -> int:
         """How many sections hold every word, counted up to ``ENOUGH``; that many where there is one word to hold."""
         with self._trouble():
-            return self._matcher.count_every(query)
+            return self._matcher.count_every(query, only)
 
-    def match(self, query: Query, *, every: bool, limit: int, offset: int = 0) -> Found:
-        """As ``search``, with the choice between ``every`` word and any one of them made by the caller.
+    def match(
+        self, query: Query, *, every: bool, limit: int, offset: int = 0, only: Sequence[str] | None = None
+    ) -> Found:
+        """As ``search``, with the choice between ``every`` word and any one of them made by the caller, and of the
+        files named by ``only`` where it is given.
 
-        A query of filters alone lists the first section of every document they admit, by path, with score 0.
+        A query without words lists the first section of every document its filters admit, in the order of ``only`` or
+        by path, with score 0.
         """
         with self._trouble():
-            return self._matcher.match(query, every=every, limit=limit, offset=offset)
+            return self._matcher.match(query, every=every, limit=limit, offset=offset, only=only)
+
+    def near(self, query: Query, most: int) -> list[Near]:
+        """Words of the index that are spelled almost like those sought, the nearest first."""
+        from satchel.search.near import near_words  # asked where nothing was found
+
+        with self._trouble():
+            return near_words(self._database, self._matcher.tokenize, query.sought, most)
 
     def inventory(
         self, *, kind: str | None = None, prefix: str = "", after: str = "", limit: int | None = None
@@ -199,6 +211,12 @@ class Index:
                 (after, prefix, kind, -1 if limit is None else limit),
             )
         return [Item(*row) for row in found]
+
+    def contents(self) -> dict[str, str]:
+        """The object of every file that has text, by path."""
+        with self._trouble():
+            found = schema.rows(self._database, "SELECT path, object FROM document WHERE sections > 0 ORDER BY path")
+        return dict(found)
 
     def document(self, path: str) -> Item | None:
         with self._trouble():

@@ -7,6 +7,7 @@ significant digits: the last digits of a logarithm differ between machines.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -17,7 +18,7 @@ from satchel.search import blocks
 from satchel.search.query import Query
 from satchel.search.schema import SECTION_BITS, TOKENIZER, rows
 from satchel.search.snippet import Term, Token, cut_snippet, terms_of
-from satchel.search.words import match_expression, quoted
+from satchel.search.words import completions, match_expression, quoted
 
 ENOUGH = 5
 """Where fewer sections hold every word, one word is enough. On 42 questions over 30 MB of Markdown the mean reciprocal
@@ -78,37 +79,68 @@ class Matcher:
         self._database = database
         self._tokenizer: apsw.FTS5Tokenizer | None = None
 
-    def match(self, query: Query, *, every: bool, limit: int, offset: int) -> Found:
+    def match(
+        self,
+        query: Query,
+        *,
+        every: bool,
+        limit: int,
+        offset: int,
+        only: Sequence[str] | None,
+    ) -> Found:
         words = "all" if every else "any"
-        sought, without = self._holding(query.sought), self._holding(query.without)
-        where, values = _filter(query)
+        sought = self._holding(query.sought if every else query.loose)
+        without = [quoted(term) for term in self._holding(query.without)]
+        where, values = _filter(query, only)
         if sought:
-            needed = sought if every else self._rare(sought)
+            phrases = [self._phrase(term) for term in sought]
+            needed = phrases if every else self._rare(phrases)
             kinds = self._count(match_expression(needed, (), without, every=every), where, values)
-            expression = match_expression(needed, sought, without, every=every)
+            expression = match_expression(needed, phrases, without, every=every)
             best = self._best(expression, where, values, offset + limit) if kinds else []
-        elif query.sought or not query.filtered:
+        elif query.sought:
             return Found([], 0, {}, words)
         else:
-            kinds, best = self._listed(match_expression(without, (), (), every=False), where, values, offset + limit)
+            avoided = match_expression(without, (), (), every=False)
+            kinds, best = self._listed(avoided, where, values, offset + limit, only)
         terms = terms_of(sought, self.tokenize)
         sections = [self._show(row, terms) for row in best[offset : offset + limit]]
         return Found(sections, sum(kinds.values()), kinds, words)
 
-    def count_every(self, query: Query) -> int:
-        """How many sections hold every term and pass the filters, up to ``ENOUGH``; that many for one term or none."""
-        sought = self._holding(query.sought)
-        if len(sought) < 2:
+    def count_every(self, query: Query, only: Sequence[str] | None) -> int:
+        """How many sections hold every term and pass the filters, up to ``ENOUGH``.
+
+        That many for one term or none; but a run of a script without spaces has to be found at least once.
+        """
+        sought = [self._phrase(term) for term in self._holding(query.sought)]
+        alone = len(sought) < 2
+        if alone and len(query.loose) == len(query.sought):
             return ENOUGH
-        where, values = _filter(query)
-        expression = match_expression(sought, (), self._holding(query.without), every=True)
+        where, values = _filter(query, only)
+        without = [quoted(term) for term in self._holding(query.without)]
+        expression = match_expression(sought, (), without, every=True)
         counted = rows(
             self._database,
             f"SELECT 1 FROM fts CROSS JOIN document ON id = fts.rowid >> {_BITS} "  # noqa: S608
             f"WHERE fts MATCH ?{where} LIMIT ?",
-            (expression, *values, ENOUGH),
+            (expression, *values, 1 if alone else ENOUGH),
         )
-        return len(counted)
+        return ENOUGH if alone and counted else len(counted)
+
+    def _phrase(self, term: str) -> str:
+        """A sought term in the language of FTS5. The beginning of a word is also looked for in what stems to less."""
+        if not term.endswith("*"):
+            return quoted(term)
+        begun = self._stem(term)
+        others: dict[str, str] = {}
+        for word in completions(term):
+            stem = self._stem(word)
+            if not stem.startswith(begun):
+                others.setdefault(stem, quoted(word))
+        return f"({' OR '.join((quoted(term), *others.values()))})" if others else quoted(term)
+
+    def _stem(self, word: str) -> str:
+        return self.tokenize(word)[-1][2]
 
     def _holding(self, terms: Sequence[str]) -> list[str]:
         """The terms in which FTS5 finds a word: one without would make a conjunction match nothing."""
@@ -121,21 +153,21 @@ class Matcher:
         found = self._tokenizer(text.encode(), apsw.FTS5_TOKENIZE_DOCUMENT, None, include_colocated=False)
         return cast("list[Token]", found)
 
-    def _rare(self, sought: Sequence[str]) -> list[str]:
-        """The rarest of the sought terms, at least one: together in few enough sections to score them all."""
+    def _rare(self, phrases: Sequence[str]) -> list[str]:
+        """The rarest of the sought phrases, at least one: together in few enough sections to score them all."""
         (sections,) = rows(self._database, "SELECT sections FROM state")[0]
         few = min(RARE_ROWS, max(RARE_AT_LEAST, sections // RARE_SHARE))
         counted = sorted(
-            (rows(self._database, "SELECT count(*) FROM fts WHERE fts MATCH ?", (quoted(term),))[0][0], term)
-            for term in sought
+            (rows(self._database, "SELECT count(*) FROM fts WHERE fts MATCH ?", (phrase,))[0][0], phrase)
+            for phrase in phrases
         )
         kept: list[str] = []
         held = 0
-        for count, term in counted:
+        for count, phrase in counted:
             held += count
             if kept and held > few:
                 break
-            kept.append(term)
+            kept.append(phrase)
         return kept
 
     def _count(self, expression: str, where: str, values: Sequence[str]) -> dict[str, int]:
@@ -164,16 +196,22 @@ class Matcher:
             read *= 8
 
     def _listed(
-        self, without: str, where: str, values: Sequence[str], wanted: int
+        self, without: str, where: str, values: Sequence[str], wanted: int, only: Sequence[str] | None
     ) -> tuple[dict[str, int], list[_Row]]:
-        """Without words to look for: the first section of every document the filters admit, by path."""
+        """Without words to look for: the first section of every document the filters admit, in the order of ``only``
+        or by path."""
         avoided = ""
         if without:
             avoided = f" AND id NOT IN (SELECT fts.rowid >> {_BITS} FROM fts WHERE fts MATCH ?)"  # noqa: S608
             values = (*values, without)
         admitted = f"FROM document WHERE sections > 0{where}{avoided}"
         counted = rows(self._database, f"SELECT kind, count(*) {admitted} GROUP BY kind ORDER BY kind", values)
-        listed = rows(self._database, f"SELECT path, id {admitted} ORDER BY path LIMIT ?", (*values, wanted))
+        if only is None:
+            listed = rows(self._database, f"SELECT path, id {admitted} ORDER BY path LIMIT ?", (*values, wanted))
+        else:
+            place = {path: at for at, path in enumerate(only)}
+            listed = rows(self._database, f"SELECT path, id {admitted}", values)
+            listed = sorted(listed, key=lambda row: place[row[0]])[:wanted]
         return dict(counted), [_Row(0.0, path, 0, number) for path, number in listed]
 
     def _show(self, row: _Row, terms: Sequence[Term]) -> FoundSection:
@@ -207,8 +245,8 @@ def _score(rank: float) -> float:
     return float(f"{-rank:.6g}")
 
 
-def _filter(query: Query) -> tuple[str, tuple[str, ...]]:
-    """The filters on documents as SQL, and their values."""
+def _filter(query: Query, only: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+    """The filters on documents as SQL, and their values; ``only`` are the paths that may match at all."""
     parts: list[str] = []
     values: list[str] = []
     for column, wanted, avoided in (
@@ -220,4 +258,7 @@ def _filter(query: Query) -> tuple[str, tuple[str, ...]]:
             if chosen:
                 parts.append(f" AND {negation}(" + " OR ".join([test] * len(chosen)) + ")")
                 values += chosen if column == "kind" else ["/" + value.lstrip("/") for value in chosen]
+    if only is not None:
+        parts.append(" AND path IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(only))
     return "".join(parts), tuple(values)

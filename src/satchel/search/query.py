@@ -3,9 +3,12 @@
     rollback approval             sections with both words, in any order
     "release train"               these words in this order
     KEP-1287  snake_case  a.b.c   a word with separators is looked up as its parts, in order
+    roll*                         words that begin so
     kind:spec  -kind:journal      only, or all but, artifacts of that kind
     path:docs/  -path:old         where the path, or its rest after some slash, begins so (ASCII case aside)
     project:acme                  only these projects
+    author:sam                    what somebody changed last whose name holds this (case aside)
+    since:2025-01  until:2025     what was changed last in that month or later; in that year or before
     -word  -"two words"           sections without it
 
 Common words such as "the" are left out where other words remain, unless quoted: they cost six times the time and
@@ -17,12 +20,19 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from satchel.search.words import pairs
+
 MAX_QUERY_CHARACTERS = 4_096
 """A longer query is cut to this many characters and the answer's ``query.cut`` says so."""
 MAX_QUERY_TERMS = 32
 """Words and phrases looked up, those to avoid included; the rest is left out and ``query.cut`` says so."""
 
-FILTERS = ("kind", "path", "project")
+MAX_BEGINNINGS = 4
+LEAST_BEGINNING = 3
+"""A word such as ``c*`` stands for a tenth of all words: 0.2 s on 30 MB. More or shorter beginnings are plain words."""
+
+FILTERS = ("kind", "path", "project", "author", "since", "until")
+_DATED = ("since", "until")
 
 _STOPWORDS = """
 a about all also an and any are as at be because been being but by can could did do does doing done each for
@@ -34,16 +44,21 @@ when where which while who whom whose why will with within without would you you
 STOPWORDS = frozenset(_STOPWORDS.split())
 
 _PIECE = re.compile(
-    r"""(?P<not>-?)(?:(?P<filter>kind|path|project):(?:"(?P<quoted>[^"]*)"|(?P<value>[^\s"]+))"""
+    r"""(?P<not>-?)(?:(?P<filter>kind|path|project|author|since|until):(?:"(?P<quoted>[^"]*)"|(?P<value>[^\s"]+))"""
     r"""|"(?P<phrase>[^"]*)(?:"|\Z)"""
     r"""|(?P<word>[^\s"]+))""",
     re.IGNORECASE,
 )
+# One of the letters may be a separator: what stands before it narrows as well.
+_BEGINNING = re.compile(rf".[^\W_]{{{LEAST_BEGINNING - 1},}}\*+\Z")
 _SEARCHABLE = re.compile(r"[^\W_]")  # at least one letter or digit
 
 
 class Query(NamedTuple):
-    """A query understood. ``words`` and ``phrases`` are sought, ``without`` avoided; the rest filters."""
+    """A query understood. ``words`` and ``phrases`` are sought, ``without`` avoided; the rest filters.
+
+    A word or a term to avoid that ends with ``*`` stands for every word that begins so.
+    """
 
     text: str
     words: tuple[str, ...] = ()
@@ -55,6 +70,12 @@ class Query(NamedTuple):
     without_paths: tuple[str, ...] = ()
     projects: tuple[str, ...] = ()
     without_projects: tuple[str, ...] = ()
+    authors: tuple[str, ...] = ()
+    without_authors: tuple[str, ...] = ()
+    since: tuple[str, ...] = ()
+    without_since: tuple[str, ...] = ()
+    until: tuple[str, ...] = ()
+    without_until: tuple[str, ...] = ()
     cut: bool = False
 
     @property
@@ -62,9 +83,25 @@ class Query(NamedTuple):
         return self.words + self.phrases
 
     @property
+    def loose(self) -> tuple[str, ...]:
+        """As ``sought``, for where one term is enough: of a long run of a script without spaces, each pair of
+        characters."""
+        if self.text.isascii():
+            return self.sought
+        loose = [part for word in self.words for part in pairs(word)]
+        return tuple(dict.fromkeys(loose))[:MAX_QUERY_TERMS] + self.phrases
+
+    @property
     def filtered(self) -> bool:
-        """Whether a filter narrows the artifacts of a project."""
+        """Whether a filter on their contents' kind or path narrows the artifacts of a project."""
         return bool(self.kinds or self.without_kinds or self.paths or self.without_paths)
+
+    @property
+    def historical(self) -> bool:
+        """Whether a filter asks who changed an artifact last, or when."""
+        return bool(
+            self.authors or self.without_authors or self.since or self.without_since or self.until or self.without_until
+        )
 
     def filters(self) -> dict[str, list[str]]:
         """The filters by name, those to avoid under the name with a ``-`` before it."""
@@ -75,6 +112,12 @@ class Query(NamedTuple):
             "-path": self.without_paths,
             "project": self.projects,
             "-project": self.without_projects,
+            "author": self.authors,
+            "-author": self.without_authors,
+            "since": self.since,
+            "-since": self.without_since,
+            "until": self.until,
+            "-until": self.without_until,
             "-words": self.without,
         }
         return {name: list(values) for name, values in named.items() if values}
@@ -92,26 +135,34 @@ def parse_query(text: str) -> Query:
         name, value = _read(piece)
         if value and value not in found[name]:
             found[name].append(value)
+    _keep_beginnings(found["word"], found["-term"])
     words = _telling(found["word"], alone=not found["phrase"])
     sought = len(words) + len(found["phrase"])
     kept_words = words[:MAX_QUERY_TERMS]
     kept_phrases = found["phrase"][: MAX_QUERY_TERMS - len(kept_words)]
     avoided = found["-term"][: MAX_QUERY_TERMS - len(kept_words) - len(kept_phrases)]
     dropped = sought + len(found["-term"]) > MAX_QUERY_TERMS
+    kept: dict[str, tuple[str, ...]] = {}
     for name in (*FILTERS, *(f"-{name}" for name in FILTERS)):
         dropped = dropped or len(found[name]) > MAX_QUERY_TERMS
-        del found[name][MAX_QUERY_TERMS:]
+        kept[name] = tuple(found[name][:MAX_QUERY_TERMS])
     return Query(
         text=clean,
         words=tuple(kept_words),
         phrases=tuple(kept_phrases),
         without=tuple(avoided),
-        kinds=tuple(found["kind"]),
-        without_kinds=tuple(found["-kind"]),
-        paths=tuple(found["path"]),
-        without_paths=tuple(found["-path"]),
-        projects=tuple(found["project"]),
-        without_projects=tuple(found["-project"]),
+        kinds=kept["kind"],
+        without_kinds=kept["-kind"],
+        paths=kept["path"],
+        without_paths=kept["-path"],
+        projects=kept["project"],
+        without_projects=kept["-project"],
+        authors=kept["author"],
+        without_authors=kept["-author"],
+        since=kept["since"],
+        without_since=kept["-since"],
+        until=kept["until"],
+        without_until=kept["-until"],
         cut=cut or dropped,
     )
 
@@ -122,14 +173,38 @@ def _read(piece: re.Match[str]) -> tuple[str, str]:
     if piece["filter"]:
         name = piece["filter"].lower()
         value = piece["value"] if piece["quoted"] is None else piece["quoted"]
-        # Only ASCII letters are folded, as SQLite's lower() folds those of the paths.
-        return ("-" if avoided else "") + name, value if name == "project" else value.encode().lower().decode()
-    value = piece["word"] if piece["phrase"] is None else " ".join(piece["phrase"].split())
+        if name not in _DATED or _dated(value):
+            # Only ASCII letters are folded, as SQLite's lower() folds those of the paths.
+            folded = value.encode().lower().decode() if name in ("kind", "path") else value
+            return ("-" if avoided else "") + name, folded
+        value = f"{name}:{value}"  # no date: words like any others
+    elif piece["phrase"] is not None:
+        value = " ".join(piece["phrase"].split()).rstrip("*")
+    else:
+        value = piece["word"]
     if not _SEARCHABLE.search(value):
         return "word", ""
     if avoided:
         return "-term", value
     return ("word" if piece["phrase"] is None else "phrase"), value
+
+
+def _keep_beginnings(*lists: list[str]) -> None:
+    """Take the ``*`` off words that are too short, or too many, to be beginnings."""
+    left = MAX_BEGINNINGS
+    for words in lists:
+        for at, word in enumerate(words):
+            if word.endswith("*"):
+                begun = left > 0 and bool(_BEGINNING.search(word))
+                left -= begun
+                words[at] = word.rstrip("*") + "*" * begun
+        words[:] = dict.fromkeys(words)
+
+
+def _dated(value: str) -> bool:
+    from satchel.search.moments import period  # few queries name a date
+
+    return period(value) is not None
 
 
 def _telling(words: list[str], *, alone: bool) -> list[str]:

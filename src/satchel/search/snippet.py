@@ -18,8 +18,16 @@ SNIPPET_CHARACTERS = 240
 Token = tuple[int, int, str]
 """First byte, byte after the last, the word as the index holds it."""
 Tokenize = Callable[[str], list[Token]]
-Term = tuple[str, ...]
-"""A sought word or phrase: one or more words of the index, in order."""
+
+
+class Term(NamedTuple):
+    """A sought word or phrase."""
+
+    words: tuple[str, ...]
+    """One or more words of the index, in order."""
+    begun: bool
+    """Whether the last of them is the beginning of one."""
+
 
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s|[=\-~^\"'`*+#]{3,}\s*\Z|=+\s")
 
@@ -31,8 +39,8 @@ class Snippet(NamedTuple):
 
 def terms_of(sought: Sequence[str], tokenize: Tokenize) -> list[Term]:
     """Each sought word or phrase as words of the index; those that hold no word are left out."""
-    terms = [tuple(token[2] for token in tokenize(spaced(text))) for text in sought]
-    return [term for term in terms if term]
+    terms = [Term(tuple([token[2] for token in tokenize(spaced(text))]), text.endswith("*")) for text in sought]
+    return [term for term in terms if term.words]
 
 
 def cut_snippet(text: str, trail: Sequence[str], terms: Sequence[Term], tokenize: Tokenize) -> Snippet:
@@ -64,14 +72,22 @@ def _matches(body: str, terms: Sequence[Term], tokenize: Tokenize) -> list[tuple
     wide = spaced(body)
     tokens = tokenize(wide)
     first: dict[str, list[int]] = {}
-    for number, term in enumerate(terms):
-        first.setdefault(term[0], []).append(number)
+    beginnings: list[tuple[str, int]] = []
+    for number, (words, begun) in enumerate(terms):
+        if begun and len(words) == 1:
+            beginnings.append((words[0], number))
+        else:
+            first.setdefault(words[0], []).append(number)
     found = []
     for place in [place for place, token in enumerate(tokens) if token[2] in first]:
         for number in first[tokens[place][2]]:
-            term = terms[number]
-            if len(term) == 1 or tuple([token[2] for token in tokens[place : place + len(term)]]) == term:
-                found.append((tokens[place][0], tokens[place + len(term) - 1][1], number))
+            words, begun = terms[number]
+            if len(words) == 1 or _stands([token[2] for token in tokens[place : place + len(words)]], words, begun):
+                found.append((tokens[place][0], tokens[place + len(words) - 1][1], number))
+    for beginning, number in beginnings:
+        found += [(start, end, number) for start, end, word in tokens if word.startswith(beginning)]
+    if beginnings:
+        found.sort()
     if body.isascii():
         return found
     if wide == body:
@@ -79,6 +95,13 @@ def _matches(body: str, terms: Sequence[Term], tokenize: Tokenize) -> list[tuple
         return [(len(data[:a].decode()), len(data[:b].decode()), number) for a, b, number in found]
     place_of = _characters(body, wide)
     return [(place_of[a], place_of[b], number) for a, b, number in found]
+
+
+def _stands(tokens: Sequence[str], words: Sequence[str], begun: bool) -> bool:
+    """Whether a phrase of several words stands in these tokens."""
+    if not begun:
+        return tuple(tokens) == words
+    return len(tokens) == len(words) and tuple(tokens[:-1]) == words[:-1] and tokens[-1].startswith(words[-1])
 
 
 def _characters(body: str, wide: str) -> dict[int, int]:

@@ -29,20 +29,56 @@ def spaced(text: str) -> str:
     return text if text.isascii() else _unspaced().sub(r" \1 ", text)
 
 
+def pairs(word: str) -> list[str]:
+    """``word`` itself, or, where characters of an unspaced script stand together in it, each pair of neighbours and
+    what stands between such runs."""
+    found: list[str] = []
+    rest = word
+    for run in _runs().finditer(word):
+        before, _, rest = rest.partition(run[0])
+        found += [before, *(run[0][at : at + 2] for at in range(len(run[0]) - 1))]
+    return [part for part in (*found, rest) if part] if found else [word]
+
+
+@cache
+def _runs() -> re.Pattern[str]:
+    return re.compile(f"{_UNSPACED}{{2,}}")
+
+
 def quoted(term: str) -> str:
-    """``term`` as one phrase of FTS5, whatever it holds."""
-    return '"' + spaced(term).replace('"', " ") + '"'
+    """``term`` as one phrase of FTS5, whatever it holds; its last word is a beginning if it ends with ``*``."""
+    return '"' + spaced(term).replace('"', " ") + ('" *' if term.endswith("*") else '"')
+
+
+def completions(term: str) -> list[str]:
+    """What the beginning of a word, written ``connecti*``, may become that stems to less than it: ``connection``."""
+    begun = term.rstrip("*")
+    if not (begun.isalpha() and begun.isascii() and len(begun) >= _LEAST_BEGUN):
+        return []
+    return [begun + ending for ending in _ENDINGS]
+
+
+_LEAST_BEGUN = 6
+"""A shorter beginning is commonly no longer than its stem, and what it might become (`conned`) stems to other words."""
+
+
+# Ends of the endings that Porter's stemmer takes off.
+_ENDINGS = (
+    "s", "es", "ies", "ed", "d", "e", "er", "r", "ing", "ng", "g", "ion", "on", "n", "tion", "ation", "ment", "ent",
+    "nt", "t", "ness", "ess", "able", "ble", "le", "ive", "ve", "al", "l", "ly", "y", "ity", "ty", "ance", "nce", "ce",
+    "ization", "zation", "ize", "ze",
+)  # fmt: skip
 
 
 def match_expression(needed: Sequence[str], scored: Sequence[str], without: Sequence[str], *, every: bool) -> str:
-    """What FTS5 is asked: ``every`` term of ``needed`` or any one of them, and none of ``without``.
+    """What FTS5 is asked: ``every`` phrase of ``needed`` or any one of them, and none of ``without``.
 
-    Terms of ``scored`` that are not needed raise the score of a section that holds them.
+    Phrases come quoted. Those of ``scored`` that are not needed raise the score of a section that holds them.
     """
-    expression = (" AND " if every else " OR ").join(quoted(term) for term in needed)
+    expression = (" AND " if every else " OR ").join(needed)
     if set(scored) > set(needed):
         # Whoever holds a needed term holds one of these: the second half only adds to the score.
-        expression = f"({expression}) AND ({' OR '.join(quoted(term) for term in scored)})"
+        expression = f"({expression}) AND ({' OR '.join(scored)})"
     if without:
-        expression = f"({expression}) NOT ({' OR '.join(quoted(term) for term in without)})"
+        expression = f"({expression}) NOT ({' OR '.join(without)})"
     return expression

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -20,15 +21,20 @@ from satchel.errors import InternalError, InvalidInput, NoSuchThing, SatchelErro
 from satchel.mcp.http import McpEndpoint
 from satchel.server import pages
 from satchel.server.access import cloud_of, exchange_of
+from satchel.server.addresses import finder, networks
+from satchel.server.background import running
 from satchel.server.bodies import answer
 from satchel.server.cloud import Cloud, now_ms, open_cloud
 from satchel.server.edge import Edge
 from satchel.server.marks import StoreMarks
 from satchel.server.mcpgate import McpGate
+from satchel.server.oauth.routers import OAUTH
 from satchel.server.openapi import document, operation
 from satchel.server.problems import MethodNotAllowed, problem
+from satchel.server.recall import Recall
 from satchel.server.routes import ROUTERS
 from satchel.server.schemas import Jwks
+from satchel.server.web.routers import PAGES
 
 API = "/api/v1"
 
@@ -45,12 +51,22 @@ async def application(
     Raises what ``open_cloud`` raises.
     """
     endpoint = McpEndpoint(__version__)
-    async with open_cloud(settings, clock=clock, random=random) as cloud, endpoint.running():
+    address = finder(networks(settings.trusted_proxies), settings.proxy_header)
+    async with open_cloud(settings, clock=clock, random=random) as cloud, endpoint.running(), running(cloud):
         app = build()
         _put_together(app)
         app.state.cloud = cloud
-        whole = StoreMarks(_At("/mcp", McpGate(endpoint, cloud), app), lambda: cloud.outage.down)
-        yield Edge(whole, random=random, idle=settings.body_idle_seconds, total=settings.body_total_seconds), cloud
+        whole = StoreMarks(_At("/mcp", McpGate(endpoint, cloud), Recall(app, cloud)), lambda: cloud.outage.down)
+        edge = Edge(
+            whole,
+            random=random,
+            idle=settings.body_idle_seconds,
+            total=settings.body_total_seconds,
+            address=address,
+            meet_stranger=cloud.meet_stranger,
+            meters=cloud.meters,
+        )
+        yield edge, cloud
 
 
 def build() -> FastAPI:
@@ -65,6 +81,8 @@ def build() -> FastAPI:
     )
     for router in ROUTERS:
         app.include_router(router, prefix=API)
+    for router in (*PAGES, *OAUTH):
+        app.include_router(router)
     _add_pages(app)
     app.add_exception_handler(SatchelError, _satchel_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -82,12 +100,18 @@ def _put_together(app: FastAPI) -> None:
 
 
 def _add_pages(app: FastAPI) -> None:
-    described: dict[str, Any] = {}
+    # Made once, at the first request: the whole API takes ten milliseconds to show, and anybody may ask.
+    @cache
+    def described() -> dict[str, Any]:
+        return document(app, __version__)
 
-    def described_once() -> dict[str, Any]:
-        if not described:
-            described.update(document(app, __version__))
-        return described
+    @cache
+    def encoded() -> bytes:
+        return msgspec.json.encode(described())
+
+    @cache
+    def shown() -> Response:
+        return pages.api_page(described())
 
     @app.get("/.well-known/jwks.json", tags=["auth"], **operation("Keys that verify tokens", answer=Jwks, public=True))
     async def jwks(request: Request) -> Response:
@@ -95,11 +119,11 @@ def _add_pages(app: FastAPI) -> None:
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        return Response(msgspec.json.encode(described_once()), media_type="application/json")
+        return Response(encoded(), media_type="application/json")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return pages.api_page(described_once())
+        return shown()
 
     @app.get("/docs/errors", include_in_schema=False)
     async def errors() -> Response:
@@ -145,7 +169,7 @@ def _methods(path: str) -> list[str]:
     """The methods of all routes at a path: Starlette names those of the first one alone."""
     below = path.removeprefix(API)
     found: set[str] = set()
-    for router in ROUTERS:
+    for router in (*ROUTERS, *PAGES, *OAUTH):
         for route in router.routes:
             if isinstance(route, APIRoute) and route.path_regex.match(below):
                 found |= route.methods or set()

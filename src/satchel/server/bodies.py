@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,6 +19,8 @@ _IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,200}")
 _ETAGS = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
 IMMUTABLE = "private, max-age=31536000, immutable"
 """Cache-Control of what can never change: content named by its version or its hash."""
+NAMES_ONCE_BYTES = 16 * 1024
+"""Whatever says who may do what is no longer than this: nobody is to read such a body otherwise than we do."""
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
@@ -26,7 +28,7 @@ async def read_json(request: Request, kind: type[T], limit: int) -> T:
     """The request's JSON body as ``kind``.
 
     Raises ``WrongMediaType``, ``TooLarge`` over ``limit`` bytes, ``MalformedBody``, or ``InvalidInput`` naming the
-    field that is missing, unknown or wrong.
+    field that is missing, unknown or wrong, or given twice in a body of up to ``NAMES_ONCE_BYTES``.
     """
     require_media(request, "application/json")
     data = await read_bytes(request, limit)
@@ -39,6 +41,8 @@ async def read_json(request: Request, kind: type[T], limit: int) -> T:
         raise InvalidInput(_plain(str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedBody("the body is not well-formed JSON") from None
+    if len(data) <= NAMES_ONCE_BYTES:
+        _names_once(data)
     return value
 
 
@@ -105,10 +109,21 @@ def answer(value: object, status: int = 200, headers: Mapping[str, str] | None =
     )
 
 
-def rfc3339(ms: int) -> str:
-    """Milliseconds UTC as ``2026-01-02T03:04:05.678Z``."""
-    seconds, rest = divmod(ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+def _names_once(data: bytes) -> None:
+    """Raise ``InvalidInput`` where an object of a JSON text gives a field twice: msgspec takes the last."""
+    try:
+        json.loads(data, object_pairs_hook=_no_name_twice, parse_int=float)
+    except (ValueError, RecursionError):
+        raise MalformedBody("the body is not well-formed JSON") from None
+
+
+def _no_name_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidInput(f"the field {twice[:60]!r} is given twice")
+    return value
 
 
 def _plain(text: str) -> str:

@@ -7,19 +7,33 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from satchel.catalog.scope import Catalog
 from satchel.config.server import ServerSettings
 from satchel.errors import SatchelError, TooManyRequests
 from satchel.objects.ids import TenantId
-from satchel.server.credentials import Authenticator
+from satchel.server import foreign, turns
+from satchel.server.credentials import Authenticator, Checked, Foreign
+from satchel.server.denials import Denials
 from satchel.server.edge import Exchange
+from satchel.server.fetch import Fetcher
+from satchel.server.fetchurl import LOOPBACK, Reach
+from satchel.server.guesses import Guesses
+from satchel.server.hosts import Hosts
 from satchel.server.indexes import IndexCache
+from satchel.server.listening import Listeners
 from satchel.server.logs import log
+from satchel.server.meters import Meters
+from satchel.server.provider import Provider, provider_of
+from satchel.server.rates import Rates
 from satchel.server.readers import Readers
 from satchel.server.signin import SignInGate
-from satchel.server.tokenkeys import open_token_keys
+from satchel.server.tokenkeys import TokenKeyring
+from satchel.server.turns import Admission
+from satchel.server.uses import Uses
+from satchel.server.watching import Watch
 from satchel.store.cache import CachedStore
 from satchel.store.keyring import Keyring
 from satchel.store.objectstore import ObjectStore
@@ -37,33 +51,6 @@ CHECK_SECONDS = 5.0
 def now_ms() -> int:
     """The clock: milliseconds UTC."""
     return time.time_ns() // 1_000_000
-
-
-class Admission:
-    """How many requests of each tenant are being served: one tenant cannot take every place."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._serving: dict[TenantId, int] = {}
-
-    def enter(self, tenant: TenantId, exchange: Exchange) -> None:
-        """Take a place until the exchange ends. Raises ``TooManyRequests``."""
-        serving = self.serving(tenant)
-        if serving >= self._limit:
-            raise TooManyRequests(f"{serving} requests of this tenant are being served", retry_after=1)
-        self._serving[tenant] = serving + 1
-        exchange.at_end.append(lambda: self._leave(tenant))
-
-    def serving(self, tenant: TenantId) -> int:
-        """How many requests of a tenant are being served now."""
-        return self._serving.get(tenant, 0)
-
-    def _leave(self, tenant: TenantId) -> None:
-        left = self._serving[tenant] - 1
-        if left:
-            self._serving[tenant] = left
-        else:
-            del self._serving[tenant]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +71,14 @@ class Cloud:
     vault: Vault
     receiver: Receiver
     notices: Notices
+    watch: Watch
+    """Whether what is remembered of tenants still counts."""
     authenticator: Authenticator
+    uses: Uses
+    denials: Denials
+    rates: Rates
     admission: Admission
+    listeners: Listeners
     readers: Readers
     indexes: IndexCache
     pepper: bytes
@@ -93,6 +86,40 @@ class Cloud:
     random: Callable[[int], bytes]
     started: int
     sign_in: SignInGate
+    provider: Provider | None
+    """The external provider of identities, where there is one."""
+    fetcher: Fetcher
+    """Gets documents from addresses that clients name."""
+    hosts: Hosts
+    beginnings: Rates
+    """What addresses begin without a credential: registrations of clients, logins of devices."""
+    guesses: Guesses
+    """Wrong user codes of devices, by person."""
+    meters: Meters
+    """What is counted of all this."""
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the server was told to stop: it still answers, and asks to be sent nothing more."""
+    exporting: set[TenantId] = field(default_factory=set)
+    """Tenants whose export this node is sending."""
+
+    async def let_in(self, checked: Checked, exchange: Exchange) -> None:
+        """Let a request in once it is its tenant's turn, until the exchange ends. Raises ``TooManyRequests``."""
+        who = checked.principal
+        own = self.settings.key_requests if who.requests is None else who.requests
+        verdict = self.rates.spend(who.tenant, checked.requests, who.id, own)
+        exchange.headers += verdict.headers
+        try:
+            verdict.enforce()
+            await self.admission.enter(who.tenant, exchange)
+        except TooManyRequests:
+            await self.admission.refuse(who.tenant)
+            raise
+
+    def meet_stranger(self, exchange: Exchange) -> None:
+        """Count a request of nobody we know against its address. Raises ``TooManyRequests``."""
+        verdict = self.rates.stranger(exchange.address, self.settings.address_requests)
+        exchange.headers += verdict.headers
+        verdict.enforce()
 
     async def dependencies(self) -> dict[str, bool]:
         """Which of the things this server stands on answer."""
@@ -102,9 +129,17 @@ class Cloud:
 
     async def forget(self, tenant: TenantId) -> None:
         """Delete what this server keeps of a tenant to be faster."""
-        self.indexes.forget(tenant)
+        self.readers.forget_tenant(tenant)
+        self.receiver.forget_tenant(tenant)
+        self.keyring.forget(tenant)
+        await asyncio.to_thread(self.indexes.forget, tenant)
         if self.cached is not None:
             await self.cached.forget(f"tenants/{tenant}/")
+
+    def held(self) -> set[TenantId]:
+        """The tenants of whom this server keeps something to be faster."""
+        kept = set() if self.cached is None else {TenantId(name) for name in self.cached.tenants()}
+        return kept | self.indexes.tenants() | self.keyring.tenants()
 
 
 async def _answers(check: object) -> bool:
@@ -124,21 +159,29 @@ async def open_cloud(
 
     Raises ``StartRefused``, ``WrongKey``, ``StoreUnavailable``, ``CatalogUnavailable``.
     """
+    provider = provider_of(settings)
+    meters = Meters(settings.metrics_tenants)
     root = RootKey.load(settings.root_key_path)
     outage = OutageStore(
         open_store(settings.store, settings.store_wait_seconds),
         wait_seconds=settings.store_wait_seconds,
         tell=_tell_store,
+        aside=turns.aside,
+        note=meters.note_store,
     )
     cached = _cached(settings, outage)
     store = cached or outage
     keyring = Keyring(outage, root, clock=clock, random=random)
     installation = await keyring.installation()
-    catalog = await Catalog.open(settings.catalog, random=random)
+    catalog = await Catalog.open(settings.catalog, random=random, connections=settings.database_connections)
+    catalog.note = meters.note_database
     try:
         pepper = installation.pepper
         vault = Vault(store, keyring, random=random, doubt=cached.doubt if cached else None)
-        tokens = await open_token_keys(catalog, installation, url=settings.url, clock=clock, random=random)
+        tokens = TokenKeyring(catalog, installation, url=settings.url)
+        await tokens.open(clock=clock, random=random)
+        watch = Watch(catalog)
+        uses = Uses(catalog)
         indexes = IndexCache(settings.data / "cache" / "index", settings.index_cache_bytes, random=random)
         readers = Readers(
             catalog, vault, keyring, indexes, threads=settings.reader_threads, degraded=lambda: outage.down
@@ -154,10 +197,21 @@ async def open_cloud(
             vault=vault,
             receiver=Receiver(catalog, vault, clock=clock, random=random, limits=Limits(settings.max_file_bytes)),
             notices=Notices(catalog, store, keyring, random=random),
+            watch=watch,
             authenticator=Authenticator(
-                catalog, pepper, tokens, clock=clock, cache_ms=settings.credential_cache_seconds * 1000
+                catalog,
+                pepper,
+                tokens,
+                watch,
+                clock=clock,
+                cache_ms=settings.credential_cache_seconds * 1000,
+                uses=uses,
             ),
+            uses=uses,
+            denials=Denials(catalog, pepper, clock),
+            rates=Rates(clock, random(8).hex()),
             admission=Admission(settings.tenant_concurrency),
+            listeners=Listeners(catalog, most=settings.tenant_listeners, clock=clock),
             readers=readers,
             indexes=indexes,
             pepper=pepper,
@@ -165,10 +219,21 @@ async def open_cloud(
             random=random,
             started=clock(),
             sign_in=SignInGate(pepper, clock),
+            provider=provider,
+            fetcher=Fetcher(Reach(networks=LOOPBACK if settings.fetch_loopback else ())),
+            hosts=Hosts(settings),
+            beginnings=Rates(clock, ""),
+            guesses=Guesses(clock),
+            meters=meters,
         )
+        cloud.receiver.on_commit = cloud.listeners.committed
+        if provider is not None and provider.audience:
+            cloud.authenticator.foreign = Foreign(provider.issuer, partial(foreign.accepted, cloud, provider))
         try:
             yield cloud
         finally:
+            cloud.listeners.close()
+            await watch.close()
             readers.close()
             indexes.close()
     finally:

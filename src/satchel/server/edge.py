@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,12 +19,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from satchel.errors import BodyTimeout, InternalError, SatchelError
 from satchel.objects.ids import new_id
 from satchel.server.logs import log, where
+from satchel.server.meters import METHODS, Meters
 from satchel.server.problems import problem
+
+if TYPE_CHECKING:
+    from satchel.server.credentials import Checked
 
 LINGER_BYTES = 16 * 1024 * 1024
 LINGER_SECONDS = 3.0
 SEND_SECONDS = 60.0
 """Longest wait for a client to take the next piece of an answer."""
+HEALTH = "/api/v1/health"
+"""Nobody is refused here: a probe that finds no answer takes the server out of service."""
+_ASKING = "/api/v1/"
+_UNASKED = frozenset(f"{_ASKING}auth/{name}" for name in ("token", "refresh", "revoke", "invitation", "join"))
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
@@ -31,17 +41,33 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str, idle: float, total: float) -> None:
         self.id = request_id
+        self.address = ""
+        """Where the request came from; empty where that is not known. See ``addresses``."""
+        self.absent: list[str] = []
+        """Projects that were named and could not be shown, for the audit."""
         self.tenant: str | None = None
         self.principal: str | None = None
         self.code: str | None = None
         """The code of the error answered, for the log."""
         self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        """What the answer has to carry beside its own."""
+        self.aside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+        """Entered while the client is waited for: see ``turns``."""
         self.at_end: list[Callable[[], None]] = []
         self._receive, self._send = receive, send
         self._idle = idle
         self._started = time.perf_counter()
         self._until = self._started + total
         names = {name for name, value in scope["headers"] if value != b"0"}
+        self.credential = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+        """What the Authorization header says."""
+        self.checked: Checked | None = None
+        """Who sends it, once that is known and it was let in."""
+        self.stamp: object | None = None
+        """The catalog's, where the answer follows from caller, address and catalog alone: see ``recall``."""
+        self.received = self.sent = 0
+        """Bytes of the two bodies so far."""
         self._body_done = not (b"content-length" in names or b"transfer-encoding" in names)
         self._finished = False
 
@@ -49,27 +75,37 @@ class Exchange:
         """Give the whole body this long, from now."""
         self._until = time.perf_counter() + seconds
 
+    def release(self) -> None:
+        """Give back now what was taken until the end: the answer to come waits for long and works for none of it."""
+        calls, self.at_end = self.at_end, []
+        for call in calls:
+            call()
+
     @property
-    def milliseconds(self) -> float:
-        return round((time.perf_counter() - self._started) * 1000, 2)
+    def seconds(self) -> float:
+        """How long it has been under way."""
+        return time.perf_counter() - self._started
 
     async def receive(self) -> Message:
         if self._body_done:
             return await self._receive()
         left = self._until - time.perf_counter()
         try:
-            async with asyncio.timeout(min(self._idle, left)):
+            async with self.aside(), asyncio.timeout(min(self._idle, left)):
                 message = await self._receive()
         except TimeoutError as error:
             raise BodyTimeout(
                 "the body took too long" if left < self._idle else f"the body paused for {self._idle:g} s"
             ) from error
         self._body_done = message["type"] != "http.request" or not message.get("more_body", False)
+        self.received += len(message.get("body", b""))
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             message = self._start(message)
+        else:
+            self.sent += len(message.get("body", b""))
         ends = message["type"] == "http.response.body" and not message.get("more_body", False)
         lingers = ends and not self._body_done
         async with asyncio.timeout(SEND_SECONDS):
@@ -81,7 +117,7 @@ class Exchange:
 
     def _start(self, message: Message) -> Message:
         self.status = message["status"]
-        headers = list(message.get("headers", ()))
+        headers = [*message.get("headers", ()), *self.headers]
         names = {name.lower() for name, _ in headers}
         headers.append((b"x-request-id", self.id.encode()))
         headers.extend(pair for pair in _ALWAYS if pair[0] not in names)
@@ -104,6 +140,13 @@ class Exchange:
         except TimeoutError:
             pass
 
+    def end(self) -> None:
+        """Let go of everything that holds this in turn, so that all of a request is freed when it ends, and not by the
+        next collection of garbage, for which everybody waits."""
+        self.at_end.clear()
+        self.aside = nullcontext
+        self._receive, self._send = _over, _gone
+
     @property
     def started(self) -> bool:
         return self.status != 0
@@ -113,11 +156,38 @@ class Exchange:
         return self._finished
 
 
+async def _over() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _gone(_message: Message) -> None:
+    raise ClientDisconnect
+
+
+def asks(path: str) -> bool:
+    """Whether who comes to this path is asked for a credential; elsewhere one proves nothing, since nobody looks."""
+    return (path.startswith(_ASKING) and path not in _UNASKED) or path.rstrip("/") == "/mcp"
+
+
 class Edge:
     """ASGI application around another: see the module."""
 
-    def __init__(self, app: ASGIApp, *, random: Callable[[int], bytes], idle: float, total: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        random: Callable[[int], bytes],
+        idle: float,
+        total: float,
+        address: Callable[[Scope], str] = lambda _scope: "",
+        meet_stranger: Callable[[Exchange], None] = lambda _exchange: None,
+        meters: Meters | None = None,
+    ) -> None:
+        """``address`` finds where a request came from; ``meet_stranger`` may refuse one of whom no credential will
+        be looked at; ``meters`` count what was answered."""
+        self._meters = meters or Meters()
         self._app = app
+        self._address, self._meet_stranger = address, meet_stranger
         self._random = random
         self._idle, self._total = idle, total
 
@@ -126,8 +196,12 @@ class Edge:
             await self._app(scope, receive, send)
             return
         exchange = Exchange(scope, receive, send, new_id("req", self._random(16)), self._idle, self._total)
+        exchange.address = self._address(scope)
         scope["satchel"] = exchange
+        self._meters.under_way += 1
         try:
+            if not (exchange.credential and asks(scope["path"])) and not scope["path"].startswith(HEALTH):
+                self._meet_stranger(exchange)
             await self._app(scope, exchange.receive, exchange.send)
         except asyncio.CancelledError:
             exchange.code = "cancelled"
@@ -137,7 +211,9 @@ class Edge:
         finally:
             for call in exchange.at_end:
                 call()
+            self._meters.under_way -= 1
             self._record(scope, exchange)
+            exchange.end()
 
     async def _failed(self, scope: Scope, exchange: Exchange, error: Exception) -> None:
         if isinstance(error, ClientDisconnect):
@@ -156,14 +232,17 @@ class Edge:
             raise ConnectionAbortedError("the answer could not be completed") from None
 
     def _record(self, scope: Scope, exchange: Exchange) -> None:
-        route = scope.get("route")
+        method = scope["method"] if scope["method"] in METHODS else "?"
+        route = getattr(scope.get("route"), "path", None) or scope.get("satchel.route") or "(none)"
+        seconds = exchange.seconds
+        self._meters.answered(method, route, exchange, seconds)
         log.info(
             "request",
             request=exchange.id,
-            method=scope["method"] if scope["method"].isalpha() else "?",
-            route=getattr(route, "path", None) or scope.get("satchel.route") or "(none)",
+            method=method,
+            route=route,
             status=exchange.status,
-            ms=exchange.milliseconds,
+            ms=round(seconds * 1000, 2),
             tenant=exchange.tenant,
             principal=exchange.principal,
             code=exchange.code,

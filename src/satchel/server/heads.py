@@ -1,14 +1,19 @@
-"""uvicorn's HTTP protocol with bounds on what comes before a body: how long a request's head may be, and may take.
+"""uvicorn's HTTP protocol with bounds on what costs no credential: connections, heads, and answers that nobody reads.
 
-uvicorn keeps whatever header lines come and waits for the next one for ever; both are free for somebody who has no
-credential. A head over ``MAX_HEAD_BYTES`` ends with 431, one that is not complete after ``HEAD_SECONDS`` with the end
-of the connection, and trailers are dropped. Deadlines of bodies are the edge's (``server.edge``).
+uvicorn keeps whatever header lines come and waits for the next one for ever. A head over ``MAX_HEAD_BYTES`` ends with
+431, one that is not complete after ``HEAD_SECONDS`` with the end of the connection, and trailers are dropped. An answer
+that is not taken at ``TAKEN_BYTES`` in ``TAKEN_SECONDS`` at least ends with the connection, also one that was complete
+for us and rests in a buffer. Where there are more connections than may be, the one that has been idle for longest goes;
+so idle ones, however many, keep nobody out. Deadlines of bodies are the edge's (``server.edge``).
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import resource
+from collections import OrderedDict
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -16,25 +21,52 @@ MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers. What a socket gives at once (256 KiB) may be over it before it is noticed."""
 HEAD_SECONDS = 20.0
 """From the connection, or the first byte of a later request on it, to the end of its headers."""
+TAKEN_SECONDS = 60.0
+TAKEN_BYTES = 60 * 1024
+"""What a client takes of a waiting answer in that time, at least: a kilobyte a second."""
+SPARE_FILES = 256
+"""Open files that are left to everything but connections."""
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedHeads(HttpToolsProtocol):
     """See the module. Takes what uvicorn gives to its own protocol."""
 
+    most: ClassVar[int] = 8_192
+    """Connections at a time."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._taken_timer: asyncio.TimerHandle | None = None
+        # Of this server, by how long they have been idle, the longest first.
+        self._idle = _idle.setdefault(self.server_state, OrderedDict())
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # whatever waits to be taken is known of
+        if len(self.connections) > self.most:
+            longest = next(iter(self._idle), self)
+            self._idle.pop(longest, None)
+            longest.transport.abort()
+        self._idle[self] = None
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._idle.pop(self, None)
         self._stop_waiting()
+        self._stop_taking()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await_taken()
+
+    def resume_writing(self) -> None:
+        self._stop_taking()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
@@ -55,8 +87,14 @@ class BoundedHeads(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._idle.pop(self, None)
         self._stop_waiting()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        if not self.pipeline:
+            self._idle[self] = None
+        super().on_response_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -70,6 +108,21 @@ class BoundedHeads(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def _await_taken(self) -> None:
+        left = self.transport.get_write_buffer_size() - TAKEN_BYTES
+        self._taken_timer = self.loop.call_later(TAKEN_SECONDS, self._taken, left)
+
+    def _stop_taking(self) -> None:
+        if self._taken_timer is not None:
+            self._taken_timer.cancel()
+            self._taken_timer = None
+
+    def _taken(self, at_most: int) -> None:
+        if self.transport.get_write_buffer_size() > max(0, at_most):
+            self.transport.abort()  # to close it would wait for the client again
+        else:
+            self._await_taken()
+
     def _late(self) -> None:
         self._head_timer = None
         cycle: RequestResponseCycle | None = self.cycle
@@ -77,3 +130,25 @@ class BoundedHeads(HttpToolsProtocol):
             self._await_head()  # the start of the next request came early, and is not read on before this one ends
         elif not self.transport.is_closing():
             self.transport.close()
+
+
+def bounded(most: int) -> type[BoundedHeads]:
+    """The protocol with at most ``most`` connections, or what open files allow."""
+    return type("Bounded", (BoundedHeads,), {"most": min(most, max(64, open_files() - SPARE_FILES))})
+
+
+def open_files() -> int:
+    """How many files this process may open, once the limit is as high as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 1_000_000
+    wanted = 65_536 if hard == resource.RLIM_INFINITY else hard
+    if soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):  # a system with a lower bound of its own
+            return soft
+    return max(soft, wanted)
+
+
+_idle: WeakKeyDictionary[object, OrderedDict[BoundedHeads, None]] = WeakKeyDictionary()

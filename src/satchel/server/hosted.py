@@ -6,34 +6,37 @@ Made for one question in one thread; what it needs of the event loop it waits fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from satchel import __version__
 from satchel.auth.policy import reads_everything, role_on
-from satchel.auth.roles import Principal
+from satchel.auth.roles import Principal, author_kind
 from satchel.catalog import projects as projects_table
-from satchel.catalog import versions
+from satchel.catalog import trail, versions
 from satchel.catalog.projects import ProjectRow
 from satchel.catalog.scope import Catalog, Scope
 from satchel.catalog.versions import EntryRow
-from satchel.context import assemble
+from satchel.context import artifacts, assemble, describe
 from satchel.context.answers import (
     MAX_LIST_LIMIT,
+    ArtifactInfo,
     ArtifactList,
     ArtifactText,
     ContextAnswer,
     Health,
+    Outline,
     ProjectInfo,
     SearchAnswer,
     Skipped,
     TaskList,
     VersionList,
 )
-from satchel.context.assemble import Part, Past, rfc3339
+from satchel.context.part import History, Moved, Part, Past, rfc3339
 from satchel.documents import MANIFEST_PATH
-from satchel.errors import IndexCorrupt, InvalidInput, NoSuchArtifact, NoSuchProject, SatchelError
+from satchel.errors import IndexCorrupt, InvalidInput, NoSuchArtifact, NoSuchProject, NoSuchVersion, SatchelError
 from satchel.objects.ids import Digest, TenantId
 from satchel.search.index import Item
 from satchel.server.indexes import IndexCache, Ref
@@ -46,11 +49,11 @@ T = TypeVar("T")
 
 
 class Behind(BaseException):
-    """The indexes of these projects have to be brought to their heads first. Control flow, and no error of anybody."""
+    """These indexes have to be brought to these versions first. Control flow, and no error of anybody."""
 
-    def __init__(self, rows: Sequence[ProjectRow], needed: Sequence[Ref]) -> None:
+    def __init__(self, wanted: Sequence[tuple[Ref, ProjectRow]], needed: Sequence[Ref]) -> None:
         super().__init__()
-        self.rows = rows
+        self.wanted = wanted
         self.needed = needed
         """Every index the question needs, those that are not behind too."""
 
@@ -88,8 +91,11 @@ class HostedReader:
         *,
         settle: bool,
         failed: Mapping[Ref, SatchelError],
+        absent: Callable[[str], None] = lambda _name: None,
     ) -> None:
+        """``absent`` is told each name of a project that is not there, or not for ``who``."""
         self._shelf, self._who, self._settle, self._failed = shelf, who, settle, failed
+        self._absent = absent
         self._known = {name: row for row in known for name in (row.id, row.slug)}
 
     # Questions ---------------------------------------------------------------------------------------------------
@@ -97,12 +103,14 @@ class HostedReader:
     def projects(self) -> list[ProjectInfo]:
         return [self._info(row) for row in self._readable()]
 
-    def context(self, project: str) -> ContextAnswer:
+    def context(self, project: str, *, budget: int = 40_000, tokens: int | None = None) -> ContextAnswer:
+        describe.check_context(budget, tokens)
         row = self._row(project)
 
         def answer(part: Part) -> ContextAnswer:
             manifest = self._manifest(row) if part.index.document(MANIFEST_PATH) is not None else None
-            return assemble.context_answer(part, row.id, row.lineage, manifest)
+            base = describe.Base(part.version, part.digest) if part.version else None
+            return describe.context_answer(part, row.id, row.lineage, manifest, base=base, budget=budget, tokens=tokens)
 
         return self._of(row, answer)
 
@@ -111,7 +119,7 @@ class HostedReader:
     ) -> ArtifactList:
         return self._of(
             self._row(project),
-            lambda part: assemble.artifact_list(part, kind=kind, prefix=prefix, cursor=cursor, limit=limit),
+            lambda part: artifacts.artifact_list(part, kind=kind, prefix=prefix, cursor=cursor, limit=limit),
         )
 
     def artifact(
@@ -121,44 +129,79 @@ class HostedReader:
         *,
         first: int = 1,
         last: int | None = None,
+        section: str | None = None,
+        cursor: str | None = None,
         budget: int = 40_000,
+        tokens: int | None = None,
         at: int | None = None,
     ) -> ArtifactText:
-        row = self._row(project)
-        entry, digest = self._read(lambda s: _entry(s, row, path, at))
-        item = Item(entry.path, entry.mode, entry.object, entry.size, entry.kind, entry.title)
-        info = assemble.artifact_info(item, _past(entry))
-        data = self._shelf.wait(self._shelf.bytes_of(self._who.tenant, row, entry))
-        return assemble.artifact_answer(row.slug, digest, info, data, first=first, last=last, budget=budget)
+        row, digest, info, data = self._artifact(project, path, at)
+        return artifacts.artifact_answer(
+            row.slug, digest, info, data,
+            first=first, last=last, section=section, cursor=cursor, budget=budget, tokens=tokens,
+        )  # fmt: skip
+
+    def outline(
+        self, project: str, path: str, *, cursor: str | None = None, limit: int = 200, at: int | None = None
+    ) -> Outline:
+        row, digest, info, data = self._artifact(project, path, at)
+        return artifacts.outline_answer(row.slug, digest, info, data, cursor=cursor, limit=limit)
 
     def search(
-        self, query: str, *, projects: list[str] | None = None, limit: int = 10, offset: int = 0
+        self,
+        query: str,
+        *,
+        projects: list[str] | None = None,
+        related: bool = False,
+        limit: int = 10,
+        offset: int = 0,
+        at: str | None = None,
     ) -> SearchAnswer:
         assemble.check_search(limit, offset)
-        rows = self._readable() if projects is None else [self._row(name) for name in projects]
+        moment = None if at is None else assemble.moment_of(at)
+        named = None if projects is None else [self._row(name) for name in projects]
+        relations, others = self._related(named) if related and named is not None else ({}, [])
+        rows = self._readable() if named is None else [*named, *others]
         understood = assemble.understood(query)
         slugs, skipped = assemble.chosen(understood, {(row.slug, row.id) for row in rows})
-        chosen = {row.slug: row for row in rows if row.slug in slugs}
+        by_slug = {row.slug: row for row in rows}
+        chosen = [by_slug[slug] for slug in slugs]
+        must = {row.id for row in named or ()}
+        if moment is not None:
+            chosen, before = self._then(chosen, moment, must)
+            skipped += before
         with ExitStack() as borrowed:
-            parts, failed = self._parts(borrowed, [chosen[slug] for slug in slugs], named=projects is not None)
-            return assemble.search_answer(understood, parts, limit=limit, offset=offset, skipped=[*skipped, *failed])
+            parts, failed = self._parts(borrowed, chosen, must, past=moment is not None)
+            parts = [replace(part, relation=relations.get(part.project)) for part in parts] if relations else parts
+            try:
+                return assemble.search_answer(
+                    understood, parts, limit=limit, offset=offset, skipped=[*skipped, *failed], at=at
+                )
+            except Moved as moved:
+                row = next(row for row in chosen if row.slug == moved.part.project)
+                raise self._behind([row], [row], past=moment is not None) from None
 
     def tasks(
         self, project: str, *, done: bool = False, prefix: str = "", cursor: str | None = None, limit: int = 100
     ) -> TaskList:
         return self._of(
             self._row(project),
-            lambda part: assemble.task_list(part, done=done, prefix=prefix, cursor=cursor, limit=limit),
+            lambda part: describe.task_list(part, done=done, prefix=prefix, cursor=cursor, limit=limit),
         )
 
-    def history(self, project: str, *, cursor: str | None = None, limit: int = 50) -> VersionList:
+    def history(
+        self, project: str, *, path: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> VersionList:
         row = self._row(project)
         if not 1 <= limit <= MAX_LIST_LIMIT:
             raise InvalidInput(f"limit is {limit}; it may be from 1 to {MAX_LIST_LIMIT:,}")
         if cursor is not None and not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 16):
             raise InvalidInput("the cursor is not one of this list", hint="Pass the `next` of the page before.")
         before = None if cursor is None else int(cursor)
-        found = self._read(lambda s: versions.versions(s, row.id, before, limit + 1))
+        if path is None:
+            found = self._read(lambda s: versions.versions(s, row.id, before, limit + 1))
+        else:
+            found = self._read(lambda s: trail.of_path(s, row.id, path, before, limit + 1))
         oldest = self._read(lambda s: versions.floor(s, row.id))
         return {
             "project": row.slug,
@@ -168,6 +211,7 @@ class HostedReader:
                     "version": v.version,
                     "digest": v.digest,
                     "author": v.author,
+                    "authorKind": author_kind(v.author_id),
                     "time": rfc3339(v.time),
                     "added": v.added,
                     "changed": v.changed,
@@ -188,11 +232,49 @@ class HostedReader:
     def _row(self, name: str) -> ProjectRow:
         row = self._known.get(name) or self._read(lambda s: projects_table.get(s, name))
         if row is None or role_on(self._who, row.id) is None:
+            self._absent(name)
             raise NoSuchProject("there is no such project")
         return row
 
     def _readable(self) -> list[ProjectRow]:
         return self._read(lambda s: readable(s, self._who))
+
+    def _related(self, named: Sequence[ProjectRow]) -> tuple[dict[str, str], list[ProjectRow]]:
+        """The projects related to those named that the principal may read: the relation by slug, and the projects."""
+        rows = {row.id: row for row in (*self._readable(), *named)}
+        found = self._read(lambda s: projects_table.relations_of(s, list(rows)))
+        labels = assemble.related(
+            [row.slug for row in named],
+            {rows[name].slug: [(each.type, each.target) for each in those] for name, those in found.items()},
+            {name: row.slug for row in rows.values() for name in (row.id, row.slug)},
+        )
+        return labels, [row for row in rows.values() if row.slug in labels]
+
+    def _then(
+        self, rows: Sequence[ProjectRow], moment: assemble.Moment, must: Container[str]
+    ) -> tuple[list[ProjectRow], list[Skipped]]:
+        """The projects as they were then. Raises ``NoSuchVersion`` for one of ``must`` that had no such version."""
+        if moment.version is not None and len(rows) != 1:
+            raise InvalidInput("a version is that of one project", hint="Name one project, or a date for several.")
+
+        async def ask(s: Scope, row: ProjectRow) -> ProjectRow:
+            if moment.version is not None:
+                old = await versions.version(s, row.id, moment.version)
+            else:
+                old = await versions.newest_before(s, row.id, moment.before or 0)
+            await versions.check_readable(s, row.id, old.version)
+            return row._replace(lineage=old.lineage, version=old.version, digest=old.digest)
+
+        then: list[ProjectRow] = []
+        skipped: list[Skipped] = []
+        for row in rows:
+            try:
+                then.append(self._read(lambda s, row=row: ask(s, row)))  # type: ignore[misc]
+            except NoSuchVersion as error:
+                if row.id in must:
+                    raise
+                skipped.append({"project": row.slug, "reason": error.code})
+        return then, skipped
 
     def _read(self, question: Callable[[Scope], Coroutine[Any, Any, T]]) -> T:
         async def ask() -> T:
@@ -208,15 +290,21 @@ class HostedReader:
         with ExitStack() as borrowed:
             part = self._part(borrowed, row)
             if part is None:
-                raise Behind([row], [self._ref(row)])
+                raise self._behind([row], [row])
             try:
                 return answer(part)
             except IndexCorrupt:
                 self._shelf.indexes.discard(self._ref(row))
-                raise Behind([row], [self._ref(row)]) from None
+                raise self._behind([row], [row]) from None
+            except Moved:
+                raise self._behind([row], [row]) from None
+
+    def _behind(self, rows: Sequence[ProjectRow], needed: Sequence[ProjectRow], *, past: bool = False) -> Behind:
+        wanted = [(self._ref(row, past=past), row) for row in rows]
+        return Behind(wanted, [self._ref(row, past=past) for row in needed])
 
     def _parts(
-        self, borrowed: ExitStack, rows: Sequence[ProjectRow], *, named: bool
+        self, borrowed: ExitStack, rows: Sequence[ProjectRow], must: Container[str], *, past: bool
     ) -> tuple[list[Part], list[Skipped]]:
         """Every project that can be asked now. Raises ``Behind`` with all those that cannot yet."""
         parts: list[Part] = []
@@ -224,9 +312,9 @@ class HostedReader:
         skipped: list[Skipped] = []
         for row in rows:
             try:
-                part = self._part(borrowed, row)
+                part = self._part(borrowed, row, past=past)
             except SatchelError as error:
-                if named:
+                if row.id in must:
                     raise
                 skipped.append({"project": row.slug, "reason": error.code})
                 continue
@@ -235,38 +323,56 @@ class HostedReader:
             else:
                 parts.append(part)
         if behind:
-            raise Behind(behind, [self._ref(row) for row in rows])
+            raise self._behind(behind, rows, past=past)
         return parts, skipped
 
-    def _part(self, borrowed: ExitStack, row: ProjectRow) -> Part | None:
-        """The project with its index, or ``None`` if that is behind. Raises why it cannot be brought to the head."""
-        ref = self._ref(row)
+    def _part(self, borrowed: ExitStack, row: ProjectRow, *, past: bool = False) -> Part | None:
+        """The project with its index, or ``None`` if that is behind. Raises why it cannot be brought to the version."""
+        ref = self._ref(row, past=past)
         index = borrowed.enter_context(self._shelf.indexes.borrow(ref, lambda file_id: self._shelf.key(ref, file_id)))
         digest = index.digest
         if digest == row.digest:
-            return Part(row.slug, index, row.version, self._history(ref, row.lineage, row.version, row.files))
+            return Part(row.slug, index, row.digest, row.version, self._history(row))
         held = self._shelf.held.get(ref)
-        if self._settle and held is not None and held.digest == digest:
-            return Part(row.slug, index, held.version, self._history(ref, held.lineage, held.version, held.files))
+        if self._settle and not past and held is not None and held.digest == digest:
+            return Part(row.slug, index, held.digest, held.version, self._history(held))
         if ref in self._failed:
             raise self._failed[ref]
         return None
 
-    def _history(self, ref: Ref, lineage: str, version: int, files: int) -> assemble.History:
-        def ask(paths: Sequence[str]) -> Mapping[str, Past]:
-            if not paths or version == 0:
+    def _history(self, row: ProjectRow) -> History:
+        ref = self._ref(row)
+
+        def everything() -> Mapping[str, Past]:
+            if row.version == 0:
                 return {}
-            rows = self._shelf.known_tree(ref, lineage, version)
-            if rows is None and files > MAX_TREE_FILES:
-                rows = self._read(lambda s: versions.entries_at(s, ref.project, paths, version))
+            rows = self._shelf.known_tree(ref, row.lineage, row.version)
+            if rows is None:
+                rows = self._shelf.wait(self._shelf.tree(ref, row.lineage, row.version))
+            return {path: _past(entry) for path, entry in rows.items()}
+
+        def of(paths: Sequence[str]) -> Mapping[str, Past]:
+            if not paths or row.version == 0:
+                return {}
+            rows = self._shelf.known_tree(ref, row.lineage, row.version)
+            if rows is None and row.files > MAX_TREE_FILES:
+                rows = self._read(lambda s: versions.entries_at(s, ref.project, paths, row.version))
             elif rows is None:
-                rows = self._shelf.wait(self._shelf.tree(ref, lineage, version))
+                rows = self._shelf.wait(self._shelf.tree(ref, row.lineage, row.version))
             return {path: _past(rows[path]) for path in paths if path in rows}
 
-        return ask
+        return History(of, everything)
 
-    def _ref(self, row: ProjectRow) -> Ref:
-        return Ref(self._who.tenant, row.id)
+    def _artifact(self, project: str, path: str, at: int | None) -> tuple[ProjectRow, Digest, ArtifactInfo, bytes]:
+        """An artifact with its bytes, and the digest of the version it is of."""
+        row = self._row(project)
+        entry, digest = self._read(lambda s: _entry(s, row, path, at))
+        item = Item(entry.path, entry.mode, entry.object, entry.size, entry.kind, entry.title)
+        data = self._shelf.wait(self._shelf.bytes_of(self._who.tenant, row, entry))
+        return row, digest, artifacts.artifact_info(item, _past(entry)), data
+
+    def _ref(self, row: ProjectRow, *, past: bool = False) -> Ref:
+        return Ref(self._who.tenant, row.id, past)
 
     def _manifest(self, row: ProjectRow) -> bytes | None:
         try:

@@ -1,6 +1,7 @@
-"""What a server does for its installation by itself: collect each tenant every ``collect_hours``.
+"""What a server does for its installation by itself: collect each tenant every ``collect_hours``, end those whose time
+has come, and change the key that signs tokens every ``signing_key_days``.
 
-Of several nodes one does it: the others find the lease taken, and try again at their next hour.
+Of several nodes one does it: the others find the lease taken, and try again at their next turn.
 """
 
 from __future__ import annotations
@@ -11,12 +12,20 @@ from satchel.catalog.retention import DAY_MS
 from satchel.errors import SatchelError
 from satchel.server.cloud import Cloud
 from satchel.server.logs import log
+from satchel.upkeep import departure
 from satchel.upkeep.clock import check_clock
 from satchel.upkeep.collect import collect
 from satchel.upkeep.estate import Estate
+from satchel.upkeep.lease import UpkeepBusy
+from satchel.upkeep.operated import record_operator
 
 FIRST_SECONDS = 3_600
 """From the start to the first collect: a server restarted daily collects too, and one that is tried out never."""
+
+TURN_SECONDS = 600
+"""How often it is looked whether the key that signs tokens is to be changed, or an old one dropped."""
+DEPARTURE_SECONDS = 60
+"""How often it is looked for tenants whose time has come."""
 
 
 def estate_of(cloud: Cloud) -> Estate:
@@ -53,3 +62,42 @@ async def collect_all(cloud: Cloud) -> None:
         if report.behind:
             log.warning("the catalog is older than the store", tenant=row.id, projects=report.behind)
         log.info("collected", tenant=row.id, expired=report.expired, objects=gone.items, bytes=gone.bytes)
+
+
+async def end_tenants(cloud: Cloud) -> None:
+    """Shred deleted tenants when they are due, and remove their objects, again and again, until cancelled."""
+    while True:
+        await asyncio.sleep(DEPARTURE_SECONDS)
+        await end_due(cloud)
+
+
+async def end_due(cloud: Cloud) -> None:
+    """End every tenant that is due; one that cannot be is logged and left for the next time."""
+    estate = estate_of(cloud)
+    for row in await departure.due(estate):
+        try:
+            done = await departure.depart(estate, row.id)
+        except UpkeepBusy:
+            continue  # another node is at it, or other upkeep
+        except SatchelError as error:
+            log.warning("a tenant could not be ended", tenant=row.id, code=error.code)
+            continue
+        await cloud.forget(row.id)
+        log.info("tenant ended", tenant=row.id, shredded=done.shredded, objects=done.objects)
+
+
+async def turn_signing_keys(cloud: Cloud) -> None:
+    """Change the key that signs tokens when its time has come, and drop old ones, until cancelled."""
+    while True:
+        await asyncio.sleep(TURN_SECONDS)
+        await turn_signing_key(cloud)
+
+
+async def turn_signing_key(cloud: Cloud) -> None:
+    """One such look. Of several nodes one finds that it is time."""
+    keyring, days = cloud.authenticator.keyring, cloud.settings.signing_key_days
+    await keyring.drop()
+    report = await keyring.rotate(older_than_ms=days * DAY_MS) if days else None
+    if report is not None:
+        await record_operator(estate_of(cloud), "key.rotate_signing", report.new)
+        log.info("signing key changed", old=report.old, new=report.new)

@@ -1,6 +1,7 @@
 """The search indexes of hosted projects on this machine's disk: encrypted, bounded, and disposable.
 
     <root>/<tenant>/<project>/<file id>.db
+    <root>/<tenant>/<project>/past/<file id>.db     one for whatever old version was asked last
 
 Every file has a random id and a key of its own, derived from the tenant's key, the project and that id: a page copied
 from another file, of another tenant or not, does not decrypt. Readers borrow an open index each; one builder at a
@@ -13,7 +14,7 @@ import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ class Ref(NamedTuple):
 
     tenant: TenantId
     project: ProjectId
+    past: bool = False
+    """Whether the index is that of an old version: there is one at a time, brought from one to the other."""
 
 
 class _Slot:
@@ -53,6 +56,8 @@ class IndexCache:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in sorted(root.glob("ten_*/prj_*/*.db"), key=lambda p: p.stat().st_mtime):
             self._adopt(path)
+        for path in root.glob("ten_*/prj_*/past/*.db"):
+            remove(path)  # old versions are asked seldom: what an earlier run left would not be found again
 
     @contextmanager
     def borrow(self, ref: Ref, key_of: Callable[[bytes], bytes]) -> Iterator[Index]:
@@ -117,14 +122,26 @@ class IndexCache:
                     slot.borrowed -= 1
             self._make_room()
 
-    def discard(self, ref: Ref) -> None:
-        """Delete a file that is damaged, or whose key is not the newest; the next one has another id and key."""
-        with self._lock:
-            slot = self._slots.pop(ref, None)
-        if slot is not None:
+    def discard(self, ref: Ref, *, not_since: int | None = None) -> None:
+        """Delete a file that is damaged, or whose key is not the newest, and that of the project's past with it; the
+        next one has another id and key.
+
+        With ``not_since`` (milliseconds) only one that was not written to since.
+        """
+        for each in {ref, ref._replace(past=True)}:
+            with self._lock:
+                slot = self._slots.get(each)
+                if slot is None or (not_since is not None and _written(slot.path) > not_since):
+                    continue
+                del self._slots[each]
             for index in slot.free:
                 index.close()
             remove(slot.path)
+
+    def tenants(self) -> set[TenantId]:
+        """Of whom there is an index."""
+        with self._lock:
+            return {ref.tenant for ref in self._slots}
 
     def forget(self, tenant: TenantId) -> None:
         """Delete every index of a tenant."""
@@ -154,7 +171,8 @@ class IndexCache:
         slot = self._slots.get(ref)
         if slot is None:
             file_id = self._random(_FILE_ID_BYTES)
-            path = self._root / ref.tenant / ref.project / f"{file_id.hex()}.db"
+            folder = self._root / ref.tenant / ref.project
+            path = (folder / "past" if ref.past else folder) / f"{file_id.hex()}.db"
             slot = self._slots[ref] = _Slot(file_id, path, 0)
         self._slots.move_to_end(ref)
         return slot
@@ -208,6 +226,15 @@ class IndexCache:
             remove(path)
             return
         self._slots[ref] = _Slot(file_id, path, _size(path))
+
+
+def _written(path: Path) -> int:
+    """When a file was last written to, in milliseconds; 0 if it is not there."""
+    times = [0]
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            times.append(path.with_name(path.name + suffix).stat().st_mtime_ns // 1_000_000)
+    return max(times)
 
 
 def _size(path: Path) -> int:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from typing import Any
 
+import msgspec
 import structlog
 
 from satchel.config.server import ServerSettings
@@ -23,7 +25,12 @@ def configure(settings: ServerSettings) -> None:
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     render: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if console
+        else structlog.processors.JSONRenderer(serializer=_encoded)
+    )
+    factory: Any = (
+        structlog.PrintLoggerFactory(sys.stderr) if console else structlog.BytesLoggerFactory(sys.stderr.buffer)
     )
     structlog.configure(
         processors=[
@@ -32,11 +39,15 @@ def configure(settings: ServerSettings) -> None:
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=factory,
     )
     root = logging.getLogger()
     root.handlers = [_Libraries()]
     root.setLevel(max(level, logging.WARNING))
+
+
+def _encoded(event: object, **_options: object) -> bytes:
+    return msgspec.json.encode(event, enc_hook=repr)
 
 
 def where(error: BaseException) -> list[str]:

@@ -25,6 +25,13 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The content was purged",
         "Somebody had this content removed for good, from every version that held it. The version is still listed.",
     ),
+    "artifact.section_not_found": (
+        "No such section",
+        (
+            "The artifact is there, but none of its headings is the one asked for. Case and blanks do not count; "
+            "`Outer > Inner` names a heading under another."
+        ),
+    ),
     "auth.expired": (
         "The credential has expired",
         "The token or key was good once and its time is over. An access token lives ten minutes by default.",
@@ -37,6 +44,14 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The credential does not count",
         "It is malformed, unknown, revoked, or meant for another server. Which of these is not told apart.",
     ),
+    "auth.login_impossible": (
+        "Nobody can log in there",
+        "An MCP server does not say who lets people in, or in a way that cannot be trusted: nothing was opened.",
+    ),
+    "auth.login_refused": (
+        "The login came to nothing",
+        "It was not allowed in the browser, or nobody did so in time. Nothing was kept.",
+    ),
     "auth.missing": ("A credential is needed", "The request carried no credential."),
     "backup.damaged": ("The backup is damaged", "A part of the backup is missing, cut, altered or in another's place."),
     "backup.refused": ("The backup cannot be used here", "There is none so called, or it does not fit this store."),
@@ -44,6 +59,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The catalog is an older one",
         "The store confirms versions that the catalog does not know, so nothing is removed by what it says.",
     ),
+    "catalog.in_use": ("The catalog is in use", "A server, or another command, has the catalog open."),
+    "catalog.not_empty": ("The database is not empty", "A catalog is moved or restored into an unused database only."),
     "catalog.damaged": ("The catalog is damaged", "The database of the server is not what it wrote."),
     "catalog.unavailable": ("The catalog does not answer", "The database of the server is away, locked or too busy."),
     "clock.off": (
@@ -54,6 +71,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "A setting is wrong",
         "A setting has a value it cannot have, or there is no setting of that name.",
     ),
+    "conflict.still_marked": (
+        "The file still has markers in it",
+        "It was to be taken as it stands, and lines such as `<<<<<<< LOCAL` and `>>>>>>> CLOUD` are still in it.",
+    ),
     "context.invalid": (
         "context.json is not valid",
         "It is not one JSON object, or a field of it has the wrong form. The message names the first problem.",
@@ -61,6 +82,17 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "disk.full": (
         "The disk is full",
         "There was no space to write. What had been acknowledged before is still there.",
+    ),
+    "fetch.failed": (
+        "A document cannot be fetched",
+        "The address that the request names did not answer with a small JSON document. What came instead is not shown.",
+    ),
+    "fetch.refused": (
+        "The server does not go to this address",
+        (
+            "A document was to be fetched from an address that is not https, not a host name, or not on the public "
+            "internet. Nothing was connected to."
+        ),
     ),
     "folder.busy": ("The folder is in use", "Another satchel command holds the lock of this folder."),
     "folder.changed": ("A file changed meanwhile", "A file was edited while a command was working on it."),
@@ -76,11 +108,58 @@ MEANINGS: dict[str, tuple[str, str]] = {
     ),
     "index.corrupt": ("A search index is corrupt", "The index file could not be read. Nothing is lost with it."),
     "internal.error": ("Something went wrong inside", "The server met a state it did not expect."),
+    "invitation.invalid": (
+        "The invitation does not count",
+        (
+            "It is unknown or cut, its time is over, it was revoked, or as many people joined by it as may. Which of "
+            "these is told to whoever has the genuine one."
+        ),
+    ),
+    "invitation.too_many": (
+        "Too many invitations",
+        "A tenant has at most 1,000 invitations at a time that still count.",
+    ),
     "key.staged": (
         "A root key waits already",
         "A successor of the root key lies beside it, and it is not kept where the command was told to keep it.",
     ),
+    "key.unpublished": (
+        "The next signing key is too new",
+        "A key signs tokens only once it was published for ten minutes: whoever keeps a copy of the keys has it then.",
+    ),
     "listing.refused": ("A listing was refused", "The list of a tree's files is not in its one canonical form."),
+    "member.elsewhere": (
+        "The person is in another tenant too",
+        "An admin sets the password of a person only where that gives no way into another tenant.",
+    ),
+    "member.not_a_person": (
+        "This is for people",
+        "The credential is an API key; only a member has a password, or leaves.",
+    ),
+    "oauth.client_refused": (
+        "The client is not acceptable",
+        "The document that describes the client is not as it has to be, or is about another client.",
+    ),
+    "oauth.unknown_client": (
+        "No such client",
+        "Nobody registered under this id, or the registration was forgotten: unused ones are after a day.",
+    ),
+    "oidc.account_exists": (
+        "The address has an account already",
+        "The identity provider names an e-mail address that somebody signs in with by password here.",
+    ),
+    "oidc.no_place": (
+        "No access",
+        "The identity provider knows the person, and the rules of this server give that person no place in a tenant.",
+    ),
+    "oidc.refused": (
+        "The sign-in was not completed",
+        "The identity provider refused it, it took over ten minutes, or the answer was not one to trust.",
+    ),
+    "oidc.unavailable": (
+        "The identity provider does not answer",
+        "It is away, or what it says of itself cannot be used. Sessions and API keys of this server go on.",
+    ),
     "path.refused": (
         "The path is refused",
         "The name cannot be kept alike on every machine, or would be dangerous there.",
@@ -96,7 +175,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
     ),
     "quota.reached": (
         "The quota is reached",
-        "The tenant uses all it may. The answer names the quota, its use and its limit; waiting does not help.",
+        (
+            "The tenant uses all it may. The answer names the quota, its use and its limit. Waiting does not help, "
+            "unless the answer also says that uploads under way hold the rest (`reserved`)."
+        ),
     ),
     "rate.limited": (
         "Too many requests",
@@ -116,6 +198,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "remote.untrustworthy": (
         "The server's answer cannot be right",
         "What came did not have the hash, size or history it was announced with. Nothing of it was written.",
+    ),
+    "request.form_refused": (
+        "The form was refused",
+        "It did not come from a page that this server showed this browser, or that page is too old.",
     ),
     "request.idempotency_reused": (
         "The Idempotency-Key was used for something else",
@@ -162,14 +248,32 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Objects are missing",
         "A commit may name only objects that this project holds. The answer lists those it does not.",
     ),
+    "sync.too_soon": (
+        "Too soon after the last push",
+        "The tenant's admins set a least time between two pushes of one project by one principal. Nothing was sent.",
+    ),
     "tenant.last_owner": ("The last owner", "A tenant always keeps at least one owner."),
     "tenant.own": ("Not on your own tenant", "An operator cannot suspend or delete the tenant of its own credential."),
     "tenant.operates": (
         "The tenant runs this server",
         "Its members operate the server, and nobody could after its keys were destroyed.",
     ),
+    "tenant.settings_changed": (
+        "The settings have changed",
+        "They are at another revision than the one named in If-Match. Nothing was changed.",
+    ),
     "tenant.shredded": ("The tenant was deleted", "Its keys are destroyed, and with them everything it had stored."),
-    "tenant.suspended": ("The tenant is suspended", "The operator has suspended this tenant. Its data is kept."),
+    "tenant.storage_not_allowed": (
+        "The storage is not allowed",
+        (
+            "The operator listed where this tenant's content may rest, and this server's storage is not among it. "
+            "Reads go on; nothing more is written."
+        ),
+    ),
+    "tenant.suspended": (
+        "The tenant is suspended",
+        "The operator has suspended this tenant, or is deleting it: the message says which. Its data is still there.",
+    ),
     "undo.full": ("The undo store is full", "What would be overwritten does not fit into the store for undo."),
     "undo.nothing": ("Nothing to undo", "No sync has overwritten or deleted anything in this folder."),
     "upkeep.busy": (

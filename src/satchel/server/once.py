@@ -42,5 +42,5 @@ async def once(
     return result
 
 
-SHOWN_ONCE = frozenset({"key", "adminKey"})
+SHOWN_ONCE = frozenset({"key", "adminKey", "url"})
 """Members of a result that are never stored: a replay answers without them."""

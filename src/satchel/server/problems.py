@@ -14,6 +14,9 @@ import msgspec
 from starlette.responses import Response
 
 from satchel import errors
+from satchel.auth.keys import redacted
+from satchel.auth.roles import Role
+from satchel.auth.scopes import scope_for
 from satchel.errors import SatchelError
 from satchel.server.meanings import MEANINGS
 
@@ -104,7 +107,8 @@ def problem(error: SatchelError, request_id: str) -> Response:
     for name, value in error.facts.items():
         if name not in _RESERVED:
             body[_camel(name)] = value
-    content = msgspec.json.encode(body, enc_hook=str)
+    # A message names what was sent and not understood: somebody may have put a credential there.
+    content = redacted(msgspec.json.encode(body, enc_hook=str).decode())
     return Response(content, status, headers=dict(_headers(error, status)), media_type=MEDIA_TYPE)
 
 
@@ -117,12 +121,18 @@ def _headers(error: SatchelError, status: int) -> Mapping[str, str]:
             "www-authenticate": f'{CHALLENGE}, error="invalid_token", error_description="{said}"' if said else CHALLENGE
         }
     if isinstance(error, errors.InsufficientScope):
-        return {"www-authenticate": f'{CHALLENGE}, error="insufficient_scope"'}
+        return {"www-authenticate": f'{CHALLENGE}, error="insufficient_scope"{_missing(error)}'}
     if isinstance(error, errors.TooManyRequests) or status == 503:
         return {"retry-after": str(error.facts.get("retry_after", RETRY_SECONDS))}
     if status == 405 and "allow" in error.facts:
         return {"allow": str(error.facts["allow"])}
     return {}
+
+
+def _missing(error: SatchelError) -> str:
+    """The scope a token would have to carry, where the refusal names a role (RFC 6750)."""
+    role = str(error.facts.get("needs", "")).partition(" ")[0]
+    return f', scope="{scope_for(Role(role))}"' if role in {one.value for one in Role} else ""
 
 
 def _camel(name: str) -> str:

@@ -8,6 +8,7 @@ asked again. So a large first build delays those who ask for that project, and n
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,7 @@ from satchel.objects.listing import Entry
 from satchel.search.index import Index
 from satchel.server.hosted import Behind, HostedReader, Shelf
 from satchel.server.indexes import IndexCache, Ref
+from satchel.server.turns import Turns
 from satchel.store.keyring import EpochUnknown, Keyring
 from satchel.store.packs import Vault
 from satchel.sync import contents
@@ -77,33 +79,59 @@ class Readers:
         self._catalog, self._vault, self._keyring, self._indexes = catalog, vault, keyring, indexes
         self._loop = asyncio.get_running_loop()
         self._askers = ThreadPoolExecutor(threads, "reader")
+        self.turns = Turns(threads)
         self._builders = ThreadPoolExecutor(BUILDERS, "builder")
         # A lock lives as long as somebody builds under it or waits for it.
         self._building: WeakValueDictionary[Ref, asyncio.Lock] = WeakValueDictionary()
         self._trees: OrderedDict[tuple[Ref, str, int], dict[str, EntryRow]] = OrderedDict()
         self._tree_rows = 0
         self._held: dict[Ref, ProjectRow] = {}
+        self.asked = self.behind = self.builds = 0
+        """Questions; those that met an index behind its project; indexes that were brought up to date."""
+        self.build_seconds = 0.0
+        self._under_way: dict[Ref, float] = {}
+        """Since when each index is being brought up to date, by a clock that only goes forward."""
 
     def close(self) -> None:
         """Take no more questions. Every request has ended by now."""
         self._askers.shutdown(wait=False, cancel_futures=True)
         self._builders.shutdown(wait=False, cancel_futures=True)
 
-    async def ask(self, who: Principal, question: Callable[[ContextReader], T], *known: ProjectRow) -> T:
+    @property
+    def lag_seconds(self) -> float:
+        """How long the oldest index that is being brought up to date has been behind; 0 where none is."""
+        return time.monotonic() - min(self._under_way.values()) if self._under_way else 0.0
+
+    @property
+    def building(self) -> int:
+        """How many indexes are being brought up to date."""
+        return len(self._under_way)
+
+    async def ask(
+        self,
+        who: Principal,
+        question: Callable[[ContextReader], T],
+        *known: ProjectRow,
+        absent: Callable[[str], None] = lambda _name: None,
+    ) -> T:
         """Ask ``question`` of a reader that sees what ``who`` may see. ``known`` projects need no look-up.
+        ``absent`` is told, in another thread, each name of a project that is not there, or not for ``who``.
 
         A project whose index cannot be brought to its head raises the reason, or is named as skipped where the question
         is about all projects.
         """
         failed: dict[Ref, SatchelError] = {}
+        self.asked += 1
         with ExitStack() as pins:
             for tries_left in reversed(range(TRIES)):
-                reader = self.reader(who, known, settle=not tries_left, failed=failed)
+                reader = self.reader(who, known, settle=not tries_left, failed=failed, absent=absent)
                 try:
-                    return await self._loop.run_in_executor(self._askers, question, reader)
+                    async with self.turns.place(who.tenant):
+                        return await self._loop.run_in_executor(self._askers, question, reader)
                 except Behind as behind:
+                    self.behind += tries_left == TRIES - 1
                     pins.enter_context(self._indexes.pinned(behind.needed))
-                    brought = (self._tried(who.tenant, row) for row in behind.rows)
+                    brought = (self._tried(ref, row) for ref, row in behind.wanted)
                     failed |= {ref: error for ref, error in await asyncio.gather(*brought) if error is not None}
                 known = ()
         raise StoreUnavailable("the project changes faster than it can be indexed")
@@ -119,6 +147,7 @@ class Readers:
         *,
         settle: bool = False,
         failed: Mapping[Ref, SatchelError] | None = None,
+        absent: Callable[[str], None] = lambda _name: None,
     ) -> HostedReader:
         """A reader for one question in one thread. With ``settle`` an index that is a little behind will do.
 
@@ -135,14 +164,25 @@ class Readers:
             self._held,
             self._degraded,
         )
-        return HostedReader(shelf, who, known, settle=settle, failed=failed or {})
+        return HostedReader(shelf, who, known, settle=settle, failed=failed or {}, absent=absent)
 
     def forget(self, ref: Ref) -> None:
         """Keep no tree and no index of a project, after a purge: the next question reads what is left."""
+        self.forget_trees(ref)
+        self._indexes.discard(ref)
+
+    def forget_trees(self, ref: Ref) -> None:
+        """Keep no tree of a project: titles in it may come from what was purged."""
         for key in [key for key in self._trees if key[0] == ref]:
             self._tree_rows -= len(self._trees.pop(key))
         self._held.pop(ref, None)
-        self._indexes.discard(ref)
+
+    def forget_tenant(self, tenant: TenantId) -> None:
+        """Keep no tree of a tenant that is no more."""
+        for ref in {ref for ref, *_ in self._trees if ref.tenant == tenant} | {
+            ref for ref in self._held if ref.tenant == tenant
+        }:
+            self.forget_trees(ref)
 
     # Content -----------------------------------------------------------------------------------------------------
 
@@ -202,21 +242,26 @@ class Readers:
 
     # Indexes -----------------------------------------------------------------------------------------------------
 
-    async def bring(self, tenant: TenantId, row: ProjectRow) -> None:
-        """Bring a project's index to the version of ``row``."""
-        ref = Ref(tenant, row.id)
+    async def bring(self, ref: Ref, row: ProjectRow) -> None:
+        """Bring an index of a project to the version of ``row``."""
         lock = self._building.setdefault(ref, asyncio.Lock())
         async with lock:
-            tree = await self.tree(ref, row.lineage, row.version)
-            await self._loop.run_in_executor(self._builders, self._build, ref, row, tree)
+            began = self._under_way[ref] = time.monotonic()
+            try:
+                tree = await self.tree(ref._replace(past=False), row.lineage, row.version)
+                await self._loop.run_in_executor(self._builders, self._build, ref, row, tree)
+            finally:
+                del self._under_way[ref]
+                self.builds += 1
+                self.build_seconds += time.monotonic() - began
             self._held[ref] = row
 
-    async def _tried(self, tenant: TenantId, row: ProjectRow) -> tuple[Ref, SatchelError | None]:
+    async def _tried(self, ref: Ref, row: ProjectRow) -> tuple[Ref, SatchelError | None]:
         try:
-            await self.bring(tenant, row)
+            await self.bring(ref, row)
         except SatchelError as error:
-            return Ref(tenant, row.id), error
-        return Ref(tenant, row.id), None
+            return ref, error
+        return ref, None
 
     def _build(self, ref: Ref, row: ProjectRow, rows: Mapping[str, EntryRow]) -> None:
         with self._indexes.build(ref, lambda file_id: self._key(ref, file_id)) as index:
@@ -228,9 +273,14 @@ class Readers:
             index.bring(Digest(row.digest), tree, ahead.read, sizes)
 
     async def _objects(self, ref: Ref, ids: Sequence[ObjectId]) -> dict[ObjectId, bytes]:
-        found = contents.read_objects(self._catalog, self._vault, ref.tenant, ref.project, ids)
+        purged: set[ObjectId] = set()
+        if ref.past:  # an old version still names what was purged: it has no words any more
+            async with self._catalog.read(ref.tenant) as s:
+                purged = await purges.which(s, ref.project, ids)
+        left = [name for name in ids if name not in purged]
+        found = contents.read_objects(self._catalog, self._vault, ref.tenant, ref.project, left)
         try:
-            return {name: data async for name, data in found}
+            return dict.fromkeys(purged, b"") | {name: data async for name, data in found}
         except EpochUnknown:
             raise
         except (ObjectsMissing, SealBroken, StoreMissing, WrongKey) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 RoleName = Literal["read", "write", "admin"]
 TenantRoleName = Literal["member", "admin", "owner"]
@@ -23,7 +23,19 @@ Slug = Annotated[
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(max_length=4_000)]
 Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 lowercase hex digits: a SHA-256.")]
+Email = Annotated[str, Meta(min_length=3, max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")]
+NewPassword = Annotated[
+    str,
+    Meta(
+        min_length=12,
+        max_length=1_024,
+        description="At least 12 characters, at most 1,024 bytes, none of the passwords that are guessed first.",
+    ),
+]
+InviteSeconds = Annotated[int, Meta(ge=60, le=90 * 86_400, description="Seconds from now.")]
+InviteUses = Annotated[int, Meta(ge=1, le=1_000, description="How many people may join with it.")]
 Secret = Annotated[str, Meta(min_length=1, max_length=4_096)]
+Expiry = Annotated[int, Meta(ge=60, le=10 * 366 * 86_400, description="Seconds from now.")] | UnsetType
 Bytes = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 
 MAX_OBJECTS_NAMED = 10_000
@@ -64,8 +76,10 @@ class ProjectPatch(Request):
 class SearchRequest(Request):
     query: Annotated[str, Meta(max_length=100_000)]
     projects: Annotated[list[Name], Meta(max_length=1_000)] | None = None
+    related: bool = False
     limit: Annotated[int, Meta(ge=1, le=50)] = 10
     offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    at: Annotated[str, Meta(max_length=40)] | None = None
 
 
 class ObjectsRequest(Request):
@@ -107,19 +121,66 @@ class KeyCreate(Request):
     projects: Annotated[list[ProjectGrant], Meta(max_length=1_000)] | UnsetType = UNSET
     role: RoleName | UnsetType = UNSET
     tenant_role: TenantRoleName = "member"
-    expires_in: Annotated[int, Meta(ge=60, le=10 * 366 * 86_400, description="Seconds from now.")] | UnsetType = UNSET
+    expires_in: Expiry = UNSET
+    requests_per_minute: Annotated[int, Meta(ge=1, le=10_000_000)] | UnsetType = UNSET
+
+
+class KeyReroll(Request):
+    grace_seconds: Annotated[int, Meta(ge=0, le=30 * 86_400, description="How long the old secret still counts.")] = (
+        86_400
+    )
+    expires_in: Expiry = UNSET
 
 
 class MemberCreate(Request):
-    email: Annotated[str, Meta(min_length=3, max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")]
+    email: Email
     name: Name
-    password: Annotated[str, Meta(min_length=12, max_length=1_024)]
+    password: NewPassword
     tenant_role: TenantRoleName = "member"
+
+
+class MemberPatch(Request):
+    tenant_role: TenantRoleName
+
+
+class PasswordReset(Request):
+    password: NewPassword
+
+
+class PasswordChange(Request):
+    password: Secret
+    """The one that counts now."""
+    new_password: NewPassword
 
 
 class GrantCreate(Request):
     principal: Name
     role: RoleName
+
+
+class ShareCreate(Request):
+    role: RoleName
+    expires_in: InviteSeconds = 7 * 86_400
+    uses: InviteUses = 1
+
+
+class InvitationCreate(Request):
+    tenant_role: TenantRoleName = "member"
+    expires_in: InviteSeconds = 7 * 86_400
+    uses: InviteUses = 1
+
+
+class InvitationAsked(Request):
+    invitation: Secret
+
+
+class JoinRequest(Request):
+    """A person who has an account gives its password; for anybody else an account is made with it."""
+
+    invitation: Secret
+    email: Email
+    password: Secret
+    name: Name | UnsetType = UNSET
 
 
 class RetentionIn(Request):
@@ -129,24 +190,54 @@ class RetentionIn(Request):
     days: Annotated[int, Meta(ge=1, le=36_500)] | None = None
 
 
+class SettingsIn(Request):
+    """Settings that an admin of the tenant may change; what is left out stays as it is."""
+
+    retention: RetentionIn | UnsetType = UNSET
+    sync_interval_seconds: Annotated[int, Meta(ge=0, le=86_400)] | UnsetType = UNSET
+    """Least time between two pushes of one project by one principal; 0 is none."""
+
+
 class TenantPatch(Request):
     name: Name | UnsetType = UNSET
-    retention: RetentionIn | UnsetType = UNSET
+    settings: SettingsIn | UnsetType = UNSET
 
 
 class TenantCreate(Request):
     slug: Slug
     name: Name
+    expires_seconds: (
+        Annotated[int, Meta(ge=1, le=30 * 86_400, description="Shredded by the server this long from now.")] | UnsetType
+    ) = UNSET
 
 
 class Quota(Request):
-    storage_bytes: Bytes | UnsetType = UNSET
-    projects: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
+    """New limits; null is no limit, and what is left out stays as it is."""
+
+    storage_bytes: Bytes | UnsetType | None = UNSET
+    projects: Bytes | UnsetType | None = UNSET
+    members: Bytes | UnsetType | None = UNSET
+    keys: Bytes | UnsetType | None = UNSET
+    artifacts: Bytes | UnsetType | None = UNSET
+    file_bytes: Bytes | UnsetType | None = UNSET
+    requests: Annotated[int, Meta(ge=1, le=2**53 - 1)] | UnsetType | None = field(
+        default=UNSET, name="requestsPerMinute"
+    )
+    sync_bytes: Bytes | UnsetType | None = field(default=UNSET, name="syncBytesPerDay")
+
+
+class OperatorSettings(Request):
+    """Settings of a tenant that are its operator's to change."""
+
+    allowed_storage: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(max_length=32)] | UnsetType = UNSET
+    """Where content may rest: URLs of stores, or their beginnings; none is anywhere."""
 
 
 class TenantChange(Request):
     suspended: bool | UnsetType = UNSET
+    """False also brings back a tenant that is being deleted."""
     quota: Quota | UnsetType = UNSET
+    settings: OperatorSettings | UnsetType = UNSET
 
 
 # Answers ---------------------------------------------------------------------------------------------------------
@@ -165,10 +256,13 @@ class Done(TypedDict):
     ok: Literal[True]
 
 
-class Shredded(TypedDict):
-    """A tenant that is no more."""
+class TenantDeletion(TypedDict):
+    """A tenant that is to be no more, or is not any more."""
 
     ok: Literal[True]
+    state: Literal["deleting", "shredded"]
+    deleteAt: str | None
+    """Until when it can be brought back; null once it is shredded."""
     backupsLooked: bool
     """Whether a store of backups is set, and answered."""
     keysExpireAt: str | None
@@ -226,6 +320,14 @@ class ProjectPage(TypedDict):
     next: str | None
 
 
+class NearQuotaOut(TypedDict):
+    """A quota of the tenant of which at least 80 % is used."""
+
+    name: str
+    used: int
+    limit: int
+
+
 class CommittedOut(TypedDict):
     lineage: str
     version: int
@@ -235,6 +337,11 @@ class CommittedOut(TypedDict):
     added: int
     changed: int
     deleted: int
+    warnings: list[NearQuotaOut]
+    damaged: int
+    """Objects that the storage lost, and that are asked of clients; 0 where a write of one artifact is answered."""
+    deltas: Literal[True]
+    """Content may come as deltas (docs/spec/wire.md); servers that take none leave this out."""
 
 
 class ChangedPath(TypedDict):
@@ -257,6 +364,7 @@ class ChangesPage(TypedDict):
     items: list[ChangedPath]
     next: str | None
     damaged: int
+    deltas: Literal[True]
 
 
 class Version(TypedDict):
@@ -264,6 +372,7 @@ class Version(TypedDict):
     digest: str
     lineage: str
     author: str
+    authorKind: Literal["person", "key", "operator"]
     time: str
     added: int
     changed: int
@@ -318,6 +427,12 @@ class Key(TypedDict):
     projects: list[KeyGrant]
     createdAt: str
     expiresAt: str | None
+    requestsPerMinute: int | None
+    """Null: as many as the server lets any key have."""
+    lastUsedAt: str | None
+    """To the hour, and up to a minute late. Null: not yet."""
+    oldSecretUntil: str | None
+    """How long the secret before the last reroll still counts."""
     revoked: bool
 
 
@@ -344,6 +459,56 @@ class MemberPage(TypedDict):
     next: str | None
 
 
+class Invitation(TypedDict):
+    """What a secret link gives to whoever has it, and whether it still does."""
+
+    id: str
+    project: str | None
+    """Id of the project it is for; null: of the tenant alone."""
+    role: RoleName | None
+    tenantRole: TenantRoleName
+    createdBy: str
+    createdAt: str
+    expiresAt: str
+    uses: int
+    usesLimit: int
+    state: Literal["open", "expired", "used up", "revoked"]
+
+
+class NewInvitation(Invitation):
+    url: str | None
+    """Shown this once: only a keyed hash of its secret is stored. A replay has null here."""
+
+
+class InvitationPage(TypedDict):
+    items: list[Invitation]
+    next: str | None
+
+
+class InvitationTo(TypedDict):
+    """What an invitation is to, as whoever holds it may know."""
+
+    tenant: str
+    tenantName: str
+    project: str | None
+    role: RoleName | None
+    tenantRole: TenantRoleName
+    expiresAt: str
+
+
+class Joined(TypedDict):
+    """The first tokens of a session in the tenant joined."""
+
+    accessToken: str
+    tokenType: str
+    expiresIn: int
+    refreshToken: str
+    tenant: str
+    project: str | None
+    """Id of the project joined; null: the tenant alone."""
+    role: RoleName | None
+
+
 class Grant(TypedDict):
     principal: str
     name: str
@@ -362,13 +527,53 @@ class RetentionOut(TypedDict):
     days: int | None
 
 
+class QuotaLimits(TypedDict):
+    """What the tenant may use; null is no limit."""
+
+    storageBytes: int | None
+    projects: int | None
+    members: int | None
+    keys: int | None
+    artifacts: int | None
+    fileBytes: int | None
+    requestsPerMinute: int | None
+    syncBytesPerDay: int | None
+
+
+class SettingsOut(TypedDict):
+    retention: RetentionOut
+    allowedStorage: list[str]
+    """Where content may rest, by the operator's word; none is anywhere."""
+    syncIntervalSeconds: int
+
+
+class SettingsRevision(TypedDict):
+    """A state the settings were in; 0 is how the tenant was founded."""
+
+    revision: int
+    time: str
+    principal: str | None
+    name: str
+    """Who changed them; `operator` where the operator did."""
+    settings: SettingsOut
+
+
+class SettingsHistory(TypedDict):
+    items: list[SettingsRevision]
+    next: str | None
+
+
 class Tenant(TypedDict):
     id: str
     slug: str
     name: str
-    state: str
+    state: Literal["active", "suspended", "deleting", "shredded"]
     createdAt: str
-    retention: RetentionOut
+    deleteAt: str | None
+    """When it is shredded; null where that is not to happen."""
+    settings: SettingsOut
+    settingsRevision: int
+    quota: QuotaLimits
 
 
 class TenantPage(TypedDict):
@@ -384,8 +589,13 @@ class NewTenant(TypedDict):
 
 class QuotaOut(TypedDict):
     name: str
-    used: int
+    used: int | None
+    """Null where nothing adds up: the size of one file, requests in a minute."""
+    reserved: int
+    """Held for content that is on its way."""
     limit: int | None
+    near: bool
+    """Whether at least 80 % is used."""
 
 
 class Usage(TypedDict):
@@ -394,7 +604,25 @@ class Usage(TypedDict):
     artifactBytes: int
 
 
+class ProjectUsage(TypedDict):
+    id: str
+    slug: str
+    archived: bool
+    storedBytes: int
+    """Sealed, at rest, old versions included."""
+    artifacts: int
+    artifactBytes: int
+    """Of the newest version, before compression."""
+    versions: int
+
+
+class ProjectUsagePage(TypedDict):
+    items: list[ProjectUsage]
+    next: str | None
+
+
 class AuditRow(TypedDict):
+    sequence: int
     id: str
     time: str
     principal: str | None
@@ -403,6 +631,7 @@ class AuditRow(TypedDict):
     target: str
     result: str
     requestId: str
+    address: str
 
 
 class AuditPage(TypedDict):
@@ -416,7 +645,7 @@ class Dependency(TypedDict):
 
 
 class HealthReport(TypedDict):
-    status: Literal["ok", "degraded"]
+    status: Literal["ok", "degraded", "stopping"]
     version: str
     uptimeSeconds: int
     dependencies: list[Dependency]

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
 
 import uvicorn
 import uvloop
@@ -26,13 +30,16 @@ from satchel.catalog import installation as catalog_installation
 from satchel.catalog.quotas import Limits
 from satchel.catalog.scope import Catalog
 from satchel.config.server import ServerSettings
-from satchel.errors import StartRefused, StoreMissing, WrongKey
+from satchel.errors import ConfigInvalid, StartRefused, StoreMissing, WrongKey
 from satchel.objects.ids import new_id
+from satchel.server.addresses import networks
 from satchel.server.app import application
 from satchel.server.cloud import now_ms
-from satchel.server.heads import BoundedHeads
+from satchel.server.heads import bounded
 from satchel.server.housekeeping import keep_house
 from satchel.server.logs import configure, log
+from satchel.server.provider import provider_of
+from satchel.store.durable_local import make_directory
 from satchel.store.generations import Generations
 from satchel.store.keyring import INSTALLATION, Installation, Keyring
 from satchel.store.kms import kms_place
@@ -67,19 +74,29 @@ class Prepared:
     """Where the root key is: in its file, or wrapped by which key service."""
     warnings: tuple[str, ...]
     listener: socket.socket
+    metrics: socket.socket | None = None
+    """Where metrics are answered, if they are."""
+
+    def close(self) -> None:
+        """Let go of the addresses."""
+        self.listener.close()
+        if self.metrics is not None:
+            self.metrics.close()
 
 
 def prepare(settings: ServerSettings) -> Prepared:
-    """Everything before serving. Raises ``StartRefused``, ``StoreUnavailable`` or ``DiskFull``."""
-    _make_data(settings.data)
-    listener = _listen(settings.host, settings.port)
-    try:
+    """Everything before serving. Raises ``ConfigInvalid``, ``StartRefused``, ``StoreUnavailable`` or ``DiskFull``."""
+    refuse_contradictions(settings)
+    make_data(settings.data)
+    with ExitStack() as opened:
+        listener = opened.enter_context(closing(listen(settings.host, settings.port)))
+        metrics = None
+        if settings.metrics_port:
+            metrics = opened.enter_context(closing(listen(settings.metrics_host, settings.metrics_port, metrics=True)))
         settings = replace(settings, port=listener.getsockname()[1])
         first, root = asyncio.run(_founded(settings))
-    except BaseException:
-        listener.close()
-        raise
-    return Prepared(settings, first, root.kept, (*root.warnings, *_kms_warning(settings, root)), listener)
+        opened.pop_all()
+    return Prepared(settings, first, root.kept, (*root.warnings, *_kms_warning(settings, root)), listener, metrics)
 
 
 def _kms_warning(settings: ServerSettings, root: RootKey) -> tuple[str, ...]:
@@ -100,14 +117,24 @@ async def _serve(prepared: Prepared) -> None:
     settings = prepared.settings
     async with application(settings) as (app, cloud):
         house = asyncio.create_task(keep_house(cloud))
+        beside = AsyncExitStack()
+        if prepared.metrics is not None:
+            # By name: what writes metrics is loaded where they are asked for.
+            module = importlib.import_module("satchel.server.metrics")
+            await beside.enter_async_context(module.metrics_served(cloud, prepared.metrics))
         log.info("serving", url=settings.url, data=str(settings.data))
         # A sync makes 100,000 objects that live until it ends. The default thresholds look through all of them, and
         # through every module, dozens of times: a fifth of the time of a first sync of 8,000 files.
+        # The youngest are looked through often, since everybody waits meanwhile: 50,000 take a tenth of a second.
         gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        gc.set_threshold(2_000, 25, 1_000)
+        # A thread that searches would keep the others waiting for ten times as long otherwise, the loop among them.
+        sys.setswitchinterval(0.0005)
         try:
-            await _Server(uvicorn_config(app, settings)).serve(sockets=[prepared.listener])
+            server = Serving(uvicorn_config(app, settings), cloud.listeners.close, cloud.ending, settings.drain_seconds)
+            await server.serve(sockets=[prepared.listener])
         finally:
+            await beside.aclose()
             house.cancel()
             await asyncio.gather(house, return_exceptions=True)
     log.info("stopped")
@@ -117,7 +144,7 @@ def uvicorn_config(app: ASGIApp, settings: ServerSettings) -> uvicorn.Config:
     """How the application is served; log, lifespan, bounds of heads and deadlines of bodies are our own."""
     return uvicorn.Config(
         app,
-        http=BoundedHeads,
+        http=bounded(settings.connections),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -130,7 +157,31 @@ def uvicorn_config(app: ASGIApp, settings: ServerSettings) -> uvicorn.Config:
     )
 
 
-class _Server(uvicorn.Server):
+class Serving(uvicorn.Server):
+    """uvicorn's, which lets go those who listen before it waits for the requests under way.
+
+    Told to stop, it says so to those who ask whether it is ready (``ending``), and goes on for ``drain`` seconds, in
+    which whoever sends it requests can hear of that. A second signal ends the wait.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, stopping: Callable[[], None], ending: asyncio.Event, drain: float = 0
+    ) -> None:
+        super().__init__(config)
+        self._stopping, self._ending, self._drain = stopping, ending, drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        again = self._ending.is_set()
+        self._ending.set()
+        if again or not self._drain:
+            super().handle_exit(sig, frame)
+        else:
+            asyncio.get_running_loop().call_later(self._drain, super().handle_exit, sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """As uvicorn's, without raising the signal again at the end: a clean stop is a success."""
@@ -144,9 +195,29 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def _make_data(data: Path) -> None:
+def refuse_contradictions(settings: ServerSettings) -> None:
+    """Raise ``ConfigInvalid`` for settings that are well-formed each by itself, and cannot be meant."""
+    if settings.public_url:
+        try:
+            parts = urlsplit(settings.public_url)
+            good = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+            good = good and not parts.username and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:
+            raise ConfigInvalid("SATCHEL_PUBLIC_URL has to be an address such as https://context.example.org")
+    if settings.root_kms:
+        kms_place(settings.root_kms)
+    if settings.metrics_port and settings.metrics_port == settings.port:
+        raise ConfigInvalid("SATCHEL_METRICS_PORT has to be another than SATCHEL_PORT")
+    networks(settings.trusted_proxies)
+    provider_of(settings)
+
+
+def make_data(data: Path) -> None:
+    """Make the data directory where it is absent. Raises ``StartRefused`` unless it can be written."""
     try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(data)
         probe = data / f".writable-{os.getpid()}"
         probe.touch(mode=0o600)
         probe.unlink()
@@ -157,7 +228,8 @@ def _make_data(data: Path) -> None:
         ) from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, metrics: bool = False) -> socket.socket:
+    """A socket that takes connections; ``metrics`` says that it is theirs. Raises ``StartRefused``."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -171,7 +243,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise StartRefused(
             f"{host} port {port} cannot be listened on: {error.strerror or error}",
-            hint="Is another server running? Name another port with --port or SATCHEL_PORT.",
+            hint="Is another server running? Name another port with "
+            + ("SATCHEL_METRICS_PORT." if metrics else "--port or SATCHEL_PORT."),
         ) from error
     listener.setblocking(False)
     return listener
@@ -181,7 +254,9 @@ async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, RootKey
     """Root key, store, catalog and first tenant, made where this is the first start."""
     store = open_store(settings.store, settings.store_wait_seconds)
     await store.check()
-    await Catalog.migrate(settings.catalog)
+    if not settings.database_url.startswith("postgres"):  # there the tables are not the serving role's to change
+        refuse_moved(settings)
+        await Catalog.migrate(settings.catalog)
     catalog = await Catalog.open(settings.catalog)
     try:
         async with catalog.directory() as d:
@@ -191,21 +266,24 @@ async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, RootKey
         try:
             own = await (keyring.found() if known is None else keyring.installation())
         except WrongKey as error:
-            raise StartRefused(
-                f"the root key {settings.root_key_path} (id {root.id}) is not the one this data was written with",
-                hint="Put the right key in its place.",
-            ) from error
+            raise wrong_root_key(settings, root) from error
         except StoreMissing as error:
-            raise StartRefused(
-                f"the catalog is of the installation {known}, and the store holds none",
-                hint="Name the store that belongs to this catalog, or fill it from a backup: satchel admin restore. "
-                "For a new installation, name a data directory that is empty as well.",
-            ) from error
+            assert known is not None
+            raise installation_missing(known) from error
         async with catalog.directory(write=True) as d:
             await catalog_installation.bind(d, own.id)
         return await _first_tenant(settings, catalog, store, keyring, own), root
     finally:
         await catalog.close()
+
+
+def refuse_moved(settings: ServerSettings) -> None:
+    """Do not begin anew beside what is left of a catalog that was moved to PostgreSQL."""
+    if settings.moved_catalog.exists() and not (settings.data / "catalog.db").exists():
+        raise StartRefused(
+            f"the catalog was moved to PostgreSQL: {settings.moved_catalog} is what was left",
+            hint="Name the database in SATCHEL_DATABASE_URL; or come back from it: satchel admin move-catalog --back.",
+        )
 
 
 async def _root_key(settings: ServerSettings, store: ObjectStore, known: str | None) -> RootKey:
@@ -221,8 +299,31 @@ async def _root_key(settings: ServerSettings, store: ObjectStore, known: str | N
             return RootKey.create(path, kms=kms_place(settings.root_kms), installation=own)
     except WrongKey as error:
         raise StartRefused(error.message, hint="Put the key back from its copy: a root key is not text.") from error
-    raise StartRefused(
-        f"there is data here, in the {'store' if known is None else 'catalog'}, and its root key {path} is missing",
+    raise root_key_missing(settings, known)
+
+
+def wrong_root_key(settings: ServerSettings, root: RootKey) -> StartRefused:
+    """What to say of a root key that does not open the store."""
+    return StartRefused(
+        f"the root key {settings.root_key_path} (id {root.id}) is not the one this data was written with",
+        hint="Put the right key in its place.",
+    )
+
+
+def installation_missing(known: str) -> StartRefused:
+    """What to say of a store without an installation, beside the catalog of one."""
+    return StartRefused(
+        f"the catalog is of the installation {known}, and the store holds none",
+        hint="Name the store that belongs to this catalog, or fill it from a backup: satchel admin restore. "
+        "For a new installation, name a data directory that is empty as well.",
+    )
+
+
+def root_key_missing(settings: ServerSettings, known: str | None) -> StartRefused:
+    """What to say where there is data and no key; ``known`` is the installation the catalog is of."""
+    place = "store" if known is None else "catalog"
+    return StartRefused(
+        f"there is data here, in the {place}, and its root key {settings.root_key_path} is missing",
         hint="Put the key back from its copy: without it nothing can be read."
         + (" Or, for a new installation, name a store that is empty in SATCHEL_STORE_URL." if known is None else ""),
     )

@@ -11,8 +11,16 @@ import hashlib
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
-from satchel.errors import TooManyRequests
+from satchel.auth.emails import normal_email
+from satchel.auth.passwords import hash_password, outdated, verify_password
+from satchel.catalog import members
+from satchel.catalog.members import MembershipRow, PersonRow
+from satchel.errors import CredentialInvalid, InvalidInput, TooManyRequests
+
+if TYPE_CHECKING:
+    from satchel.server.cloud import Cloud
 
 CHECKED_AT_ONCE = 2
 """Password hashes computed at a time: each takes 64 MiB and about 50 ms of a core."""
@@ -79,5 +87,49 @@ class SignInGate:
         self._failures.pop(name, None)
 
     def _name(self, email: str) -> bytes:
-        text = email.strip().casefold().encode("utf-8", "surrogatepass")
+        try:
+            text = normal_email(email).encode()
+        except InvalidInput:
+            text = email.strip().casefold().encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, key=self._secret[:64], digest_size=16).digest()
+
+
+class Known(NamedTuple):
+    """Somebody who has proven to be this person."""
+
+    person: PersonRow
+    places: list[MembershipRow]
+    """One or more tenants it is a member of."""
+
+
+def not_right() -> CredentialInvalid:
+    """The one answer to everything that may be wrong with e-mail, password and membership."""
+    return CredentialInvalid("the e-mail address or the password is not right", hint="Check both, and try again.")
+
+
+async def by_password(cloud: Cloud, email: str, password: str) -> Known:
+    """The person with this address and password. Everything that is wrong with them looks and lasts the same.
+
+    Raises ``CredentialInvalid`` and ``TooManyRequests``.
+    """
+    async with cloud.sign_in.attempt(email) as succeeded:
+        try:
+            async with cloud.catalog.directory() as d:
+                person = await members.find_person(d, email)
+                places = [] if person is None else await members.memberships(d, person.id)
+        except InvalidInput:
+            person, places = None, []
+        good = await asyncio.to_thread(verify_password, person.password if person else None, password)
+        if person is None or not good or not places:
+            raise not_right()
+        succeeded()
+        await _renew(cloud, person, password)
+    return Known(person, places)
+
+
+async def _renew(cloud: Cloud, person: PersonRow, password: str) -> None:
+    """Hash a password anew that was hashed with parameters we use no more: only now it is known."""
+    if person.password is not None and outdated(person.password):
+        stored = await asyncio.to_thread(hash_password, password)
+        async with cloud.catalog.directory(write=True) as d:
+            await members.set_password(d, person.id, stored)

@@ -1,37 +1,112 @@
-"""The keys that sign access tokens: made at the first start, kept in the catalog, sealed by the installation."""
+"""The keys that sign access tokens, as this node knows them; a change made elsewhere is known within a second."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from satchel.auth.tokens import generate_signing_key, load_public_key, load_signing_key
-from satchel.catalog import sessions
+from joserfc.jwk import ECKey
+
+from satchel.auth.tokens import SigningKey, load_public_key
+from satchel.catalog import signing
 from satchel.catalog.scope import Catalog
-from satchel.objects.ids import TenantId, new_id
-from satchel.objects.seal import SALT_BYTES, Binding, open_sealed, seal
-from satchel.server.credentials import TokenKeys
+from satchel.catalog.signing import SigningKeyRow
+from satchel.objects.ids import TenantId
+from satchel.server.watching import Watch
 from satchel.store.keyring import Installation
+from satchel.upkeep.signing import SigningKeys, SigningReport
 
-_BINDING = Binding(TenantId(""), "", "signing-key")
-_EPOCH = 0
+READ_SECONDS = 1.0
+"""How often an unknown name makes a node read the keys again, whoever sends it."""
 
 
-async def open_token_keys(
-    catalog: Catalog, installation: Installation, *, url: str, clock: Callable[[], int], random: Callable[[int], bytes]
-) -> TokenKeys:
-    """The keys of this server, the first one made now if there is none. Raises ``WrongKey`` in another installation."""
-    secret = installation.derive("signing keys")
-    async with catalog.directory(write=True) as d:
-        if not any(row.retired is None for row in await sessions.signing_keys(d)):
-            fresh = generate_signing_key(new_id("sig", random(16)))
-            sealed = seal(secret, _BINDING, fresh.kid, fresh.private_bytes(), epoch=_EPOCH, salt=random(SALT_BYTES))
-            await sessions.add_signing_key(d, kid=fresh.kid, public_jwk=fresh.public_jwk(), sealed=sealed, now=clock())
-        rows = await sessions.signing_keys(d)
-    newest = [row for row in rows if row.retired is None][-1]
-    private = open_sealed(lambda _epoch: secret, _BINDING, newest.kid, newest.sealed)
-    return TokenKeys(
-        signing=load_signing_key(newest.kid, private),
-        verifying={row.kid: load_public_key(row.public_jwk) for row in rows},
-        public=[row.public_jwk for row in rows],
-        url=url,
-    )
+class TokenKeys(NamedTuple):
+    """What signs access tokens and what verifies them, by ``kid``."""
+
+    signing: SigningKey
+    verifying: dict[str, ECKey]
+    public: list[dict[str, str]]
+    url: str
+    """Issuer and audience: the address of this server."""
+
+
+class TokenKeyring:
+    """One for a process; for tasks of one event loop."""
+
+    def __init__(self, catalog: Catalog, installation: Installation, *, url: str) -> None:
+        self._catalog, self._installation, self._url = catalog, installation, url
+        self._keys: TokenKeys | None = None
+        self._source: SigningKeys
+        self._reading = asyncio.Lock()
+        self._read_at = -READ_SECONDS
+        self.changed = asyncio.Event()
+        """Set while what is known here may be of before a change."""
+
+    @property
+    def keys(self) -> TokenKeys:
+        """The keys, once ``open`` has been called."""
+        assert self._keys is not None
+        return self._keys
+
+    async def open(self, *, clock: Callable[[], int], random: Callable[[int], bytes]) -> None:
+        """Read the keys, and make the first ones if there are none. Raises ``WrongKey`` in another installation."""
+        self._source = SigningKeys(self._catalog, self._installation, clock=clock, random=random)
+        self._keys = self._opened(await self._source.found())
+
+    def follow(self, watch: Watch) -> None:
+        """Read the keys again when everybody is told that something changed."""
+        watch.subscribe(self._heard)
+
+    def _heard(self, tenant: TenantId | None) -> None:
+        if tenant is None:
+            self.changed.set()
+
+    async def learn(self, kid: str) -> bool:
+        """Whether a key of this name counts, after another look where that is not sure: for an unknown name one a
+        second at most."""
+        if kid not in self.keys.verifying or self.changed.is_set():
+            async with self._reading:  # whoever comes meanwhile waits for the same look
+                due = kid not in self.keys.verifying and time.monotonic() - self._read_at >= READ_SECONDS
+                if due or self.changed.is_set():
+                    await self._read()
+        return kid in self.keys.verifying
+
+    async def read(self) -> None:
+        """Read the keys again."""
+        async with self._reading:
+            await self._read()
+
+    async def rotate(self, *, older_than_ms: int | None = None) -> SigningReport | None:
+        """As ``SigningKeys.rotate``, and known here at once."""
+        report = await self._source.rotate(older_than_ms=older_than_ms)
+        await self.read()
+        return report
+
+    async def drop(self) -> None:
+        """Forget the keys that no token can need any more."""
+        await self._source.drop()
+
+    async def _read(self) -> None:
+        self.changed.clear()
+        try:
+            async with self._catalog.directory() as d:
+                rows = await signing.all_(d)
+            if signing.signing(rows) is not None:
+                self._keys = self._opened(rows)
+        except BaseException:
+            self.changed.set()
+            raise
+        self._read_at = time.monotonic()
+
+    def _opened(self, rows: Sequence[SigningKeyRow]) -> TokenKeys:
+        now = signing.signing(rows)
+        assert now is not None
+        known = self._keys
+        return TokenKeys(
+            signing=known.signing if known and known.signing.kid == now.kid else self._source.opened(now),
+            verifying={row.kid: load_public_key(row.public_jwk) for row in rows},
+            public=[row.public_jwk for row in rows],
+            url=self._url,
+        )

@@ -21,7 +21,10 @@ _KIND = "about"
 
 
 class TenantAbout(NamedTuple):
-    """A tenant as its operator named it; ``state`` is ``active`` or ``suspended``, ``created`` milliseconds UTC."""
+    """A tenant as its operator named it. ``state`` is ``active``, ``suspended`` or ``deleting``.
+
+    ``created`` is milliseconds UTC.
+    """
 
     slug: str
     name: str

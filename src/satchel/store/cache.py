@@ -66,6 +66,8 @@ class CachedStore:
         self._held: OrderedDict[_Range, None] = OrderedDict()
         self._by_name: dict[str, set[_Range]] = {}
         self._used = 0
+        self.hits = self.misses = 0
+        """Reads of packs that were on this disk, and that were not."""
         self._drops = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._adopt()
@@ -85,8 +87,10 @@ class CachedStore:
                 for piece in pieces:
                     if piece in self._held:
                         self._held.move_to_end(piece)
+                self.hits += 1
                 return data
             await self._drop(pieces)
+        self.misses += 1
         drops = self._drops
         data = await self._inner.get(name, offset=offset, length=length)
         if drops == self._drops:  # else what was read may be what was meant to be forgotten
@@ -122,6 +126,10 @@ class CachedStore:
         """Delete everything kept of the objects whose name begins with ``prefix``, which ends with a slash."""
         await self._drop([held for held in self._held if held.name.startswith(prefix)])
         await asyncio.to_thread(shutil.rmtree, self._folder / prefix, ignore_errors=True)
+
+    def tenants(self) -> set[str]:
+        """Of whom something is kept."""
+        return {name.split("/", 2)[1] for name in self._by_name}
 
     # What is held -------------------------------------------------------------------------------------------------
 

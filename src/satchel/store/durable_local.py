@@ -83,10 +83,12 @@ class LocalStore:
     def _delete(self, name: str) -> None:
         path = self._root / name
         with _told():
-            if not path.is_file():
+            if path.is_dir():
                 return
-            path.unlink(missing_ok=True)
-            sync_directory(path.parent)
+            # Synced also where there is no file: whoever deleted it may have been killed before doing so.
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink(missing_ok=True)
+                sync_directory(path.parent)
 
     def _list(self, prefix: str) -> Sequence[StoredObject]:
         start = self._root / prefix.rpartition("/")[0]
@@ -201,6 +203,16 @@ def _read(handle: int, offset: int, wanted: int) -> bytes:
         offset += len(piece)
         wanted -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory (0700), and those above it, durable: it is not forgotten with all that is put into it later."""
+    if path.is_dir():
+        return
+    if not path.parent.is_dir():
+        make_directory(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+    sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -94,6 +94,8 @@ class Keyring:
         self._files = KeyFiles(root.path)
         self._own: Installation | None = None
         self._cache: OrderedDict[TenantId, _Opened] = OrderedDict()
+        self.hits = self.misses = 0
+        """Keys that were in memory, and that had to be read."""
 
     # The installation -------------------------------------------------------------------------------------------------
 
@@ -218,11 +220,19 @@ class Keyring:
         key, salt = own.derive("tombstone"), self._random(SALT_BYTES)
         try:
             sealed = seal(key, binding, "tombstone", text, epoch=_ROOT_EPOCH, salt=salt)
-            await self._store.put(_tombstone_name(tenant), sealed, create=True)
+            await self._store.put(tombstone_name(tenant), sealed, create=True)
         except StoreExists:
             pass
         self._cache.pop(tenant, None)
         await self._generations(tenant).delete()
+
+    def forget(self, tenant: TenantId) -> None:
+        """Hold no keys of a tenant in memory; who needs them reads them again, if they are there."""
+        self._cache.pop(tenant, None)
+
+    def tenants(self) -> set[TenantId]:
+        """Whose keys are held in memory."""
+        return set(self._cache)
 
     # Inside -----------------------------------------------------------------------------------------------------------
 
@@ -231,7 +241,9 @@ class Keyring:
         age = 0 if opened is None else abs(self._clock() - opened.since)
         if opened is not None and age < CACHE_MS:
             self._cache.move_to_end(tenant)
+            self.hits += 1
             return opened.keys
+        self.misses += 1
         try:
             await self._refuse_shredded(tenant)
             _, _, fields = await self._read(tenant)
@@ -291,7 +303,7 @@ class Keyring:
 
     async def _refuse_shredded(self, tenant: TenantId) -> None:
         try:
-            await self._store.get(_tombstone_name(tenant))
+            await self._store.get(tombstone_name(tenant))
         except StoreMissing:
             return
         raise TenantShredded("the keys of this tenant were destroyed")
@@ -362,5 +374,6 @@ def _listed(keys: Mapping[int, bytes]) -> str:
     return ", ".join(map(str, sorted(keys)))
 
 
-def _tombstone_name(tenant: TenantId) -> str:
+def tombstone_name(tenant: TenantId) -> str:
+    """Where a shredded tenant's tombstone lies: the one object of it that stays."""
     return f"tenants/{tenant}/shredded"

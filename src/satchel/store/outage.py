@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TypeVar
 
 from satchel.errors import StoreUnavailable
@@ -38,8 +39,15 @@ class OutageStore:
         tell: Callable[[bool], None] = lambda down: None,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        aside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        note: Callable[[str, float, bool], None] = lambda _operation, _seconds, _good: None,
     ) -> None:
-        """``wait_seconds`` bounds each call; ``tell`` hears when the store goes down (``True``) and comes back."""
+        """``wait_seconds`` bounds each call; ``tell`` hears when the store goes down (``True``) and comes back.
+        ``aside`` is entered around each call, for the caller to let others go first meanwhile; ``note`` is told of each
+        by its name, how long it took in seconds, and whether the store answered.
+        """
+        self._note = note
+        self._aside = aside
         self._inner, self._wait, self._tell = inner, wait_seconds, tell
         self._clock, self._pause = clock, pause
         self._probing: asyncio.Task[None] | None = None
@@ -63,13 +71,13 @@ class OutageStore:
             await asyncio.gather(probing, return_exceptions=True)
 
     async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
-        await self._answer(lambda: self._inner.put(name, data, create=create))
+        await self._answer("put", lambda: self._inner.put(name, data, create=create))
 
     async def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        return await self._answer(lambda: self._inner.get(name, offset=offset, length=length))
+        return await self._answer("get", lambda: self._inner.get(name, offset=offset, length=length))
 
     async def delete(self, name: str) -> None:
-        await self._answer(lambda: self._inner.delete(name))
+        await self._answer("delete", lambda: self._inner.delete(name))
 
     async def list(self, prefix: str) -> AsyncIterator[StoredObject]:
         found = aiter(self._inner.list(prefix))
@@ -77,27 +85,32 @@ class OutageStore:
         async def following() -> StoredObject | None:
             return await anext(found, None)
 
-        while (item := await self._answer(following)) is not None:
+        while (item := await self._answer("list", following)) is not None:
             yield item
 
     async def check(self) -> None:
         """As of any store, but asked again only seconds after it went well."""
         if self._checked is None or not 0 <= self._clock() - self._checked < CHECKED_SECONDS or self.down:
-            await self._answer(self._inner.check)
+            await self._answer("check", self._inner.check)
             self._checked = self._clock()
 
-    async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _answer(self, operation: str, ask: Callable[[], Awaitable[T]]) -> T:
         self.require()
+        began, good = time.perf_counter(), True
         try:
-            async with asyncio.timeout(self._wait):
+            async with self._aside(), asyncio.timeout(self._wait):
                 return await ask()
         except TimeoutError as error:
+            good = False
             self._goes_down()
             raise _unavailable(f"the storage did not answer within {self._wait:g} s") from error
         except StoreUnavailable as error:
+            good = False
             self._goes_down()
             error.facts.setdefault("retry_after", RETRY_SECONDS)
             raise
+        finally:
+            self._note(operation, time.perf_counter() - began, good)
 
     def _goes_down(self) -> None:
         self._checked = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -284,6 +284,25 @@ class PackWriter:
             else pack
             for pack in self._packs
         ]
+
+    async def whole(self) -> list[StoredPack]:
+        """The packs, durable now, that hold whole objects alone, where the frames stop before their end.
+
+        ``keep`` the ones that are to stay: ``abort`` deletes the others.
+        """
+        if self._frames:
+            await self._put_full()
+        await self._settle()
+        return [
+            pack._replace(places=tuple(place._replace(size=self._size_of(place)) for place in pack.places))
+            for pack in self._packs
+            if all(place.parts == 1 or place.object in self._sizes for place in pack.places)
+        ]
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Leave these packs to whoever named them in the catalog."""
+        kept = set(names)
+        self._tried = [name for name in self._tried if name not in kept]
 
     async def abort(self) -> None:
         """Delete what was put; what cannot be deleted now is garbage that nothing names."""

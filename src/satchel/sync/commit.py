@@ -18,6 +18,7 @@ from typing import NamedTuple
 from satchel.auth.roles import Principal
 from satchel.catalog import audit, damage, idempotency, packs, projects, quotas, versions
 from satchel.catalog.packs import PlaceRow
+from satchel.catalog.reservations import Asked
 from satchel.catalog.scope import Catalog, Scope
 from satchel.catalog.versions import MAX_FILES, ChangeIn, EntryRow, NewVersion
 from satchel.documents import MANIFEST_PATH
@@ -39,8 +40,9 @@ from satchel.objects.record import Parent as RecordParent
 from satchel.store.packs import Place, StoredPack, Vault, pack_table
 from satchel.sync import contents
 from satchel.sync.failpoints import reach
+from satchel.sync.held import Held
 from satchel.sync.intake import Described, Wanted
-from satchel.sync.peer import Committed, Head
+from satchel.sync.peer import Committed, Head, NearQuota
 from satchel.sync.session import fold
 from satchel.sync.wire import Parent, Sent
 
@@ -49,6 +51,9 @@ CACHED_FILES = 200_000
 CACHED_RECORDS = 4_096
 MAX_NAMED = 10_000
 """Most missing objects named in one refusal."""
+
+_SAVED = Committed._fields.index("warnings") + 1
+"""What of an answer is kept for a repetition of its request; the rest is of the moment."""
 
 Guard = Callable[[Scope], Awaitable[None]]
 
@@ -61,6 +66,15 @@ class Caller(NamedTuple):
     author: str
     request_id: str
     guard: Guard
+    address: str = ""
+    """Where the request came from; empty for what did not come over the network."""
+    secrets_allowed: tuple[str, ...] = ()
+    """Paths that are sent although they look as if they held a credential, as the sender says."""
+
+    async def record(self, s: Scope, action: str, target: str, now: int) -> None:
+        """Write into the audit that it was done, in the transaction of the deed."""
+        who = Principal(self.tenant, self.principal_id, self.author, "")
+        await audit.record(s, who, action, target, audit.DONE, self.request_id, now, address=self.address)
 
 
 @dataclass(slots=True)
@@ -142,18 +156,14 @@ class Committer:
         self._keep_tree(tenant, project, head, files)
         return Standing(head, files)
 
-    async def judge(
-        self, caller: Caller, project: ProjectId, proposed: Proposed, declared: int
-    ) -> Committed | Standing:
-        """Everything that can be said before the content is seen: the earlier result, or what to build on.
+    async def judge(self, caller: Caller, project: ProjectId, proposed: Proposed) -> Committed | Standing:
+        """Everything but quotas that can be said before the content is seen: the earlier result, or what to build on.
 
-        Raises ``HeadMoved``, ``QuotaReached``, ``TooLarge``, ``PathRefused``, ``InvalidInput``, ``IdempotencyReused``.
+        Raises ``HeadMoved``, ``TooLarge``, ``PathRefused``, ``InvalidInput``, ``IdempotencyReused``.
         """
         done = await self.replayed(caller, project, proposed)
         if done is not None:
             return done
-        async with self._catalog.read(caller.tenant) as s:
-            await quotas.reserve(s, declared)
         standing = await self.standing(caller.tenant, project)
         await asyncio.to_thread(self.check, standing, proposed)
         return standing
@@ -198,8 +208,12 @@ class Committer:
         standing: Standing,
         wanted: Wanted,
         stored: Sequence[StoredPack],
+        held: Held,
     ) -> Committed:
-        """Make the next version of content that is durable. Raises as ``judge``, and ``ObjectsMissing``."""
+        """Make the next version of content that is durable, for which ``held`` keeps room.
+
+        Raises as ``judge``, ``ObjectsMissing`` and ``QuotaReached``.
+        """
         ahead = await self._complete(caller.tenant, project, standing, wanted)
         tables = [*stored, *ahead]
         record = await self._record(caller, project, proposed, standing, wanted, tables)
@@ -217,7 +231,7 @@ class Committer:
             arrived={place.object for pack in stored for place in pack.places},
         )
         try:
-            result = await self._transaction(caller, project, proposed, new, wanted, stored)
+            result = await self._transaction(caller, project, proposed, standing, new, wanted, stored, held)
         except Replayed as replayed:
             await self.confirm(caller.tenant, project, Head(*replayed.result[:3]))
             return replayed.result
@@ -325,9 +339,11 @@ class Committer:
         caller: Caller,
         project: ProjectId,
         proposed: Proposed,
+        standing: Standing,
         new: NewVersion,
         wanted: Wanted,
         stored: Sequence[StoredPack],
+        held: Held,
     ) -> Committed:
         """The commit point: all of it or nothing."""
         async with self._catalog.write(caller.tenant) as s:
@@ -335,23 +351,27 @@ class Committer:
             done = await self._saved(s, caller, project, proposed)
             if done is not None:
                 raise Replayed(done)
-            await quotas.reserve(s, sum(pack.size for pack in stored))
+            asked = asked_of(standing, proposed, sum(pack.size for pack in stored), held.received)
+            near = await quotas.note(s, await held.settle(s, asked), new.time)
             await self.add_packs(s, project, stored, new.time, new.time)
             head = await versions.commit(s, project, new)
             await damage.settle(s, project, [change.object for change in new.changes if change.object is not None])
             made = await versions.version(s, project, head.version)
-            result = Committed(*head, made.time, made.author, made.added, made.changed, made.deleted)
+            warnings = tuple(NearQuota(quotas.QUOTA_NAMES[use.name], use.after, use.limit) for use in near)
+            result = Committed(*head, made.time, made.author, made.added, made.changed, made.deleted, warnings)
             if wanted.manifest is not None or any(change.path == MANIFEST_PATH for change in new.changes):
                 await projects.set_relations(s, project, _relations(wanted.manifest))
             if proposed.key is not None:
-                route, text = f"{proposed.action} {project}", json.dumps(result)
+                route, text = f"{proposed.action} {project}", json.dumps(result[:_SAVED])
                 who = caller.principal_id
                 await idempotency.save(s, who, route, proposed.key, proposed.request_hash, text, new.time)
-            who_acts = Principal(caller.tenant, caller.principal_id, caller.author, "")
-            target = f"{project} version {head.version}"
-            await audit.record(s, who_acts, proposed.action, target, "done", caller.request_id, new.time)
+            await caller.record(s, proposed.action, f"{project} version {head.version}", new.time)
+            if caller.secrets_allowed:
+                named = f"{project} version {head.version}: {', '.join(caller.secrets_allowed)}"
+                await caller.record(s, "secrets.allowed", named, new.time)
             reach("receive.before_commit")
             proposed.settled = True
+        held.settled()
         return result
 
     async def _saved(self, s: Scope, caller: Caller, project: ProjectId, proposed: Proposed) -> Committed | None:
@@ -359,11 +379,14 @@ class Committer:
             return None
         route, now = f"{proposed.action} {project}", self._clock()
         text = await idempotency.find(s, caller.principal_id, route, proposed.key, proposed.request_hash, now)
-        return None if text is None else Committed(*json.loads(text))
+        if text is None:
+            return None
+        *result, warnings = json.loads(text)
+        return Committed(*result)._replace(warnings=tuple(NearQuota(*near) for near in warnings))
 
-    def forget(self, tenant: TenantId, project: ProjectId) -> None:
-        """Keep no tree of a project in memory: titles in it may come from what was purged."""
-        for key in [key for key in self._trees if key[:2] == (tenant, project)]:
+    def forget(self, tenant: TenantId, project: ProjectId | None = None) -> None:
+        """Keep no tree of a project, or of a whole tenant, in memory: titles in it may come from what was purged."""
+        for key in [key for key in self._trees if key[0] == tenant and project in (None, key[1])]:
             del self._trees[key]
 
     # What is kept -----------------------------------------------------------------------------------------------------
@@ -392,6 +415,16 @@ class Committer:
                 )
         self._trees.pop((caller.tenant, project, standing.head), None)
         self._keep_tree(caller.tenant, project, head, files)
+
+
+def asked_of(standing: Standing, proposed: Proposed, stored: int, came: int) -> Asked:
+    """What a commit asks of the quotas if it stores so many bytes; one that only deletes asks for nothing."""
+    brought = [(size, path) for path, entry, size in proposed.changes if entry is not None]
+    if not brought:
+        return Asked()
+    new = sum(path not in standing.files for _, path in brought)
+    size, path = max(brought)
+    return Asked(stored, came, new - (len(proposed.changes) - len(brought)), size, path)
 
 
 class _Record(NamedTuple):

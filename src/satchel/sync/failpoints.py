@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 NAMES = (
+    "merge.after_record",
+    "merge.after_write",
+    "merge.after_base",
     "pull.after_path",
     "pull.before_base",
     "pull.after_base",
+    "pull.before_old_name",
+    "resolve.after_write",
+    "resolve.after_base",
     "undo.after_hold",
     "undo.after_restore",
     "push.before_send",
@@ -46,6 +52,9 @@ NAMES = (
     "purge.after_note",
     "purge.after_switch",
     "purge.after_bytes",
+    "departure.after_keys",
+    "departure.after_rows",
+    "departure.after_objects",
 )
 
 _armed: dict[str, Callable[[], None]] = {}

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from unicodedata import normalize
 
 from satchel.objects.listing import Entry, Tree
 from satchel.objects.paths import collision_key
@@ -28,15 +29,24 @@ def present(root: Path, scan: Scan, base: Tree, unsettled: Iterable[str] = ()) -
         keys: set[str] | None = None
         for path in sorted(absent):
             if _is_there(root, path):
-                # On a filesystem that folds case the old name of a renamed file is found too.
                 keys = keys if keys is not None else {collision_key(other) for other in scan.tree}
-                if collision_key(path) not in keys:
+                # On a filesystem that folds case the old name of a renamed file is found too.
+                if collision_key(path) not in keys or _has_name(root, path):
                     tree[path] = base[path]
     for path in unsettled:
         tree.pop(path, None)
         if path in base:
             tree[path] = base[path]
     return tree
+
+
+def _has_name(root: Path, path: str) -> bool:
+    """Whether the folder lists this very name: beside another that differs in case alone, it is a file of its own."""
+    folder, _, name = path.rpartition("/")
+    try:
+        return any(normalize("NFC", other) == name for other in os.listdir(root / folder))
+    except OSError:
+        return True
 
 
 def _is_there(root: Path, path: str) -> bool:

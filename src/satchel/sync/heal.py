@@ -52,13 +52,13 @@ def _from_files(root: Path, scan: Scan, peer: Peer, project: str, asked: set[Obj
 
 def _from_undo(root: Path, peer: Peer, project: str, asked: set[ObjectId]) -> int:
     restored = 0
-    for batch in _batches(_kept(root, asked)):
+    for batch in _batches(kept_here(root, asked)):
         sending = kept_body(batch)
         restored += peer.give_back(project, sending.stream, sending.declared)
     return restored
 
 
-def _kept(root: Path, asked: set[ObjectId]) -> Iterator[tuple[ObjectId, bytes]]:
+def kept_here(root: Path, asked: set[ObjectId]) -> Iterator[tuple[ObjectId, bytes]]:
     """What of ``asked`` the undo store has, each once; reads it only while something is asked for."""
     undo = UndoStore(root)
     for sync_id in reversed(undo.syncs()):

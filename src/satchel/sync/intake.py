@@ -1,9 +1,9 @@
 """Content as it streams in: checked, described and sealed into packs, a frame at a time.
 
 Every object is decompressed and hashed before its frame is sealed, and only objects that were announced are taken, at
-the size that was announced. Kind and title of each announced path come from the object's first bytes on the way, so
-that nothing has to be read again. Checking one frame (in a thread) overlaps with receiving the next; at most two
-frames and the pack being filled are held.
+the size that was announced. A delta becomes a frame first (``sync.expand``). Kind and title of each announced path come
+from the object's first bytes on the way, so that nothing has to be read again. Checking one frame (in a thread)
+overlaps with receiving the next; at most two frames and the pack being filled are held.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from satchel.errors import InvalidInput, TooLarge
 from satchel.objects.frame import Assembler, Frame
 from satchel.objects.ids import ObjectId
 from satchel.store.packs import PackWriter, StoredPack
+from satchel.sync.expand import Expand
 from satchel.sync.wire import MAX_CHANGES, Sent
 
 MAX_MANIFEST_BYTES = 1 << 20
@@ -68,11 +69,14 @@ class Wanted:
 class Intake:
     """Takes the frames of one request. End it with ``finish`` or ``abort``."""
 
-    def __init__(self, writer: PackWriter, max_object_bytes: int, wanted: Wanted | None) -> None:
-        """``wanted`` is what was announced; ``None`` takes any object of at most ``max_object_bytes``."""
+    def __init__(
+        self, writer: PackWriter, max_object_bytes: int, wanted: Wanted | None, expand: Expand | None = None
+    ) -> None:
+        """``wanted`` is what was announced; ``None`` takes any object of at most ``max_object_bytes``. Without
+        ``expand`` a delta is refused."""
         self._writer = writer
         self._assembler = Assembler(max_object_bytes)
-        self._wanted = wanted
+        self._wanted, self._expand = wanted, expand
         self._working: asyncio.Task[None] | None = None
         self.objects: set[ObjectId] = set()
 
@@ -88,6 +92,16 @@ class Intake:
         self._assembler.finish()
         return await self._writer.finish()
 
+    async def whole(self) -> list[StoredPack]:
+        """What has come in full, durable, where the body broke off."""
+        if self._working is not None:
+            await asyncio.gather(self._working, return_exceptions=True)
+        return await self._writer.whole()
+
+    def keep(self, packs: Iterable[StoredPack]) -> None:
+        """Leave these packs out of what ``abort`` deletes."""
+        self._writer.keep(pack.name for pack in packs)
+
     async def abort(self) -> None:
         """Give up: what was put is deleted."""
         if self._working is not None:
@@ -101,14 +115,16 @@ class Intake:
             await working
 
     async def _work(self, frames: list[Frame]) -> None:
-        for frame in frames:
+        wanted = self._wanted
+        for came in frames:
+            if wanted is not None and any(slot.object not in wanted.paths for slot in came.table):
+                raise InvalidInput("the stream brings an object that no change names")
+            frame = await self._expand(came) if came.bases and self._expand is not None else came
             await asyncio.to_thread(self._check, frame)
             await self._writer.add(frame)
 
     def _check(self, frame: Frame) -> None:
         wanted = self._wanted
-        if wanted is not None and any(slot.object not in wanted.paths for slot in frame.table):
-            raise InvalidInput("the stream brings an object that no change names")
         for name, data in self._assembler.feed(frame):
             self.objects.add(name)
             if len(self.objects) > MAX_OBJECTS:

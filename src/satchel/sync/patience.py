@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from satchel.errors import SatchelError, StoreUnavailable
+from satchel.errors import SatchelError, StoreUnavailable, SyncTooSoon
 
 MOST_SECONDS = 10.0
 """The pause grows up to this, unless the server asks for a longer one."""
@@ -48,8 +48,8 @@ class Patience:
                 if said is None:
                     raise
                 pause = self._pause(said)
-                if pause is None:
-                    raise
+                if pause is None or (isinstance(error, SyncTooSoon) and pause < _seconds(said)):
+                    raise  # when a push may go is known to the second: a look before tells nothing
                 what = "the server's storage does not answer" if isinstance(error, StoreUnavailable) else error.message
                 self._say(f"{what}; trying again in {pause:.0f} s (Ctrl-C stops, nothing is lost)")
                 self._sleep(pause)

@@ -41,6 +41,16 @@ class Changes(NamedTuple):
     items: list[Change]
     damaged: int = 0
     """Objects of the project that the server lost and asks for."""
+    deltas: bool = False
+    """Whether the server takes deltas."""
+
+
+class NearQuota(NamedTuple):
+    """A quota of the tenant that is nearly used up, by the name the tenant knows."""
+
+    name: str
+    used: int
+    limit: int
 
 
 class Committed(NamedTuple):
@@ -54,6 +64,10 @@ class Committed(NamedTuple):
     added: int
     changed: int
     deleted: int
+    warnings: tuple[NearQuota, ...] = ()
+    damaged: int = 0
+    deltas: bool = False
+    """Both as in ``Changes``: who pushes without asking first learns it here."""
 
 
 class Peer(Protocol):
@@ -69,11 +83,18 @@ class Peer(Protocol):
         another lineage or ``since`` is 0."""
         ...
 
-    def sync(self, project: str, stream: Iterable[bytes], declared: int, key: str) -> Committed:
+    def sync(
+        self, project: str, stream: Iterable[bytes], declared: int, key: str, *, allowed: Sequence[str] = ()
+    ) -> Committed:
         """Send one sync stream (``sync.wire``) of at most ``declared`` bytes under an idempotency key.
 
+        ``allowed`` are paths that somebody sends although they look as if they held a credential, for the audit.
         Raises ``HeadMoved`` and ``ObjectsMissing`` (with ``objects`` in its facts), having changed nothing.
         """
+        ...
+
+    def lacking(self, project: str, objects: Sequence[ObjectId]) -> set[ObjectId]:
+        """Those of ``objects`` that the project does not hold, sent ahead or committed. For writers."""
         ...
 
     def damaged(self, project: str) -> list[ObjectId]:

@@ -8,14 +8,17 @@ than were announced. Content replaced or deleted here is in the undo store befor
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from satchel.errors import FrameRefused, ObjectsMissing, PathRefused, ServerLied
 from satchel.objects.frame import MAX_FRAME_RAW, Assembler, Frame
-from satchel.objects.ids import ObjectId
+from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.objects.paths import path_problem
 from satchel.sync.failpoints import reach
@@ -24,8 +27,10 @@ from satchel.sync.push import Progress
 from satchel.sync.wire import MAX_SIZE
 from satchel.worktree import durable
 from satchel.worktree.base import Base, CloudEntry
+from satchel.worktree.beneath import Beneath, read_all
+from satchel.worktree.former import Former, Keeping
 from satchel.worktree.materialise import Materialiser
-from satchel.worktree.undo import UndoStore
+from satchel.worktree.undo import BOUNDS, Bounds, UndoStore
 from satchel.worktree.walk import ChangedMeanwhile
 
 BATCH_OBJECTS = 2_000
@@ -33,7 +38,9 @@ BATCH_BYTES = 32 << 20
 """Most content asked for at once: an interrupted pull loses little work."""
 GROUP_OBJECTS, GROUP_BYTES = 256, 8 << 20
 """Files written and synced side by side: enough that the disk's wait is shared, few enough to hold."""
+EDITED = "changed while the sync ran"
 LOST = "the server lost its content: it comes back when somebody who has it syncs, or from the operator's backup"
+Group = list[tuple[ObjectId, bytes]]
 AFTER = "after"
 """Beside an undo journal: what the sync wrote over each path it kept, so that undo can tell a later edit."""
 
@@ -49,10 +56,18 @@ class Cloud:
     tree: Mapping[str, Entry]
     damaged: int = 0
     """Objects that the server lost and asks for."""
+    deltas: bool = False
+    """Whether the server takes deltas."""
 
 
-def learn(peer: Peer, project: str, base: Base | None) -> Cloud:
-    """Ask the peer what changed since ``base``. Raises ``ServerLied`` unless everything fits together."""
+def as_known(base: Base) -> Cloud:
+    """The hosted tree as it was at the last sync, without asking."""
+    tree = {path: Entry(entry.mode, entry.object) for path, entry in base.cloud.items()}
+    return Cloud(Head(base.lineage, base.version, base.digest), base.cloud, {}, tree)
+
+
+def learn(peer: Peer, project: str, base: Base | None, was: Cloud | None = None) -> Cloud:
+    """Ask the peer what changed since ``base`` (``was``, as a tree). Raises ``ServerLied`` unless all of it fits."""
     found = peer.changes(project, base.version if base else 0, base.lineage if base else None)
     same_line = base is not None and found.head.lineage == base.lineage
     if same_line and base is not None:
@@ -70,8 +85,7 @@ def learn(peer: Peer, project: str, base: Base | None) -> Cloud:
         if change.size > MAX_SIZE:
             raise ServerLied(f"the server names a file of {change.size:,} bytes")
     if base is not None and not found.items and found.head == (base.lineage, base.version, base.digest):
-        tree = {path: Entry(entry.mode, entry.object) for path, entry in base.cloud.items()}
-        return Cloud(found.head, base.cloud, {}, tree, found.damaged)
+        return replace(was or as_known(base), damaged=found.damaged, deltas=found.deltas)
     if found.since and same_line and base is not None:
         cloud = _cloud(found, base.cloud)
         if cloud is not None:
@@ -93,22 +107,29 @@ def _cloud(found: Changes, before: Mapping[str, CloudEntry]) -> Cloud | None:
             entries[path] = CloudEntry(*entry, version, author, time_ms)
             sizes[path] = size
     tree = {path: Entry(entry.mode, entry.object) for path, entry in entries.items()}
-    return Cloud(found.head, entries, sizes, tree, found.damaged) if digest(tree) == found.head.digest else None
+    if digest(tree) != found.head.digest:
+        return None
+    return Cloud(found.head, entries, sizes, tree, found.damaged, found.deltas)
 
 
 # Fetching ----------------------------------------------------------------------------------------------------------
 
 
 def fetch(
-    peer: Peer, project: str, sizes: Mapping[ObjectId, int | None], lost: set[ObjectId]
+    peer: Peer,
+    project: str,
+    sizes: Mapping[ObjectId, int | None],
+    lost: set[ObjectId],
+    keeping: Keeping | None = None,
 ) -> Iterator[tuple[ObjectId, bytes]]:
     """The named objects, each once, checked, in the order they arrive; ``None`` is a size not known.
 
-    What the server says it does not have (any more) is put into ``lost``. Raises ``ServerLied``.
+    The frames they come in are given to ``keeping``. What the server says it does not have (any more) is put into
+    ``lost``. Raises ``ServerLied``.
     """
     for batch in _batches(sizes):
         try:
-            yield from _fetch(peer, project, sizes, batch)
+            yield from _fetch(peer, project, sizes, batch, keeping)
         except ObjectsMissing as error:
             named = error.facts.get("objects")
             absent = (
@@ -117,18 +138,18 @@ def fetch(
             if not absent:
                 raise
             lost |= absent
-            yield from _fetch(peer, project, sizes, [name for name in batch if name not in absent])
+            yield from _fetch(peer, project, sizes, [name for name in batch if name not in absent], keeping)
 
 
 def _fetch(
-    peer: Peer, project: str, sizes: Mapping[ObjectId, int | None], batch: list[ObjectId]
+    peer: Peer, project: str, sizes: Mapping[ObjectId, int | None], batch: list[ObjectId], keeping: Keeping | None
 ) -> Iterator[tuple[ObjectId, bytes]]:
     if batch:
         wanted = set(batch)
         # Whole frames may come for one object of theirs: a bound on frames bounds what a server can make us read.
         allowed = 8 + sum(2 + (MAX_SIZE if (size := sizes[name]) is None else size) // MAX_FRAME_RAW for name in batch)
         try:
-            for name, data in _objects(peer.read_objects(project, batch), allowed):
+            for name, data in _objects(peer.read_objects(project, batch), allowed, keeping):
                 if name in wanted:
                     wanted.discard(name)
                     if sizes[name] not in (None, len(data)):
@@ -140,12 +161,15 @@ def _fetch(
             raise ServerLied(f"the server left out {len(wanted):,} of the objects it was asked for")
 
 
-def _objects(frames: Iterator[Frame], allowed: int) -> Iterator[tuple[ObjectId, bytes]]:
+def _objects(frames: Iterator[Frame], allowed: int, keeping: Keeping | None) -> Iterator[tuple[ObjectId, bytes]]:
     assembler = Assembler(MAX_SIZE)
     for count, frame in enumerate(frames):
         if count >= allowed:
             raise ServerLied("the server sends more than it was asked for")
-        yield from assembler.feed(frame)
+        found = assembler.feed(frame)
+        if keeping is not None:
+            keeping.add(frame)
+        yield from found
     assembler.finish()
 
 
@@ -174,6 +198,11 @@ class Pulled:
     refused: dict[str, str] = field(default_factory=dict)
     """Paths that were left as they are, with the reason: edited meanwhile, or no name for this filesystem."""
     bytes: int = 0
+    """Content fetched."""
+    sizes: dict[ObjectId, int] = field(default_factory=dict)
+    """Of what was written."""
+    dropped: list[str] = field(default_factory=list)
+    """Syncs that the undo store let go of."""
 
 
 def write(
@@ -185,10 +214,16 @@ def write(
     cloud: Cloud,
     undo_id: str,
     progress: Progress | None = None,
+    *,
+    contents: Mapping[ObjectId, bytes] | None = None,
+    moves: Mapping[str, str] | None = None,
+    bounds: Bounds = BOUNDS,
 ) -> Pulled:
     """Do the pulled ``steps``: deletions first, so that a folder may become a file, then content as it comes.
 
-    ``local`` is what each path is expected to hold. Everything is durable when this returns.
+    ``local`` is what each path is expected to hold. ``contents`` are not asked of the peer, nor is what a file here
+    holds and the cloud does not. The old names in ``moves`` (by their new names) go last. Everything is durable when
+    this returns.
     """
     pulled = Pulled()
     if not steps:
@@ -197,27 +232,97 @@ def write(
     for path, entry in steps.items():
         if entry is not None:
             places.setdefault(entry.object, []).append(path)
-    undo = UndoStore(root)
+    undo = UndoStore(root, bounds)
     undo.begin(undo_id)
+    undo.check_room(*_replaced(root, steps.keys() & local.keys()))
     note_after(undo, undo_id, steps)
+    known = {name: data for name, data in (contents or {}).items() if name in places}
+    own = _own(places.keys() - known.keys(), local, cloud)
+    sizes = {name: cloud.sizes.get(paths[0]) for name, paths in places.items() if name not in known | own}
+    late = {old: new for new, old in (moves or {}).items()}
+    lost: set[ObjectId] = set()
+    keeping = Former(root).keep()
     try:
         with Materialiser(root, undo) as folder:
             for path, entry in steps.items():
                 expect = local.get(path)
-                if entry is None and expect is not None:
+                if entry is None and expect is not None and path not in late:
                     _one(pulled, path, None, partial(folder.delete, path, expect))
-            sizes = {name: cloud.sizes.get(paths[0]) for name, paths in places.items()}
-            lost: set[ObjectId] = set()
-            for group in _groups(fetch(peer, project, sizes, lost)):
-                pulled.bytes += sum(len(data) for _, data in group)
+            here = chain(known.items(), _read_here(root, own, lost))
+            for group, fetched in _both(_groups(here), _groups(fetch(peer, project, sizes, lost, keeping))):
+                pulled.bytes += sum(len(data) for _, data in group) if fetched else 0
+                pulled.sizes.update((name, len(data)) for name, data in group)
                 waiting = [(path, data, steps[path]) for name, data in group for path in places[name]]
                 _write_all(folder, pulled, waiting, local)
                 if progress is not None:
                     progress("pull", len(pulled.done) + len(pulled.refused), len(steps), pulled.bytes)
-            pulled.refused.update((path, LOST) for name in lost for path in places[name])
+            pulled.refused.update((path, EDITED if name in own else LOST) for name in lost for path in places[name])
+            _drop_old_names(folder, pulled, steps, local, late)
     finally:
+        keeping.commit()
         undo.close()
+        pulled.dropped += undo.dropped
     return pulled
+
+
+def _replaced(root: Path, paths: Set[str]) -> tuple[int, int]:
+    """How many files would be replaced, and their bytes together."""
+    size = 0
+    for path in paths:
+        with suppress(OSError):
+            size += os.lstat(root / path).st_size
+    return len(paths), size
+
+
+def _own(names: Set[ObjectId], local: Mapping[str, Entry], cloud: Cloud) -> dict[ObjectId, str]:
+    """Those of ``names`` that only files here hold, each with one of them."""
+    there = {entry.object for entry in cloud.tree.values()} if names else set()
+    wanted = names - there
+    return {entry.object: path for path, entry in local.items() if entry.object in wanted} if wanted else {}
+
+
+def _read_here(root: Path, own: Mapping[ObjectId, str], changed: set[ObjectId]) -> Iterator[tuple[ObjectId, bytes]]:
+    for name, path in own.items():
+        try:
+            with Beneath(root) as beneath:
+                fd, found = beneath.open(path)
+                try:
+                    data = read_all(fd, found.st_size)
+                finally:
+                    os.close(fd)
+        except OSError:
+            data = b""
+        if object_id(data) == name:
+            yield name, data
+        else:
+            changed.add(name)
+
+
+def _both(here: Iterator[Group], fetched: Iterator[Group]) -> Iterator[tuple[Group, bool]]:
+    for group in here:
+        yield group, False
+    for group in fetched:
+        yield group, True
+
+
+def _drop_old_names(
+    folder: Materialiser,
+    pulled: Pulled,
+    steps: Mapping[str, Entry | None],
+    local: Mapping[str, Entry],
+    late: Mapping[str, str],
+) -> None:
+    """Delete what goes by another name now, where that one stands."""
+    for old, new in late.items():
+        expect = local.get(old)
+        if old not in steps or expect is None:
+            continue
+        if new in steps and new not in pulled.done:
+            pulled.refused[old] = f"waits for {new}"
+            continue
+        folder.finish()
+        reach("pull.before_old_name")
+        _one(pulled, old, None, partial(folder.delete, old, expect))
 
 
 def _write_all(
@@ -239,9 +344,9 @@ def _one(pulled: Pulled, path: str, entry: Entry | None, write: Callable[[], Non
     reach("pull.after_path")
 
 
-def _groups(fetched: Iterator[tuple[ObjectId, bytes]]) -> Iterator[list[tuple[ObjectId, bytes]]]:
+def _groups(fetched: Iterator[tuple[ObjectId, bytes]]) -> Iterator[Group]:
     """Objects in groups that are put on disk together."""
-    group: list[tuple[ObjectId, bytes]] = []
+    group: Group = []
     held = 0
     for name, data in fetched:
         group.append((name, data))

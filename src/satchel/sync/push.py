@@ -2,19 +2,22 @@
 
 Files are read one after another, each checked against the hash the scan gave it, gathered into frames of 1 MiB and
 compressed a few frames ahead of the wire by two threads (zstd lets go of the interpreter): well while the wire is the
-slower of the two, fast while it waits. Nothing that differs from what the preamble announced is ever sent: a file that
-changed since the scan stops the stream.
+slower of the two, fast while it waits. In a small push an edited file travels as a delta beside the content that both
+ends had before (``objects.delta``), where that is kept here and the delta is smaller. Nothing that differs from what
+the preamble announced is ever sent: a file that changed since the scan stops the stream.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from satchel.objects.delta import MAX_BASE_RAW, MIN_BASE_RAW, make_delta
 from satchel.objects.frame import (
     FAST_LEVEL,
     LEVEL,
@@ -27,7 +30,7 @@ from satchel.objects.frame import (
 )
 from satchel.objects.ids import Digest, ObjectId, object_id
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
-from satchel.sync.wire import Parent, Sent, encode_preamble
+from satchel.sync.wire import MAX_BASES_BYTES, MAX_DELTAS, Parent, Sent, encode_preamble
 from satchel.worktree.beneath import Beneath, read_all
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ class Content(NamedTuple):
     object: ObjectId
     path: str
     size: int
+    base: ObjectId | None = None
+    """What the parent version has in its place, for a delta."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +89,35 @@ class Body(NamedTuple):
 
     stream: Iterable[bytes]
     declared: int
+    deltas: int = 0
+    """How many of its frames are deltas."""
 
 
-def body(outgoing: Outgoing, root: Path, progress: Progress | None = None) -> Body:
-    """The stream of a push. Raises ``FileMoved``, from the stream too."""
+class Keeper(Protocol):
+    """What the frames of a push are also given to, that they may be the bases of deltas to come."""
+
+    def add(self, frame: Frame, encoded: bytes) -> None: ...
+
+
+def body(
+    outgoing: Outgoing,
+    root: Path,
+    progress: Progress | None = None,
+    *,
+    former: Mapping[ObjectId, bytes] | None = None,
+    keeper: Keeper | None = None,
+) -> Body:
+    """The stream of a push. ``former`` are contents of the parent version that are at hand for deltas.
+
+    Raises ``FileMoved``, from the stream too.
+    """
     preamble = list(encode_preamble(outgoing.parent, outgoing.digest, outgoing.changes))
-    return _body(preamble, outgoing.contents, root, progress)
+    return _body(preamble, outgoing.contents, root, progress, former or {}, keeper)
 
 
 def content_body(contents: Sequence[Content], root: Path) -> Body:
     """Content alone, without a commit. Raises as ``body``."""
-    return _body(list(encode_preamble(None, None, ())), contents, root, None)
+    return _body(list(encode_preamble(None, None, ())), contents, root, None, {}, None)
 
 
 def kept_body(objects: Batch) -> Body:
@@ -105,12 +128,21 @@ def kept_body(objects: Batch) -> Body:
     return Body(pieces, sum(map(len, pieces)))
 
 
-def _body(preamble: Sequence[bytes], contents: Sequence[Content], root: Path, progress: Progress | None) -> Body:
+def _body(
+    preamble: Sequence[bytes],
+    contents: Sequence[Content],
+    root: Path,
+    progress: Progress | None,
+    former: Mapping[ObjectId, bytes],
+    keeper: Keeper | None,
+) -> Body:
     ordered = sorted(contents, key=lambda content: similarity_key(content.path, b""))
     if sum(content.size for content in ordered) <= SMALL_PUSH_BYTES:
-        pieces = list(_stream(preamble, ordered, root, progress, fast=LEVEL))
-        return Body(pieces, sum(map(len, pieces)))
-    stream = _stream(preamble, ordered, root, progress, fast=FAST_LEVEL)
+        edits, whole = _edits(ordered, former)
+        frames = chain(_deltas(edits, former, root, keeper), _frames(whole, root, LEVEL, keeper))
+        pieces = list(_stream(preamble, frames, len(ordered), progress))
+        return Body(pieces, sum(map(len, pieces)), len(edits))
+    stream = _stream(preamble, _frames(ordered, root, FAST_LEVEL, keeper), len(ordered), progress)
     most = sum(map(len, preamble)) + _AROUND
     for content in ordered:
         parts = 1 + content.size // MAX_FRAME_RAW
@@ -120,22 +152,70 @@ def _body(preamble: Sequence[bytes], contents: Sequence[Content], root: Path, pr
 
 
 def _stream(
-    preamble: Sequence[bytes], ordered: Sequence[Content], root: Path, progress: Progress | None, *, fast: int
+    preamble: Sequence[bytes], frames: Iterable[tuple[Frame, bytes]], total: int, progress: Progress | None
 ) -> Iterator[bytes]:
     yield from preamble
     yield encode_pack_start()
-    frames = done = sent = 0
+    count = done = sent = 0
+    for frame, data in frames:
+        count += 1
+        sent += len(data)
+        # An object in several frames counts with its last.
+        done += len(frame.table) if frame.part == frame.parts - 1 else 0
+        yield data
+        if progress is not None:
+            progress("push", done, total, sent)
+    yield encode_pack_end(count)
+
+
+def _frames(ordered: Sequence[Content], root: Path, fast: int, keeper: Keeper | None) -> Iterator[tuple[Frame, bytes]]:
     for group in _compressed(_batches(ordered, root), fast):
         for frame in group:
             data = encode_frame(frame)
-            frames += 1
-            sent += len(data)
-            # An object in several frames counts with its last.
-            done += len(frame.table) if frame.part == frame.parts - 1 else 0
-            yield data
-            if progress is not None:
-                progress("push", done, len(ordered), sent)
-    yield encode_pack_end(frames)
+            if keeper is not None:
+                keeper.add(frame, data)
+            yield frame, data
+
+
+# Deltas -----------------------------------------------------------------------------------------------------------
+
+
+def _edits(ordered: Sequence[Content], former: Mapping[ObjectId, bytes]) -> tuple[list[list[Content]], list[Content]]:
+    """What travels in deltas, in groups of one each, and what travels whole."""
+    groups: list[list[Content]] = []
+    whole: list[Content] = []
+    room, held, beside = MAX_BASES_BYTES, 0, 0
+    for content in ordered:
+        base = former.get(content.base) if content.base is not None else None
+        size = len(base) if base is not None else 0
+        if not MIN_BASE_RAW <= size <= min(MAX_BASE_RAW, room) or content.size > MAX_FRAME_RAW:
+            whole.append(content)
+            continue
+        full = held + content.size > MAX_FRAME_RAW or beside + size > MAX_BASE_RAW
+        if not groups or full or len(groups[-1]) == MAX_FRAME_OBJECTS:
+            if len(groups) == MAX_DELTAS:
+                whole.append(content)
+                continue
+            groups.append([])
+            held = beside = 0
+        groups[-1].append(content)
+        room, held, beside = room - size, held + content.size, beside + size
+    return groups, whole
+
+
+def _deltas(
+    groups: Sequence[Sequence[Content]], former: Mapping[ObjectId, bytes], root: Path, keeper: Keeper | None
+) -> Iterator[tuple[Frame, bytes]]:
+    for group in groups:
+        (objects,) = _batches(group, root)
+        bases = {content.base: former[content.base] for content in group if content.base is not None}
+        (frame,) = make_frames(objects)
+        data = encode_frame(frame)
+        if keeper is not None:
+            keeper.add(frame, data)
+        delta = make_delta(objects, list(bases.items()))
+        shorter = encode_frame(delta)
+        yield (delta, shorter) if len(shorter) < len(data) else (frame, data)
 
 
 def _compressed(batches: Iterator[Batch], fast: int) -> Iterator[list[Frame]]:

@@ -17,10 +17,13 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from satchel.catalog import damage, quotas
+from satchel.catalog.reservations import Asked
 from satchel.catalog.scope import Catalog, Scope
+from satchel.catalog.turns import TenantTurns
 from satchel.catalog.versions import EntryRow
 from satchel.errors import (
     BodyTimeout,
@@ -36,11 +39,14 @@ from satchel.objects.ids import Digest, ObjectId, ProjectId, TenantId, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
 from satchel.objects.paths import check_path
+from satchel.objects.seal import SEAL_OVERHEAD
 from satchel.store.packs import PackWriter, Place, StoredPack, Vault, pack_table
 from satchel.sync import contents
 from satchel.sync.commit import Caller as Caller
-from satchel.sync.commit import Committer, Proposed
+from satchel.sync.commit import Committer, Proposed, Standing, asked_of
+from satchel.sync.expand import Expansion
 from satchel.sync.failpoints import reach
+from satchel.sync.held import Held
 from satchel.sync.intake import Intake, Wanted
 from satchel.sync.peer import Committed
 from satchel.sync.session import fold
@@ -50,11 +56,18 @@ DRAIN_BYTES = 16 << 20
 """How much of a refused body is read on and thrown away, so that its sender, who is still sending, sees the answer."""
 LEASE_MS = 24 * 60 * 60 * 1000
 """How long content sent ahead of its commit is kept."""
+SALVAGE_BYTES = 1 << 20
+"""Less of a body that broke off is sent again sooner than it is kept."""
+SALVAGE_SECONDS = 15.0
+"""Longest time for keeping what came of a request that broke off: a server that stops waits for it."""
 MAX_REQUEST_MS = 36 * 60 * 60 * 1000
 """A write that has not committed by then never does: packs that nothing names are swept away after two days, and a
 process may have been stopped in between."""
-WRITE_ATTEMPTS = 8
-"""How often a write of one artifact is tried again when other writers moved the head between look and commit."""
+WRITE_ATTEMPTS = 30
+"""How often a write of one artifact is tried when others moved the head between look and commit: pushes, and one writer
+of each other node, since those of this one queue."""
+QUEUE_SECONDS = 10.0
+"""Longest wait in that queue; then the writer is told to come again, before its client gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +100,9 @@ class Receiver:
     ) -> None:
         self._catalog, self._vault = catalog, vault
         self._clock, self._limits = clock, limits or Limits()
+        self.on_commit: Callable[[TenantId], None] = lambda _tenant: None
+        """Called with the tenant of each version that was made through here."""
+        self._writers = TenantTurns(1, QUEUE_SECONDS)
         self._committer = Committer(
             catalog, vault, clock=clock, random=random, max_file_bytes=self._limits.max_file_bytes
         )
@@ -100,44 +116,82 @@ class Receiver:
         ``InvalidInput``, ``IdempotencyReused``, and what the guard raises; nothing is changed then.
         """
         caller = self._in_time(caller)
-        source = _bounded(body, declared)
-        stream = StreamReader()
+        async with self._held(caller, project) as held:
+            source = _bounded(body, declared, held)
+            stream = StreamReader()
+            try:
+                preamble, frames = await _preamble(source, stream)
+                proposed = _proposed(preamble, "sync", key)
+                judged = await self._committer.judge(caller, project, proposed)
+                wanted = Wanted(proposed.changes)
+                if not isinstance(judged, Committed):
+                    await held.take(asked_of(judged, proposed, declared, declared))
+            except SatchelError:
+                await _drain(source)
+                raise
+            if isinstance(judged, Committed):
+                await _drain(source)
+                return judged
+            expand = self._expansion(caller.tenant, project, judged)
+            writer = self._vault.writer(caller.tenant, project)
+            intake = Intake(writer, self._limits.max_file_bytes, wanted, expand)
+            try:
+                await intake.take(frames)
+                async for chunk in source:
+                    await intake.take(stream.feed(chunk))
+                stream.finish()
+                reach("receive.before_packs")
+                stored = await intake.finish()
+                reach("receive.after_packs")
+                return await self._commit(caller, project, proposed, judged, wanted, stored, held)
+            except BaseException as error:
+                if not proposed.settled and (isinstance(error, BodyTimeout) or not isinstance(error, SatchelError)):
+                    await asyncio.shield(self._salvage(caller, project, intake, held))
+                raise
+            finally:
+                # Once the transaction may have committed, the packs belong to the version.
+                if not proposed.settled:
+                    await asyncio.shield(intake.abort())
+
+    def _expansion(self, tenant: TenantId, project: ProjectId, standing: Standing) -> Expansion:
+        held = {row.object: row.size for row in standing.files.values()}
+        return Expansion(held, partial(contents.read_objects, self._catalog, self._vault, tenant, project))
+
+    async def _salvage(self, caller: Caller, project: ProjectId, intake: Intake, held: Held) -> None:
+        """Keep what came of a body that broke off, as if it had been sent ahead: its sender goes on from there.
+
+        Nothing is kept where that is not possible, and nothing is raised: the request has failed already.
+        """
         try:
-            preamble, frames = await _preamble(source, stream)
-            proposed = _proposed(preamble, "sync", key)
-            judged = await self._committer.judge(caller, project, proposed, declared)
-            wanted = Wanted(proposed.changes)
-        except SatchelError:
-            await _drain(source)
-            raise
-        if isinstance(judged, Committed):
-            await _drain(source)
-            return judged
-        intake = Intake(self._vault.writer(caller.tenant, project), self._limits.max_file_bytes, wanted)
-        try:
-            await intake.take(frames)
-            async for chunk in source:
-                await intake.take(stream.feed(chunk))
-            stream.finish()
-            reach("receive.before_packs")
-            stored = await intake.finish()
-            reach("receive.after_packs")
-            return await self._committer.commit(caller, project, proposed, judged, wanted, stored)
-        finally:
-            # Once the transaction may have committed, the packs belong to the version.
-            if not proposed.settled:
-                await asyncio.shield(intake.abort())
+            async with asyncio.timeout(SALVAGE_SECONDS):
+                stored = await intake.whole() if held.received >= SALVAGE_BYTES else []
+                if not stored:
+                    return
+                now, size = self._clock(), sum(pack.size for pack in stored)
+                async with self._catalog.write(caller.tenant) as s:
+                    await caller.guard(s)
+                    await quotas.note(s, await held.settle(s, Asked(size, held.received)), now)
+                    await self._committer.add_packs(s, project, stored, now + LEASE_MS, now)
+                    await caller.record(s, "packs", f"{project} {len(stored)} packs, {size} bytes, cut off", now)
+                    intake.keep(stored)  # from here on the catalog may name them
+                held.settled()
+        except (SatchelError, TimeoutError):
+            return
 
     async def packs(self, caller: Caller, project: ProjectId, body: AsyncIterator[bytes], declared: int) -> PacksKept:
         """Keep content for a commit to come, a day long. Raises as ``sync`` does."""
         caller = self._in_time(caller)
-        source = _bounded(body, declared)
+        async with self._held(caller, project) as held:
+            return await self._packs(caller, project, _bounded(body, declared, held), declared, held)
+
+    async def _packs(
+        self, caller: Caller, project: ProjectId, source: AsyncIterator[bytes], declared: int, held: Held
+    ) -> PacksKept:
         stream = StreamReader()
         intake = Intake(self._vault.writer(caller.tenant, project), self._limits.max_file_bytes, None)
         settled = False
         try:
-            async with self._catalog.read(caller.tenant) as s:
-                await quotas.reserve(s, declared)
+            await held.take(Asked(declared, declared))
             async for chunk in source:
                 await intake.take(stream.feed(chunk))
             stream.finish()
@@ -151,10 +205,13 @@ class Receiver:
             now = self._clock()
             async with self._catalog.write(caller.tenant) as s:
                 await caller.guard(s)
-                await quotas.reserve(s, sum(pack.size for pack in stored))
+                size = sum(pack.size for pack in stored)
+                await quotas.note(s, await held.settle(s, Asked(size, held.received)), now)
                 await self._committer.add_packs(s, project, stored, now + LEASE_MS, now)
                 restored = await damage.settle(s, project, asked, [pack.name for pack in stored])
+                await caller.record(s, "packs", f"{project} {len(stored)} packs, {size} bytes", now)
                 settled = True
+            held.settled()
         finally:
             if not settled:
                 await asyncio.shield(intake.abort())
@@ -172,10 +229,12 @@ class Receiver:
         """Commit changes whose content was sent before. Raises as ``sync`` does."""
         caller = self._in_time(caller)
         proposed = _proposed(Preamble(parent, after, tuple(changes)), "commit", key)
-        judged = await self._committer.judge(caller, project, proposed, 0)
+        judged = await self._committer.judge(caller, project, proposed)
         if isinstance(judged, Committed):
             return judged
-        return await self._committer.commit(caller, project, proposed, judged, Wanted(proposed.changes), [])
+        async with self._held(caller, project) as held:
+            await held.take(asked_of(judged, proposed, 0, 0))
+            return await self._commit(caller, project, proposed, judged, Wanted(proposed.changes), [], held)
 
     async def write(
         self,
@@ -203,12 +262,17 @@ class Receiver:
             raise TooLarge(f"{path} has {len(data):,} bytes; a file has at most {limit:,}", path=path, limit=limit)
         said = asked if asked is not None else _json([path, precondition, mode]) + (data or b"")
         one = _OneWrite(path, data, mode, precondition, key, hashlib.sha256(said).hexdigest())
+        # One after the other: each has to build on the one before, and all but one would do their work for nothing.
+        async with self._writers.of(f"{caller.tenant} {project}"), self._held(caller, project) as held:
+            return await self._write(caller, project, one, held)
+
+    async def _write(self, caller: Caller, project: ProjectId, one: _OneWrite, held: Held) -> Committed:
         writer = self._vault.writer(caller.tenant, project)
         settled = False
         try:
             for last in [*[False] * (WRITE_ATTEMPTS - 1), True]:
                 try:
-                    result, settled = await self._try_write(caller, project, one, writer)
+                    result, settled = await self._try_write(caller, project, one, writer, held)
                     return result
                 except HeadMoved:
                     if last:
@@ -217,6 +281,23 @@ class Receiver:
         finally:
             if not (settled or one.settled):
                 await asyncio.shield(writer.abort())
+
+    async def _commit(
+        self,
+        caller: Caller,
+        project: ProjectId,
+        proposed: Proposed,
+        standing: Standing,
+        wanted: Wanted,
+        stored: Sequence[StoredPack],
+        held: Held,
+    ) -> Committed:
+        result = await self._committer.commit(caller, project, proposed, standing, wanted, stored, held)
+        self.on_commit(caller.tenant)
+        return result
+
+    def _held(self, caller: Caller, project: ProjectId) -> Held:
+        return Held(self._catalog, caller, project, self._clock)
 
     def _in_time(self, caller: Caller) -> Caller:
         """The caller of a write that begins now: its guard also refuses a transaction that comes too late."""
@@ -230,7 +311,7 @@ class Receiver:
         return caller._replace(guard=guard)
 
     async def _try_write(
-        self, caller: Caller, project: ProjectId, one: _OneWrite, writer: PackWriter
+        self, caller: Caller, project: ProjectId, one: _OneWrite, writer: PackWriter, held: Held
     ) -> tuple[Committed, bool]:
         """The result, and whether the packs of ``writer`` are part of it."""
         standing = await self._committer.standing(caller.tenant, project)
@@ -251,11 +332,15 @@ class Receiver:
         if one.data is not None:
             wanted.learn(object_id(one.data), one.data)
             if one.stored is None:
-                for frame in make_frames([(object_id(one.data), one.data)]):
+                frames = list(make_frames([(object_id(one.data), one.data)]))
+                stored = sum(len(frame.data) + SEAL_OVERHEAD for frame in frames)
+                await held.take(asked_of(standing, proposed, stored, len(one.data)))
+                await held.came(len(one.data))
+                for frame in frames:
                     await writer.add(frame)
                 one.stored = await writer.finish()
         try:
-            result = await self._committer.commit(caller, project, proposed, standing, wanted, one.stored or [])
+            result = await self._commit(caller, project, proposed, standing, wanted, one.stored or [], held)
         finally:
             one.settled = proposed.settled
         return result, proposed.settled
@@ -263,6 +348,10 @@ class Receiver:
     def forget(self, tenant: TenantId, project: ProjectId) -> None:
         """Keep nothing of a project in memory, after a purge."""
         self._committer.forget(tenant, project)
+
+    def forget_tenant(self, tenant: TenantId) -> None:
+        """Keep nothing of a tenant in memory."""
+        self._committer.forget(tenant)
 
     async def read_frames(
         self, tenant: TenantId, project: ProjectId, objects: Sequence[ObjectId]
@@ -333,12 +422,13 @@ async def _preamble(source: AsyncIterator[bytes], stream: StreamReader) -> tuple
     raise InvalidInput("the sync stream ended before its content began")
 
 
-async def _bounded(body: AsyncIterator[bytes], declared: int) -> AsyncIterator[bytes]:
+async def _bounded(body: AsyncIterator[bytes], declared: int, held: Held) -> AsyncIterator[bytes]:
     received = 0
     async for chunk in body:
         received += len(chunk)
         if received > declared:
             raise TooLarge(f"the body is over the {declared:,} bytes it declared", limit=declared)
+        await held.came(len(chunk))
         yield chunk
 
 

@@ -1,6 +1,6 @@
 """One sync of a folder, from looking to the last durable byte.
 
-    scan the folder  ·  learn the cloud's head  ·  plan  ·  pull  ·  save the base  ·  push  ·  save the base
+    scan the folder  ·  learn the cloud's head  ·  plan  ·  merge  ·  pull  ·  save the base  ·  push  ·  save the base
 
 Any of these may be cut off by a crash: whatever was done is found done by the next run, since content that both sides
 hold is agreed. When the head moves while we push, or a file changes while it is read, the run starts over with what is
@@ -11,38 +11,62 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from satchel.errors import (
+    FrameRefused,
     HeadMoved,
     ObjectsMissing,
     SatchelError,
     ServerAway,
     ServerLied,
+    TooLarge,
     Unavailable,
-    UnresolvedConflicts,
 )
 from satchel.objects.ids import ObjectId
-from satchel.objects.listing import Entry, Tree, digest
-from satchel.sync import pull
+from satchel.objects.listing import Tree, digest
+from satchel.sync import pull, selection
+from satchel.sync.barring import Barred, keep, withhold
+from satchel.sync.conflicts import ConflictStore, Found
 from satchel.sync.failpoints import reach
 from satchel.sync.folder import present
 from satchel.sync.heal import heal
+from satchel.sync.holdback import judge
+from satchel.sync.outgoing import bases_of, counted, outgoing_of, weigh
+from satchel.sync.outlook import seen
 from satchel.sync.patience import Patience
 from satchel.sync.peer import Committed, Head, Peer
-from satchel.sync.plan import Clash, plan
+from satchel.sync.plan import Clash, Plan, plan
 from satchel.sync.pull import Cloud
-from satchel.sync.push import Content, FileMoved, Outgoing, Progress, body
-from satchel.sync.session import Direction, Steps, Strategy, choose, fold
-from satchel.sync.wire import Parent, Sent
+from satchel.sync.push import FileMoved, Outgoing, Progress, body
+from satchel.sync.record import Remembered, Sides
+from satchel.sync.report import (
+    ChangedPath,
+    Lines,
+    SyncReport,
+    changed_paths,
+    conflict_path,
+    hunks_of,
+    near,
+    tell_waiting,
+)
+from satchel.sync.resume import LARGE_BYTES, Sending
+from satchel.sync.session import Conflict, Direction, Steps, Strategy, choose, fold
+from satchel.sync.texts import Looked, look
 from satchel.worktree.base import Base, CloudEntry, load_base, save_base
+from satchel.worktree.flush import flush_news
+from satchel.worktree.former import Former
 from satchel.worktree.lock import folder_lock
-from satchel.worktree.walk import ChangedMeanwhile, LeftOut, Scan, Worktree
+from satchel.worktree.policy import Governing
+from satchel.worktree.undo import BOUNDS, Bounds, told
+from satchel.worktree.walk import ChangedMeanwhile, Scan, Worktree
 
 ATTEMPTS = 6
 """How often a run starts over because somebody else was faster, or a file changed, before it gives up for now."""
+HOPED_BYTES = 1 << 20
+"""A push of at most so much content is sent without asking first what the cloud has: one round trip."""
 STEADY_ATTEMPTS = 2
 """How often a file may change while it is sent before the run goes on without it."""
 
@@ -50,67 +74,6 @@ DELETIONS_MAY_RETURN = (
     "The hosted project has another line of history than this folder was in step with (it was restored or made anew). "
     "Nothing was deleted on either side; files deleted since may return."
 )
-
-
-class ChangedPath(NamedTuple):
-    path: str
-    how: str
-    """``added``, ``changed`` or ``deleted``."""
-
-
-class ConflictPath(NamedTuple):
-    """A path that waits for a person; both sides keep what they have."""
-
-    path: str
-    reason: str
-    local: str | None
-    """The object here, ``None`` for no file; ``cloud`` likewise."""
-    cloud: str | None
-
-
-@dataclass(slots=True)
-class SyncReport:
-    """What a run did, or with ``dry_run`` would do."""
-
-    direction: Direction
-    dry_run: bool = False
-    lineage: str = ""
-    version: int = 0
-    digest: str = ""
-    """Of the hosted project afterwards."""
-    pushed: list[ChangedPath] = field(default_factory=list)
-    pulled: list[ChangedPath] = field(default_factory=list)
-    conflicts: list[ConflictPath] = field(default_factory=list)
-    untrusted: list[str] = field(default_factory=list)
-    """Files that tools execute on their own, left in the cloud until a pull with trust."""
-    unsettled: list[str] = field(default_factory=list)
-    """Files that kept changing: they go with the next sync."""
-    waiting_push: int = 0
-    waiting_pull: int = 0
-    left_out: list[LeftOut] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-    raw_bytes: int = 0
-    """Content sent, before compression; ``sent_bytes`` is what went over the wire, ``pulled_bytes`` content fetched."""
-    sent_bytes: int = 0
-    pulled_bytes: int = 0
-    restored: int = 0
-    """Artifacts' contents that the server had lost and got back from here."""
-    requests: int = 0
-    """Pushes that were sent; more than one where somebody else was faster or the answer never came."""
-
-    @property
-    def in_step(self) -> bool:
-        """Whether folder and cloud hold the same now, as far as each may hold it."""
-        waiting = self.waiting_push + self.waiting_pull + len(self.untrusted) + len(self.unsettled)
-        planned = self.dry_run and (self.pushed or self.pulled)
-        return not (self.conflicts or waiting or planned)
-
-    def check(self) -> None:
-        """Raise ``UnresolvedConflicts`` if paths wait for a person."""
-        if self.conflicts:
-            raise UnresolvedConflicts(
-                f"{len(self.conflicts):,} files wait for you", paths=[c.path for c in self.conflicts]
-            )
 
 
 class _Again(Exception):
@@ -139,8 +102,11 @@ def run(
     strategy: Strategy = Strategy.MANUAL,
     dry_run: bool = False,
     trust: bool = False,
+    prune: bool = False,
+    governing: Governing | None = None,
     progress: Progress | None = None,
     patience: Patience | None = None,
+    bounds: Bounds = BOUNDS,
     random: Callable[[int], bytes] = os.urandom,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> SyncReport:
@@ -149,32 +115,18 @@ def run(
     With ``patience`` a peer that is away for a while is waited for. What was done before is found done then, and a push
     that is repeated goes under the same key.
 
-    Conflicts are no error: they are in the report, and everything else is in step. Raises ``Busy``, ``ServerAway``,
-    ``ServerLied``, ``HeadMoved`` (somebody else was faster each time), and what the peer refuses with.
+    ``prune`` deletes in the cloud what the rules leave out here; nothing else ever does. ``governing`` are the policies
+    of the project. Conflicts are no error: they are in the report, and everything else is in step. Raises ``Busy``,
+    ``ServerAway``, ``ServerLied``, ``HeadMoved`` (somebody else was faster each time), and what the peer refuses with.
     """
     report = SyncReport(direction, dry_run)
     with folder_lock(worktree.root):
-        one = _Run(worktree, peer, project, report, strategy, trust, progress, random, clock_ns)
+        one = _Run(worktree, peer, project, report, strategy, trust, progress, bounds, random, clock_ns)
+        one.prune, one.governing = prune, governing or one.governing
         if patience is None:
             one.attempts()
         else:
             patience.through(one.attempts)
-    return report
-
-
-def status(worktree: Worktree) -> SyncReport:
-    """What a sync would do as far as the folder alone knows: nothing is asked, nothing is written."""
-    scan = worktree.scan()
-    base, notices = load_base(worktree.root)
-    report = SyncReport(Direction.BOTH, dry_run=True, notices=[*notices, *scan.notices], left_out=scan.left_out)
-    if base is not None:
-        report.lineage, report.version, report.digest = base.lineage, base.version, base.digest
-    before = base.tree if base else {}
-    cloud = {path: Entry(entry.mode, entry.object) for path, entry in base.cloud.items()} if base else {}
-    local = present(worktree.root, scan, before)
-    steps = choose(plan(before, local, cloud), before, local, cloud)
-    report.pushed, report.pulled = _changed(steps.push, cloud), _changed(steps.pull, local)
-    _tell_waiting(report, steps, local, cloud)
     return report
 
 
@@ -190,18 +142,25 @@ class _Run:
         strategy: Strategy,
         trust: bool,
         progress: Progress | None,
+        bounds: Bounds,
         random: Callable[[int], bytes],
         clock_ns: Callable[[], int],
     ) -> None:
         self.worktree, self.peer, self.project = worktree, peer, project
         self.report, self.strategy, self.trust, self.progress = report, strategy, trust, progress
-        self.root = worktree.root
+        self.root, self.bounds = worktree.root, bounds
+        self.records = ConflictStore(worktree.root)
+        self.prune, self.governing = False, Governing()
         self.nonce = random(16).hex()
         self.undo_id = f"{clock_ns():020d}-{random(3).hex()}"
         self.moved: dict[str, int] = {}
         self.hoped: _Hoped | None = None
         self.resend: set[ObjectId] = set()
+        self.saved: Base | None = None
+        self.written: set[str] = set()
         self.healed = False
+        self.deltas = True
+        self.hope = report.direction is not Direction.FROM_CLOUD and not report.dry_run
 
     def attempts(self) -> None:
         """Start over while somebody else is faster, or a file changes."""
@@ -215,12 +174,19 @@ class _Run:
 
     def _attempt(self) -> None:
         base, notices = load_base(self.root)
+        self.saved = base
         scan = self.worktree.scan()
-        cloud = pull.learn(self.peer, self.project, base)
-        if cloud.damaged and not self.healed and not self.report.dry_run:
-            self.healed = True
-            if self.report.direction is not Direction.FROM_CLOUD:
-                self.report.restored = heal(self.root, scan, self.peer, self.project)
+        found = self.records.load()
+        was = pull.as_known(base) if base is not None else None
+        hope, self.hope = self.hope, False  # the first attempt alone: whatever follows has to look
+        hoping = hope and was is not None and not (found.placed or found.begun) and self._hopes(base, was, scan)
+        if was is not None and hoping:
+            cloud = was
+        else:
+            cloud = pull.learn(self.peer, self.project, base, was)
+            self._heal(cloud.damaged, scan)
+            if not self.report.dry_run:
+                Former(self.root).note(cloud.head.lineage, cloud.deltas)
         if self.hoped is not None and self.hoped[:3] == cloud.head:
             self.report.pushed += self.hoped.pushed
             self.hoped = None
@@ -229,63 +195,196 @@ class _Run:
             notices, known = [*notices, DELETIONS_MAY_RETURN], None
         before = _tree(known, cloud)
         unsettled = [path for path, times in self.moved.items() if times >= STEADY_ATTEMPTS]
-        local, theirs = present(self.root, scan, before, unsettled), cloud.tree
+        whole, theirs = present(self.root, scan, before, unsettled), cloud.tree
+        kept = found.judged(base.tree if base else None, whole)
+        before, local = seen(before, whole, kept)
         made = plan(before, local, theirs)
-        steps = choose(
-            made, before, local, theirs, direction=self.report.direction, strategy=self.strategy, trust=self.trust
-        )
-        self._tell(scan, notices, unsettled, cloud.head, steps, local, theirs)
+        pruned = selection.prune(made, self.worktree, scan, theirs) if self.prune else set()
+        bars = selection.barred(self.worktree, self.governing, scan, made, cloud.sizes)
+        bars = {path: bar for path, bar in bars.items() if path not in pruned}
+        made, withheld = withhold(made, before, local, theirs, bars)
+        looked = Looked()
+        if made.merge and self.report.direction is not Direction.TO_CLOUD:
+            fresh = {path: clash for path, clash in made.merge.items() if path not in kept.open}
+            looked = look(self.worktree, self.peer, self.project, fresh, scan, cloud)
+        steps = self._choose(made, before, whole, theirs, looked, kept)
+        judged = judge(self.root, steps.push, theirs, self.governing, steps.contents, steps.moves)
+        if hoping and (judged.found or not steps.push):  # nothing, or not all of it, would be sent: so ask
+            self._attempt()
+            return
+        secret: dict[str, str] = {}
+        if judged.found:
+            held_back = {found.path: Barred("secret") for found in judged.found}
+            made, secret = withhold(made, before, local, theirs, held_back)
+            steps = self._choose(made, before, whole, theirs, looked, kept)
+        absent = [path for path, why in withheld.items() if why == selection.LEFT_SELECTION and path not in whole]
+        keep(steps, withheld | secret, before, theirs, absent)
+        self.report.withheld = withheld
+        self.report.secrets, self.report.secrets_allowed = judged.found, list(judged.allowed)
+        self._tell(scan, notices, unsettled, cloud, steps, whole, kept)
         if self.report.dry_run:
-            self.report.pushed, self.report.pulled = _changed(steps.push, theirs), _changed(steps.pull, local)
+            self.report.pushed = changed_paths(steps, steps.push, theirs)
+            self.report.pulled = changed_paths(steps, steps.pull, whole)
+            self.report.merged = steps.merged
+            weigh(self.report, self._outgoing(steps, theirs, cloud, scan, {}), self.root, steps, cloud)
             return
         # A generation that was damaged is written anew even where nothing changed.
-        self._pull(steps, before, local, theirs, cloud, None if notices else base)
+        sizes = self._pull(steps, before, whole, cloud, None if notices else base, looked, found)
         if steps.push:
-            self._push(steps, local, theirs, cloud, scan)
+            self._push(steps, theirs, cloud, scan, sizes)
+
+    def _hopes(self, base: Base | None, was: Cloud, scan: Scan) -> bool:
+        """Whether so little changed here that a push hopes for the cloud as it ``was``: the commit finds out."""
+        if base is None or base.held:
+            return False
+        fresh = [path for path, entry in scan.tree.items() if was.tree.get(path) != entry]
+        differs = bool(fresh) or len(scan.tree) < len(was.tree)
+        return differs and sum(scan.sizes[path] for path in fresh) <= HOPED_BYTES
+
+    def _heal(self, damaged: int, scan: Scan) -> None:
+        """Give back what the server lost, once."""
+        if damaged and not self.healed and not self.report.dry_run:
+            self.healed = True
+            if self.report.direction is not Direction.FROM_CLOUD:
+                self.report.restored = heal(self.root, scan, self.peer, self.project)
+
+    def _choose(self, made: Plan, before: Tree, whole: Tree, theirs: Tree, looked: Looked, kept: Remembered) -> Steps:
+        return choose(
+            made,
+            before,
+            whole,
+            theirs,
+            direction=self.report.direction,
+            strategy=self.strategy,
+            trust=self.trust,
+            texts=looked.outcomes,
+            known=self._as_settled(kept, whole),
+        )
+
+    def _as_settled(self, kept: Remembered, whole: Tree) -> Remembered:
+        """With a strategy, a file whose markers are gone is what the folder wants; else what it was before them."""
+        if self.strategy is Strategy.MANUAL or not kept.open:
+            return kept
+        waiting = {
+            path: record if hunks_of(self.worktree, path) else record._replace(local=whole.get(path))
+            for path, record in kept.open.items()
+        }
+        return kept._replace(open=waiting)
 
     def _pull(
-        self, steps: Steps, before: Tree, local: dict[str, Entry], theirs: Tree, cloud: Cloud, base: Base | None
-    ) -> None:
-        """Write what the cloud changed and note how far the folder is in step."""
-        done = pull.write(self.root, self.peer, self.project, steps.pull, local, cloud, self.undo_id, self.progress)
+        self,
+        steps: Steps,
+        before: Tree,
+        local: Tree,
+        cloud: Cloud,
+        base: Base | None,
+        looked: Looked,
+        found: Found,
+    ) -> Mapping[ObjectId, int]:
+        """Write what the cloud changed and what merged, and note how far the folder is in step."""
+        for record in steps.records:
+            self.records.begin(record, looked.sides.get(record.path, Sides()))
+        if steps.records:
+            reach("merge.after_record")
+        for record in (*found.placed.values(), *found.begun.values()):
+            mine = record.local  # as it was before the markers
+            if mine is not None and steps.pull.get(record.path) == mine != local.get(record.path):
+                kept = self.records.sides(record.path, record).local
+                if kept is not None:
+                    steps.contents[mine.object] = kept
+        done = pull.write(
+            self.root,
+            self.peer,
+            self.project,
+            steps.pull,
+            local,
+            cloud,
+            self.undo_id,
+            self.progress,
+            contents=steps.contents,
+            moves=steps.moves,
+            bounds=self.bounds,
+        )
+        if done.dropped:
+            self.report.notices.append(told(done.dropped, self.bounds))
+        self.written |= done.done.keys()
         for path, why in done.refused.items():
-            steps.held[path] = before.get(path)
-            self.report.conflicts.append(_conflict(path, why, Clash(None, local.get(path), theirs.get(path))))
-        self.report.pulled += _changed(done.done, local)
+            self._refuse(steps, path, why, before, local, cloud)
+        standing = [one.path for one in steps.records if one.kind != "merged" and (one.beside or one.path) in done.done]
+        if steps.records:
+            reach("merge.after_write")
+        self.records.placed([*standing, *(path for path in found.begun if path in steps.conflicts)])
+        self.report.pulled += changed_paths(steps, done.done, local)
         self.report.pulled_bytes += done.bytes
+        self.report.merged += [path for path in steps.merged if path not in self.report.merged]
         reach("pull.before_base")
         self._save(Base(*cloud.head, cloud.entries, steps.held), base)
         reach("pull.after_base")
+        if steps.records:
+            reach("merge.after_base")
+        ended = found.placed.keys() | found.begun.keys() | {one.path for one in steps.records}
+        self.records.drop(ended - steps.conflicts.keys() - steps.held.keys())
+        return done.sizes
 
-    def _push(self, steps: Steps, local: Tree, theirs: Tree, cloud: Cloud, scan: Scan) -> None:
-        after = fold(theirs, steps.push.items())
-        outgoing = self._outgoing(steps.push, theirs, after, cloud.head, scan)
+    def _refuse(self, steps: Steps, path: str, why: str, before: Tree, local: Tree, cloud: Cloud) -> None:
+        """A path was left as it is: neither it nor what goes with it is sent, and it is planned afresh."""
+        other = steps.moves.get(path)
+        for each in (path, other) if other else (path,):
+            steps.push.pop(each, None)
+            steps.held[each] = before.get(each)
+            steps.merged = [name for name in steps.merged if name != each]
+            steps.conflicts.pop(each, None)
+        clash = Clash(None, local.get(path), cloud.tree.get(path))
+        self.report.conflicts = [one for one in self.report.conflicts if one.path != path]
+        self.report.conflicts.append(conflict_path(path, Conflict(clash, why), [], cloud.entries))
+
+    def _push(self, steps: Steps, theirs: Tree, cloud: Cloud, scan: Scan, written: Mapping[ObjectId, int]) -> None:
+        outgoing = self._outgoing(steps, theirs, cloud, scan, written)
+        whole, sending, former = outgoing.raw_bytes, Sending(self.root), Former(self.root)
+        outgoing = replace(outgoing, contents=sending.rest(self.peer, self.project, outgoing.contents, self.resend))
         # The key names this very commit: sent again it is answered again, and any other commit has another key.
         key = f"{self.nonce}-{cloud.head.version}-{outgoing.digest[:16]}"
+        bases = former.read(bases_of(outgoing)) if self.deltas and former.taken(cloud.head.lineage) else {}
+        keeping, sent_deltas = former.keep(), 0
         try:
-            sending = body(outgoing, self.root, self.progress)
+            content = body(outgoing, self.root, self.progress, former=bases, keeper=keeping)
+            sent_deltas = content.deltas
             reach("push.before_send")
             self.report.requests += 1
-            answer = self.peer.sync(self.project, self._counted(sending.stream), sending.declared, key)
+            told = {"allowed": tuple(self.report.secrets_allowed)} if self.report.secrets_allowed else {}
+            answer = self.peer.sync(self.project, counted(content.stream, self.report), content.declared, key, **told)
+            self._check(answer, outgoing, cloud.head)
+            keeping.commit()
         except FileMoved as error:
             self.moved[error.path] = self.moved.get(error.path, 0) + 1
             raise _Again(ChangedMeanwhile(f"{error.path} keeps changing")) from error
-        except ObjectsMissing as error:
-            self._send_again(error)
+        except (ObjectsMissing, FrameRefused, TooLarge) as error:
+            if sent_deltas:  # an older server, or one that lost a base: the content itself is welcome
+                self.deltas = False
+                former.note(cloud.head.lineage, not isinstance(error, FrameRefused))
+            elif isinstance(error, ObjectsMissing):
+                self._send_again(error)
+            else:
+                raise
             raise _Again(error) from error
         except HeadMoved as error:
             raise _Again(error) from error
         except Unavailable as error:
             # It may have committed: the next look tells. Sent again under the same key, it is answered again.
-            first, told = self.hoped is None, _changed(steps.push, theirs)
-            self.hoped = _Hoped(cloud.head.lineage, cloud.head.version + 1, outgoing.digest, told)
-            if first and isinstance(error, ServerAway):
+            first, hoped = self.hoped is None, changed_paths(steps, steps.push, theirs)
+            self.hoped = _Hoped(cloud.head.lineage, cloud.head.version + 1, outgoing.digest, hoped)
+            # What came of a large push is being put into safety there: a moment later less has to be sent.
+            if first and isinstance(error, ServerAway) and whole <= LARGE_BYTES:
                 raise _Again(error) from error
             raise
-        self._check(answer, outgoing, cloud.head)
-        self.report.pushed += _changed(steps.push, theirs)
+        finally:
+            keeping.drop()
+        sending.ended()
+        former.note(answer.lineage, answer.deltas)
+        self.report.pushed += changed_paths(steps, steps.push, theirs)
         self.report.raw_bytes += outgoing.raw_bytes
         self.report.lineage, self.report.version, self.report.digest = answer[:3]
+        self.report.notices += [near(quota) for quota in answer.warnings]
         reach("push.before_base")
         entries = dict(cloud.entries)
         for path, entry in steps.push.items():
@@ -295,31 +394,15 @@ class _Run:
                 entries[path] = CloudEntry(*entry, answer.version, answer.author, answer.time_ms)
         self._save(Base(answer.lineage, answer.version, answer.digest, entries, steps.held), None)
         reach("push.after_base")
+        self._heal(answer.damaged, scan)
 
     def _outgoing(
-        self, push: Mapping[str, Entry | None], theirs: Tree, after: Tree, head: Head, scan: Scan
+        self, steps: Steps, theirs: Tree, cloud: Cloud, scan: Scan, written: Mapping[ObjectId, int]
     ) -> Outgoing:
-        there = {entry.object for entry in theirs.values()} - self.resend
-        contents: dict[ObjectId, Content] = {}
-        changes: list[Sent] = []
-        for path, entry in push.items():
-            changes.append(Sent(path, entry, 0 if entry is None else scan.sizes[path]))
-            if entry is not None and entry.object not in there:
-                contents.setdefault(entry.object, Content(entry.object, path, scan.sizes[path]))
-        return Outgoing(Parent(*head), digest(after), changes, list(contents.values()))
-
-    def _counted(self, stream: Iterable[bytes]) -> Iterable[bytes]:
-        """The same stream, adding to the report what was taken from it; a list stays one, to be sent twice."""
-        if isinstance(stream, list):
-            self.report.sent_bytes += sum(map(len, stream))
-            return stream
-
-        def counting() -> Iterator[bytes]:
-            for piece in stream:
-                self.report.sent_bytes += len(piece)
-                yield piece
-
-        return counting()
+        sizes = {name: len(data) for name, data in steps.contents.items()} | dict(written)
+        known = {path: sizes[e.object] for path, e in steps.push.items() if e is not None and e.object in sizes}
+        after = digest(fold(theirs, steps.push.items()))
+        return outgoing_of(steps.push, theirs, after, cloud.head, {**scan.sizes, **known}, self.resend, steps.moves)
 
     def _send_again(self, error: ObjectsMissing) -> None:
         named = error.facts.get("objects")
@@ -334,8 +417,11 @@ class _Run:
             raise ServerLied("the server says it committed something else than was sent")
 
     def _save(self, base: Base, before: Base | None) -> None:
-        if before is None or base != before:
-            save_base(self.root, base)
+        if before is not None and base == before:
+            return
+        flush_news(self.root, base, self.saved, self.written)
+        save_base(self.root, base)
+        self.saved = base
 
     # Telling ----------------------------------------------------------------------------------------------------------
 
@@ -344,17 +430,17 @@ class _Run:
         scan: Scan,
         notices: list[str],
         unsettled: list[str],
-        head: Head,
+        cloud: Cloud,
         steps: Steps,
         local: Tree,
-        theirs: Tree,
+        known: Remembered,
     ) -> None:
         report = self.report
-        report.lineage, report.version, report.digest = head
+        report.lineage, report.version, report.digest = cloud.head
         report.unsettled, report.left_out = unsettled, scan.left_out
         report.notices += [notice for notice in (*notices, *scan.notices) if notice not in report.notices]
         report.conflicts = []
-        _tell_waiting(report, steps, local, theirs)
+        tell_waiting(report, steps, local, cloud.tree, Lines(self.worktree, steps, known), cloud.entries)
 
 
 def _tree(base: Base | None, cloud: Cloud) -> Tree:
@@ -362,32 +448,3 @@ def _tree(base: Base | None, cloud: Cloud) -> Tree:
     if base is None:
         return {}
     return cloud.tree if not base.held and base.cloud is cloud.entries else base.tree
-
-
-def _tell_waiting(report: SyncReport, steps: Steps, local: Tree, theirs: Tree) -> None:
-    report.waiting_push, report.waiting_pull = steps.waiting_push, steps.waiting_pull
-    report.untrusted = list(steps.untrusted)
-    for path, clash in steps.conflicts.items():
-        report.conflicts.append(_conflict(path, _reason(clash), clash))
-    for path, reason in steps.name_clashes.items():
-        report.conflicts.append(_conflict(path, reason, Clash(None, local.get(path), theirs.get(path))))
-
-
-def _reason(clash: Clash) -> str:
-    if clash.local is None:
-        return "deleted here, changed in the cloud"
-    if clash.cloud is None:
-        return "changed here, deleted in the cloud"
-    return "changed on both sides"
-
-
-def _conflict(path: str, reason: str, clash: Clash) -> ConflictPath:
-    here, there = clash.local, clash.cloud
-    return ConflictPath(path, reason, here.object if here else None, there.object if there else None)
-
-
-def _changed(steps: Mapping[str, Entry | None], before: Tree) -> list[ChangedPath]:
-    return [
-        ChangedPath(path, "deleted" if entry is None else "changed" if path in before else "added")
-        for path, entry in sorted(steps.items())
-    ]

@@ -8,12 +8,16 @@ the same base, so whatever is left undone today is neither forgotten nor mistake
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
+from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.listing import Entry, Tree
-from satchel.objects.paths import executed_by_tools, tree_problems
-from satchel.sync.plan import Clash, Plan
+from satchel.objects.paths import collision_key, executed_by_tools, path_problem, tree_problems
+from satchel.sync.merge import Apart, Clean, Gone, Marked, Outcome
+from satchel.sync.plan import NEITHER, Clash, Plan, merged_mode
+from satchel.sync.record import NOTHING, Record, Remembered
 
 
 class Direction(Enum):
@@ -25,31 +29,50 @@ class Direction(Enum):
 
 
 class Strategy(Enum):
-    """Who wins where both sides changed a file. What loses stays in the undo store or in the cloud's history."""
+    """Who wins where both sides changed a file and it does not merge. What loses stays in the undo store or in the
+    cloud's history."""
 
     MANUAL = "manual"
     LOCAL = "local"
     CLOUD = "cloud"
+    BOTH = "both"
+    """The folder's file stays, the cloud's is put beside it, and both are sent."""
 
 
-@dataclass(frozen=True, slots=True)
+class Conflict(NamedTuple):
+    """Nobody decided."""
+
+    clash: Clash
+    reason: str
+    beside: str | None = None
+    """Where the cloud's file stands in the folder."""
+
+
+@dataclass(slots=True)
 class Steps:
     """What to do, path by path; ``None`` as an entry means: delete."""
 
     push: dict[str, Entry | None]
     pull: dict[str, Entry | None]
-    conflicts: dict[str, Clash]
-    """Nobody decided: both sides keep what they have."""
-    name_clashes: dict[str, str]
+    conflicts: dict[str, Conflict] = field(default_factory=dict)
+    name_clashes: dict[str, str] = field(default_factory=dict)
     """Path to reason: no folder could hold this path beside another one (``a`` and ``a/b``, ``A`` and ``a``)."""
-    untrusted: tuple[str, ...]
+    untrusted: tuple[str, ...] = ()
     """Files that tools execute on their own, waiting in the cloud until a pull with trust."""
-    waiting_push: int
+    waiting_push: int = 0
     """Local changes that this direction does not send."""
-    waiting_pull: int
+    waiting_pull: int = 0
     """Cloud changes that this direction does not fetch."""
-    held: dict[str, Entry | None]
+    held: dict[str, Entry | None] = field(default_factory=dict)
     """Base entries to keep where the base will not be the cloud's entry."""
+    merged: list[str] = field(default_factory=list)
+    """Files that get the edits of both sides."""
+    contents: dict[ObjectId, bytes] = field(default_factory=dict)
+    """What to write that neither side has as a file."""
+    records: list[Record] = field(default_factory=list)
+    """What to remember before anything is written."""
+    moves: dict[str, str] = field(default_factory=dict)
+    """New name to old name: the old file goes once the new one stands."""
 
 
 def choose(
@@ -61,33 +84,269 @@ def choose(
     direction: Direction = Direction.BOTH,
     strategy: Strategy = Strategy.MANUAL,
     trust: bool = False,
+    texts: Mapping[str, Outcome] | None = None,
+    known: Remembered = NOTHING,
 ) -> Steps:
-    """Decide what to do about each difference of ``made = plan(base, local, cloud)``."""
-    push, pull, conflicts = dict(made.push), dict(made.pull), dict(made.conflicts)
-    if strategy is Strategy.LOCAL:
-        push |= {path: clash.local for path, clash in conflicts.items()}
-        conflicts = {}
-    elif strategy is Strategy.CLOUD:
-        pull |= {path: clash.cloud for path, clash in conflicts.items()}
-        conflicts = {}
-    clashes = _name_clashes(cloud, push) | _name_clashes(local, pull)
-    held = {path: base.get(path) for path in (*conflicts, *clashes) if base.get(path) != cloud.get(path)}
-    for path in clashes:
-        push.pop(path, None)
-        pull.pop(path, None)
-    untrusted = () if trust else tuple(path for path, entry in pull.items() if entry and executed_by_tools(path))
-    for path in untrusted:
-        # Local content that lost to the cloud waits too: from the base it then had, or the next plan would push it.
-        held[path] = base.get(path) if path in made.pull else local.get(path)
-        del pull[path]
-    waiting_push = waiting_pull = 0
+    """Decide what to do about each difference of ``made = plan(base, local, cloud)``.
+
+    ``texts`` says what became of the contents that both sides changed; a path it lacks waits. ``local`` also has the
+    files that stand beside ours in a conflict.
+    """
+    if strategy is Strategy.BOTH and direction is Direction.TO_CLOUD:
+        strategy = Strategy.MANUAL  # what would have to be fetched waits
+    made = _kept_open(made, base, local, cloud, known.open)
+    choosing = _Choosing(base, local, cloud, strategy, known)
+    steps = choosing.steps
+    steps.push |= made.push
+    steps.pull |= made.pull
+    for path, result in made.both.items():
+        steps.push[path] = steps.pull[path] = result
+        steps.merged.append(path)
+    for name, move in made.moves.items():
+        choosing.move(name, move.source, move.base, move.edited, move.result, here=move.here)
+    for path, clash in made.conflicts.items():
+        choosing.conflict(path, clash, known.open[path].reason if path in known.open else _reason(clash))
+    for path, clash in made.merge.items():
+        if strategy is Strategy.LOCAL and direction is Direction.TO_CLOUD:
+            steps.push[path] = clash.local
+        else:
+            choosing.text(path, clash, (texts or {}).get(path))
+    choosing.leave_out(_name_clashes(cloud, steps.push) | _name_clashes(local, steps.pull))
+    choosing.clear_beside()
+    if not trust:
+        choosing.distrust()
     if direction is Direction.FROM_CLOUD:
-        waiting_push, push = len(push), {}
+        steps.waiting_push, steps.push = len(steps.push), {}
     elif direction is Direction.TO_CLOUD:
-        # The base of what is not fetched now: where the cloud won a conflict, the local entry, so that it stays won.
-        held |= {path: base.get(path) if path in made.pull else local.get(path) for path in pull}
-        waiting_pull, pull = len(pull), {}
-    return Steps(push, pull, conflicts, clashes, untrusted, waiting_push, waiting_pull, held)
+        choosing.fetch_nothing(made)
+    return steps
+
+
+def _kept_open(made: Plan, base: Tree, local: Tree, cloud: Tree, waiting: Mapping[str, Record]) -> Plan:
+    """The same plan, but that nothing else is done about a file with markers in it, whatever became of the others."""
+    if not waiting:
+        return made
+    push, pull, conflicts = dict(made.push), dict(made.pull), dict(made.conflicts)
+    both, merge, moves = dict(made.both), dict(made.merge), dict(made.moves)
+    for name, move in made.moves.items():
+        if name in waiting or move.source in waiting:
+            (push if move.here else pull)[name] = (local if move.here else cloud)[name]
+            conflicts[move.source] = Clash(move.base, local.get(move.source), cloud.get(move.source))
+            del moves[name]
+    for path in waiting:
+        if path in push or path in pull or path in both or path in merge:
+            conflicts[path] = Clash(base.get(path), local.get(path), cloud.get(path))
+            for part in (push, pull, both, merge):
+                part.pop(path, None)
+    return Plan(push, pull, both, merge, moves, conflicts, made.agreed)
+
+
+class _Choosing:
+    """Steps in the making."""
+
+    def __init__(self, base: Tree, local: Tree, cloud: Tree, strategy: Strategy, known: Remembered) -> None:
+        self.base, self.local, self.cloud, self.strategy, self.known = base, local, cloud, strategy, known
+        self.steps = Steps({}, {})
+        self.taken: set[str] = set()
+
+    def wait(self, path: str) -> None:
+        """Nobody has looked at the contents yet."""
+        self.steps.waiting_pull += 1
+        self.hold(path, self.base.get(path))
+
+    def hold(self, path: str, entry: Entry | None) -> None:
+        """Let the base keep ``entry`` there."""
+        if entry != self.cloud.get(path):
+            self.steps.held[path] = entry
+
+    def text(self, path: str, clash: Clash, outcome: Outcome | None) -> None:
+        """Both sides changed the content."""
+        if outcome is None and path in self.known.beside:
+            outcome = Apart(self.known.beside[path].reason)
+        if outcome is None:
+            self.wait(path)
+        elif isinstance(outcome, Clean):
+            self.merged(path, clash, outcome.data)
+        elif isinstance(outcome, Gone):
+            self.conflict(path, clash, outcome.reason)
+        else:
+            self.conflict(path, clash, outcome.reason, outcome)
+
+    def merged(self, path: str, clash: Clash, data: bytes) -> None:
+        """Both sides get one text."""
+        if clash.local is None or clash.cloud is None:
+            raise AssertionError("a merge has two sides")
+        result = Entry(merged_mode(clash.base, clash.local, clash.cloud), object_id(data))
+        if result != clash.cloud:
+            self.steps.push[path] = result
+        if result != clash.local:
+            self.steps.pull[path] = result
+            self.steps.contents[result.object] = data
+            was, then = {path: clash.base}, {path: clash.cloud}
+            self.steps.records.append(Record(path, "merged", *clash, result, None, was, then))
+        self.steps.merged.append(path)
+
+    def move(self, name: str, source: str, was: Entry, edited: Entry, result: Entry, *, here: bool) -> None:
+        """A file goes by its new name, with the other side's edit."""
+        steps = self.steps
+        if here:  # the cloud edited
+            steps.push[source] = None
+            then: dict[str, Entry | None] = {source: edited}
+        else:
+            steps.pull[source] = None
+            then = {source: edited, name: self.cloud[name]}
+        if self.local.get(name) != result:
+            steps.pull[name] = result
+        if self.cloud.get(name) != result:
+            steps.push[name] = result
+        steps.moves[name] = source
+        steps.merged.append(name)
+        sides = (was, self.local.get(name), self.cloud.get(name))
+        steps.records.append(Record(name, "merged", *sides, result, None, {source: was, name: None}, then))
+
+    def conflict(self, path: str, clash: Clash, reason: str, outcome: Apart | Marked | None = None) -> None:
+        """No text came of it, or there is none."""
+        steps, shown = self.steps, self.known.open.get(path)
+        mine, theirs = clash.local, clash.cloud
+        if self.strategy in (Strategy.LOCAL, Strategy.BOTH) and shown is not None and mine is not None:
+            mine = shown.local  # what stands in the file may have markers in it
+            if mine != clash.local:
+                steps.pull[path] = mine
+        if self.strategy is Strategy.LOCAL or (self.strategy is Strategy.BOTH and theirs is None):
+            steps.push[path] = mine
+        elif self.strategy is Strategy.CLOUD or (self.strategy is Strategy.BOTH and mine is None):
+            steps.pull[path] = theirs
+        elif self.strategy is Strategy.BOTH and theirs is not None:
+            beside = self.beside(path)
+            steps.push[path], steps.push[beside], steps.pull[beside] = mine, theirs, theirs
+        else:
+            self.leave(path, clash, reason, outcome)
+
+    def leave(self, path: str, clash: Clash, reason: str, outcome: Apart | Marked | None) -> None:
+        """Hold it for a person, with the other side where they can see it."""
+        steps, beside = self.steps, None
+        shown = self.known.open.get(path)
+        self.hold(path, shown.base if shown is not None and clash.base != NEITHER else clash.base)
+        if isinstance(outcome, Marked) and clash.local is not None:
+            result = Entry(clash.local.mode, object_id(outcome.data))
+            steps.pull[path] = result
+            steps.contents[result.object] = outcome.data
+            steps.records.append(Record(path, "lines", *clash, result, reason=reason))
+        elif isinstance(outcome, Apart) and clash.cloud is not None:
+            stands = self.known.beside.get(path)
+            if stands is not None and stands.cloud == clash.cloud:
+                beside = stands.beside if stands.beside in self.local else None  # whoever took it away meant it
+            else:
+                again = stands is not None and stands.beside and self.local.get(stands.beside) in (None, stands.result)
+                beside = stands.beside if again and stands is not None and stands.beside else self.beside(path)
+                if self.local.get(beside) != clash.cloud:
+                    steps.pull[beside] = clash.cloud
+                steps.records.append(Record(path, "beside", *clash, clash.cloud, beside, reason=reason))
+        seen = clash if shown is None else clash._replace(local=shown.local)
+        steps.conflicts[path] = Conflict(seen, reason, beside)
+
+    def beside(self, path: str) -> str:
+        """A free name beside a file, for the cloud's version of it."""
+        if not self.taken:
+            self.taken = {collision_key(name) for name in (*self.local, *self.cloud, *self.base)}
+        name = next(name for name in beside_names(path) if collision_key(name) not in self.taken)
+        self.taken.add(collision_key(name))
+        return name
+
+    def clear_beside(self) -> None:
+        """What stands beside a file goes once nobody is asked about it; the cloud's history has it."""
+        for path, record in self.known.beside.items():
+            beside = record.beside
+            if path in self.steps.conflicts or beside is None or beside in self.steps.push:
+                continue
+            if self.local.get(beside) == record.result:
+                self.steps.pull.setdefault(beside, None)
+
+    def leave_out(self, clashes: Mapping[str, str]) -> None:
+        """Paths that no folder can hold keep what they have on both sides."""
+        steps = self.steps
+        for path in [*clashes, *self.partners(clashes)]:
+            steps.push.pop(path, None)
+            steps.pull.pop(path, None)
+            if path not in steps.conflicts:
+                self.hold(path, self.base.get(path))
+        steps.name_clashes |= clashes
+        self.forget([*clashes, *self.partners(clashes)])
+
+    def distrust(self) -> None:
+        """Leave files that tools execute on their own in the cloud."""
+        steps = self.steps
+        found = [path for path, entry in steps.pull.items() if entry and executed_by_tools(path)]
+        for path in [*found, *self.partners(found)]:
+            # Local content that lost to the cloud waits too: from the base it then had, or it would be sent next.
+            lost = path in self.local and self.strategy is Strategy.CLOUD and path not in steps.merged
+            steps.held[path] = self.local.get(path) if lost else self.base.get(path)
+            steps.pull.pop(path, None)
+            steps.push.pop(path, None)
+            steps.conflicts.pop(path, None)
+        steps.untrusted = tuple(found)
+        self.forget([*found, *self.partners(found)])
+
+    def fetch_nothing(self, made: Plan) -> None:
+        """Send only: what would be written here waits."""
+        steps = self.steps
+        paths = [path for path in steps.pull if path not in steps.conflicts]
+        for path in [*paths, *self.partners(paths)]:
+            # Where the cloud won a conflict, the base is the local entry from now on, so that it stays won.
+            won = path in made.conflicts and path not in steps.push
+            steps.held[path] = self.local.get(path) if won else self.base.get(path)
+            if path in steps.merged or path in steps.pull:
+                steps.push.pop(path, None)
+        for name, source in steps.moves.items():
+            for path in (name, source):
+                steps.push.pop(path, None)
+                self.hold(path, self.base.get(path))
+        steps.waiting_pull += len(set(paths))
+        steps.pull, steps.records, steps.merged, steps.moves, steps.contents = {}, [], [], {}, {}
+
+    def partners(self, paths: Iterable[str]) -> list[str]:
+        """The other names of files among ``paths`` that move."""
+        named = set(paths)
+        other = {**self.steps.moves, **{source: name for name, source in self.steps.moves.items()}}
+        return [other[path] for path in named if path in other and other[path] not in named]
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Nothing is merged at these paths after all."""
+        steps, gone = self.steps, set(paths)
+        steps.merged = [path for path in steps.merged if path not in gone]
+        steps.records = [record for record in steps.records if gone.isdisjoint((record.path, record.beside))]
+        steps.moves = {name: source for name, source in steps.moves.items() if name not in gone}
+
+
+def free_beside(path: str, *trees: Tree) -> str:
+    """The first of the names beside a file that none of the trees has."""
+    taken = {collision_key(name) for tree in trees for name in tree}
+    return next(name for name in beside_names(path) if collision_key(name) not in taken)
+
+
+def beside_names(path: str) -> Iterable[str]:
+    """``a/plan.md`` stands beside as ``a/plan.cloud.md``, else ``a/plan.cloud-2.md`` and so on."""
+    folder, _, name = path.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    if not stem:
+        stem, dot, suffix = name, "", ""
+    for number in range(1, 1_000):
+        mark = "cloud" if number == 1 else f"cloud-{number}"
+        made = f"{folder}/{stem}.{mark}{dot}{suffix}".removeprefix("/")
+        if path_problem(made) is None:
+            yield made
+    for number in range(1_000_000):  # the name is as long as one may be, or much stands beside it
+        yield f"{folder}/cloud-{number}{dot}{suffix}".removeprefix("/")
+
+
+def _reason(clash: Clash) -> str:
+    if clash.base == NEITHER:
+        return "undone here"
+    if clash.local is None:
+        return "deleted here, changed in the cloud"
+    if clash.cloud is None:
+        return "changed here, deleted in the cloud"
+    return "changed on both sides"
 
 
 def _name_clashes(tree: Tree, steps: Mapping[str, Entry | None]) -> dict[str, str]:

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import NamedTuple
 
 from satchel.errors import InvalidInput, NotFound, PathRefused
 from satchel.objects.ids import object_id
 from satchel.objects.listing import Entry
+from satchel.sync.conflicts import ConflictStore
 from satchel.sync.failpoints import reach
 from satchel.sync.folder import present
-from satchel.sync.plan import NEITHER, plan
+from satchel.sync.merge import hunks
+from satchel.sync.plan import NEITHER, Clash, plan
 from satchel.sync.pull import note_after, read_after
+from satchel.sync.record import Record, Remembered, Sides
+from satchel.sync.session import choose, free_beside
 from satchel.worktree.base import Base, load_base, save_base
 from satchel.worktree.lock import folder_lock
 from satchel.worktree.materialise import Materialiser
-from satchel.worktree.undo import Kept, UndoStore
+from satchel.worktree.undo import BOUNDS, Bounds, Kept, UndoStore, name_of_undo
 from satchel.worktree.walk import ChangedMeanwhile, Worktree
+
+MAX_DAYS = 36_500
+_RESTORE = "-restore"
+"""Ends the name of an undo record of ``put_back``."""
 
 
 class NothingToUndo(NotFound):
@@ -31,38 +40,203 @@ class NothingToUndo(NotFound):
     default_hint = "Only what a sync or an undo overwrote in this folder can be brought back."
 
 
+class StillMarked(InvalidInput):
+    code = "conflict.still_marked"
+    default_hint = (
+        "Edit the file until no marker is left (`satchel conflicts` says where), or say `--force` to take it as it is."
+    )
+
+
 class Take(Enum):
     """The side of a conflict that counts."""
 
     LOCAL = "local"
     CLOUD = "cloud"
+    BOTH = "both"
+    """The folder's file stays, the cloud's stands beside it, and both are sent."""
+    MERGED = "merged"
+    """The file as it stands now."""
 
 
-def resolve(worktree: Worktree, paths: Sequence[str], take: Take) -> list[str]:
+def resolve(
+    worktree: Worktree,
+    paths: Sequence[str],
+    take: Take,
+    *,
+    force: bool = False,
+    bounds: Bounds = BOUNDS,
+    random: Callable[[int], bytes] = os.urandom,
+    clock_ns: Callable[[], int] = time.time_ns,
+) -> list[str]:
     """Decide conflicts; the next sync sends the folder's content or fetches the cloud's. Returns the decided paths.
 
-    Raises ``InvalidInput`` for a path that is not in conflict, and then decides none.
+    What is replaced here can be brought back by ``undo``. Raises ``InvalidInput`` for a path that is not in conflict or
+    cannot be decided that way, and ``StillMarked`` for ``MERGED`` where markers are left (unless ``force``d); it then
+    decides none.
     """
-    with folder_lock(worktree.root):
-        base, _ = load_base(worktree.root)
-        before = base.tree if base else {}
-        local = present(worktree.root, worktree.scan(), before)
-        cloud = {path: Entry(entry.mode, entry.object) for path, entry in base.cloud.items()} if base else {}
-        conflicts = plan(before, local, cloud).conflicts
-        strange = [path for path in paths if path not in conflicts]
-        if base is None or strange:
+    root = worktree.root
+    with folder_lock(root):
+        waiting = _waiting(worktree)
+        agreed = [path for path in paths if waiting.agreed(path)]
+        strange = [path for path in paths if path not in waiting.conflicts and path not in agreed]
+        if waiting.base is None or strange:
             raise InvalidInput(
                 f"{', '.join(strange) or 'this folder'} is not in conflict",
                 hint="`satchel conflicts` lists what is; a sync finds new ones.",
             )
-        held = dict(base.held)
-        for path in paths:
-            if take is Take.LOCAL:
-                held.pop(path, None)  # the base is the cloud's entry then: what is here differs, and is sent
-            else:
-                held[path] = local.get(path)  # the base is what is here: the cloud's differs, and is fetched
-        save_base(worktree.root, replace(base, held=held))
+        decisions = [_decide(worktree, waiting, path, take, force) for path in paths if path not in agreed]
+        held = dict(waiting.base.held)
+        held |= {one.path: one.base for one in decisions}
+        write = {path: step for one in decisions for path, step in one.write.items()}
+        refused = _write(worktree, write, waiting.local, f"{clock_ns():020d}-{random(3).hex()}", bounds)
+        if refused:
+            raise ChangedMeanwhile(refused)
+        reach("resolve.after_write")
+        save_base(root, replace(waiting.base, held={p: e for p, e in held.items() if e != waiting.cloud.get(p)}))
+        reach("resolve.after_base")
+        waiting.records.drop(paths)
         return list(paths)
+
+
+class Conflicting(NamedTuple):
+    """What a person or a tool needs to merge one conflict."""
+
+    path: str
+    sides: Sides
+    """The contents that met, where they are kept here."""
+    beside: str | None
+
+
+def conflicting(worktree: Worktree, path: str) -> Conflicting:
+    """One conflict. Raises ``InvalidInput`` for a path that is not in conflict."""
+    waiting = _waiting(worktree)
+    if path not in waiting.conflicts:
+        raise InvalidInput(f"{path} is not in conflict", hint="`satchel conflicts` lists what is.")
+    record = waiting.record(path)
+    return Conflicting(path, waiting.records.sides(path), record.beside if record else None)
+
+
+class _Decision(NamedTuple):
+    path: str
+    base: Entry | None
+    """What the folder and the cloud have in common from now on."""
+    write: dict[str, tuple[bytes, str] | None]
+
+
+class _Waiting(NamedTuple):
+    base: Base | None
+    local: dict[str, Entry]
+    cloud: dict[str, Entry]
+    conflicts: Mapping[str, Clash]
+    known: Remembered
+    records: ConflictStore
+
+    def agreed(self, path: str) -> bool:
+        """Whether it was in conflict, and the file was made what the cloud has."""
+        held = self.base is not None and path in self.base.held
+        return held and path in self.local and self.local[path] == self.cloud.get(path)
+
+    def record(self, path: str) -> Record | None:
+        return self.known.open.get(path) or self.known.beside.get(path)
+
+
+def _waiting(worktree: Worktree) -> _Waiting:
+    """The conflicts that the last sync left."""
+    base, _ = load_base(worktree.root)
+    before = base.tree if base else {}
+    local = present(worktree.root, worktree.scan(), before)
+    cloud = {path: Entry(entry.mode, entry.object) for path, entry in base.cloud.items()} if base else {}
+    records = ConflictStore(worktree.root)
+    known = records.load().judged(before if base else None, local)
+    steps = choose(plan(before, local, cloud), before, local, cloud, known=known)
+    conflicts = {path: conflict.clash for path, conflict in steps.conflicts.items()}
+    return _Waiting(base, local, cloud, conflicts, known, records)
+
+
+def _decide(worktree: Worktree, waiting: _Waiting, path: str, take: Take, force: bool) -> _Decision:
+    mine, theirs = waiting.local.get(path), waiting.cloud.get(path)
+    record = waiting.record(path)
+    met = record.cloud if record is not None else theirs
+    beside = record.beside if record is not None and record.beside in waiting.local else None
+    gone: dict[str, tuple[bytes, str] | None] = {beside: None} if beside is not None else {}
+    marked = mine is not None and bool(hunks(worktree.read(path)))
+    own: dict[str, tuple[bytes, str] | None] = {}
+    sides = waiting.records.sides(path, record)
+    if marked and record is not None and record.local is not None and sides.local is not None:
+        own[path] = (sides.local, record.local.mode)  # as it was before the markers
+        mine = record.local
+    if marked and not force and take is not Take.CLOUD and (take is Take.MERGED or not own):
+        raise StillMarked(f"{path} still has markers in it")
+    if take is Take.CLOUD or (take is Take.BOTH and mine is None):
+        # The base is what is here: the cloud's differs, and is fetched.
+        return _Decision(path, mine, {**gone, **own})
+    if take is Take.MERGED:
+        return _Decision(path, met, gone)
+    if take is Take.LOCAL or met is None:
+        # The base is what was seen of the cloud: what is here differs, and is sent.
+        return _Decision(path, met, {**gone, **own})
+    if beside is None and sides.cloud is None:
+        raise InvalidInput(
+            f"the cloud's {path} is not on this disk",
+            hint="Let a sync fetch it:  satchel sync --strategy both   or take local or cloud.",
+        )
+    if beside is None and sides.cloud is not None:
+        own[free_beside(path, waiting.local, waiting.cloud)] = (sides.cloud, met.mode)
+    return _Decision(path, met, own)
+
+
+def _write(
+    worktree: Worktree,
+    write: Mapping[str, tuple[bytes, str] | None],
+    local: Mapping[str, Entry],
+    undo_id: str,
+    bounds: Bounds,
+) -> str:
+    """Put contents in place; says what was in the way, if anything."""
+    if not write:
+        return ""
+    store = UndoStore(worktree.root, bounds)
+    store.begin(undo_id)
+    after = {path: None if it is None else Entry(it[1], object_id(it[0])) for path, it in write.items()}
+    note_after(store, undo_id, after)
+    try:
+        with Materialiser(worktree.root, store) as folder:
+            for path, content in write.items():
+                expect = local.get(path)
+                if content is not None:
+                    folder.write(path, *content, expect)
+                elif expect is not None:
+                    folder.delete(path, expect)
+    except (ChangedMeanwhile, PathRefused) as error:
+        return error.message
+    finally:
+        store.close()
+    return ""
+
+
+def put_back(
+    worktree: Worktree,
+    path: str,
+    data: bytes,
+    mode: str,
+    *,
+    bounds: Bounds = BOUNDS,
+    random: Callable[[int], bytes] = os.urandom,
+    clock_ns: Callable[[], int] = time.time_ns,
+) -> bool:
+    """Make a file hold an old content; whether it was another. What stood there can be brought back by ``undo``.
+
+    Raises ``ChangedMeanwhile`` where something else is in the way, and ``UndoFull``.
+    """
+    with folder_lock(worktree.root):
+        present_now = {path: entry} if (entry := worktree.scan().tree.get(path)) else {}
+        if present_now.get(path) == Entry(mode, object_id(data)):
+            return False
+        undo_id = f"{clock_ns():020d}-{random(3).hex()}{_RESTORE}"
+        refused = _write(worktree, {path: (data, mode)}, present_now, undo_id, bounds)
+        if refused:
+            raise ChangedMeanwhile(refused)
+        return True
 
 
 @dataclass(slots=True)
@@ -78,18 +252,19 @@ class Undone:
 def undo(
     worktree: Worktree,
     *,
+    bounds: Bounds = BOUNDS,
     random: Callable[[int], bytes] = os.urandom,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> Undone:
     """Bring back what the last sync (or undo) replaced here, where it still is what that one wrote.
 
-    The paths are held until ``resolve``; what the undo replaces can be brought back by another undo. Raises
-    ``NothingToUndo``, ``UndoFull``.
+    The paths are held until ``resolve``; what the undo replaces can be brought back by another undo. One that was cut
+    off is gone on with. Raises ``NothingToUndo``, ``UndoFull``.
     """
     root = worktree.root
     with folder_lock(root):
-        store = UndoStore(root)
-        last, kept = _latest(store)
+        store = UndoStore(root, bounds._replace(days=MAX_DAYS))  # however old: it is brought back right now
+        last, kept, begun = _latest(store)
         base, _ = load_base(root)
         wrote: dict[str, Entry | None] = {}
         if base is not None:
@@ -99,28 +274,55 @@ def undo(
         result = Undone()
         todo: dict[str, Kept] = {}
         for path, was in kept.items():
-            if local.get(path) == wrote.get(path):
+            if begun and local.get(path) == _entry(was):
+                result.restored.append(path)
+            elif local.get(path) == wrote.get(path):
                 todo[path] = was
             else:
                 result.skipped[path] = "changed since"
-        if base is not None:
+        own = last.endswith(_RESTORE)  # a person's own step: the base has nothing to do with it
+        if base is not None and not own:
             _hold(worktree, base, todo)
         reach("undo.after_hold")
-        _restore(worktree, store, todo, local, f"{clock_ns():020d}-{random(3).hex()}", result)
+        undo_id = f"{clock_ns():020d}-{random(3).hex()}{name_of_undo(last)}{_RESTORE if own else ''}"
+        if todo:
+            done = {path: kept[path] for path in result.restored}
+            _restore(worktree, store, todo, local, undo_id, result, done, _kept(store, begun))
         reach("undo.after_restore")
-        store.forget(last)
+        if any(kept[path].data is not None for path in result.skipped):
+            store.set_aside(last)  # what could not be brought back is still nowhere else
+            for name in (undo_id, *begun):
+                store.ended(name)
+        else:
+            store.forget(last)
+        for name in begun if todo else ():
+            store.forget(name)  # what it replaced is in the newest
         return result
 
 
-def _latest(store: UndoStore) -> tuple[str, dict[str, Kept]]:
-    """The newest sync that kept anything; of several states of a path the first is the one before the sync."""
+def _latest(store: UndoStore) -> tuple[str, dict[str, Kept], list[str]]:
+    """The newest sync that kept anything, or the one that an undo was bringing back when it was cut off.
+
+    The last are the undos of it that were cut off.
+    """
     for name in reversed(store.syncs()):
-        kept: dict[str, Kept] = {}
+        kept = _kept(store, [name])
+        if kept:
+            unfinished = store.cut_off(name)
+            if unfinished is None:
+                return name, kept, []
+            last, begun = unfinished
+            return last, _kept(store, [last]), begun
+    raise NothingToUndo("no sync has overwritten anything here")
+
+
+def _kept(store: UndoStore, syncs: Sequence[str]) -> dict[str, Kept]:
+    """What they kept; of several states of a path the first is the one before them."""
+    kept: dict[str, Kept] = {}
+    for name in syncs:
         for item in store.kept(name):
             kept.setdefault(item.path, item)
-        if kept:
-            return name, kept
-    raise NothingToUndo("no sync has overwritten anything here")
+    return kept
 
 
 def _hold(worktree: Worktree, base: Base, todo: dict[str, Kept]) -> None:
@@ -130,14 +332,22 @@ def _hold(worktree: Worktree, base: Base, todo: dict[str, Kept]) -> None:
 
 
 def _restore(
-    worktree: Worktree, store: UndoStore, todo: dict[str, Kept], local: dict[str, Entry], undo_id: str, result: Undone
+    worktree: Worktree,
+    store: UndoStore,
+    todo: dict[str, Kept],
+    local: dict[str, Entry],
+    undo_id: str,
+    result: Undone,
+    done: Mapping[str, Kept],
+    replaced: Mapping[str, Kept],
 ) -> None:
-    if not todo:
-        return
-    after = {path: _entry(was) for path, was in todo.items()}
+    """Bring ``todo`` back. ``done`` was, by undos that were cut off, and ``replaced`` is what they kept."""
+    after = {path: _entry(was) for path, was in {**done, **todo}.items()}
     store.begin(undo_id)
     note_after(store, undo_id, after)
     try:
+        for item in replaced.values():
+            store.keep(item.path, item.data, item.mode)  # so that one undo takes all of it back
         with Materialiser(worktree.root, store) as folder:
             # Deletions first: a folder may have to become a file.
             for path, was in sorted(todo.items(), key=lambda item: item[1].data is not None):

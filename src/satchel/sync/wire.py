@@ -33,6 +33,10 @@ ROWS_PER_BLOCK = 1_000
 shorter: the writer ends a block early when it must."""
 MAX_CHANGES = 200_000
 """A full project deleted and another one added, in one commit."""
+MAX_BASES_BYTES = 32 << 20
+"""Most bytes of bases of all deltas of a stream: one of a hundred bytes may ask for a megabyte of them."""
+MAX_DELTAS = 256
+"""Most deltas of a stream: each is decoded beside its bases, and compressed again."""
 MAX_SIZE = 64 << 20
 """No configuration admits a larger file."""
 
@@ -158,7 +162,7 @@ class StreamReader:
                 return None
             self._take_rows(block, count)
         self.preamble = Preamble(parent, digest, tuple(self._changes))
-        return PackReader()
+        return PackReader(deltas=parent is not None)
 
     def _take_block(self) -> bytes | None:
         if len(self._buffer) < 4:

@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import json
 import time as clock_time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from typing import NamedTuple
 from satchel.catalog import recover
 from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.catalog.scope import Catalog
-from satchel.errors import SatchelError, StoreMissing
+from satchel.errors import StoreMissing
 from satchel.objects.ids import ProjectId, TenantId, new_id
 from satchel.objects.seal import EPOCH_BYTES, epoch_of
 from satchel.store.generations import Generations
@@ -37,17 +37,15 @@ from satchel.upkeep.archive import (
     MAX_PART_BYTES,
     NAMES,
     Archive,
-    Kept,
     Label,
-    kept,
 )
 from satchel.upkeep.estate import Estate, Progress, silent
+from satchel.upkeep.manifest import Manifest, named
+from satchel.upkeep.prune import ABANDONED_MS, prune
 
 PIECE_BYTES = MAX_PART_BYTES // 2
 COPIES = 4
 """Objects copied at once; a pack has about 8 MiB."""
-ABANDONED_MS = 24 * 60 * 60 * 1000
-"""A backup without a manifest is taken for one being made until it is this old."""
 MAX_NAMED = 100
 """Most missing objects named in a report."""
 KINDS = frozenset({"packs", "records", "heads", "tables", "purges"})
@@ -59,23 +57,6 @@ class Keeping(NamedTuple):
 
     backup: int
     keys: int
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a backup says of itself. Bytes and pieces of the catalog; pieces and lines of the lists."""
-
-    installation: str
-    schema: str
-    catalog_bytes: int
-    catalog_sha256: str
-    catalog_pieces: int
-    heads: int
-    heads_pieces: int
-    names: int
-    names_pieces: int
-    keys: tuple[str, ...]
-    """Tenants whose keyrings it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +101,7 @@ async def make_backup(
     archive = Archive(target, estate.root, estate.random)
     run = _Run(estate, archive, new_id("bak", estate.random(16)), now, keeping, progress)
     snapshot = scratch / f".snapshot-{run.id}.db"
-    _clear_old(scratch)
+    _make_ready(scratch)
     try:
         await estate.catalog.snapshot(snapshot)
         manifest, found = await run.write(snapshot)
@@ -146,71 +127,6 @@ async def make_backup(
         pruned_keys=keys,
         pruned_objects=copies,
     )
-
-
-async def read_manifest(archive: Archive, backup: str) -> tuple[Label, Manifest]:
-    """The manifest of a backup. Raises ``StoreMissing``, ``WrongKey``, ``BackupDamaged``."""
-    label, content = await archive.get(backup, MANIFEST)
-    fields = json.loads(content)
-    fields["keys"] = tuple(fields["keys"])
-    return label, Manifest(**fields)
-
-
-async def named(archive: Archive, backup: str, manifest: Manifest) -> AsyncIterator[tuple[str, int]]:
-    """Name and size of every object of the bucket that the backup's catalog needs, by name."""
-    async for piece in archive.sequence(backup, NAMES, manifest.names_pieces):
-        for line in piece.decode().splitlines():
-            size, _, name = line.partition(" ")
-            yield name, int(size)
-
-
-async def prune(archive: Archive, now: int, *, objects: bool) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Delete what expired by ``now``: keys, whole backups, and (``objects``) copies that no backup left names.
-
-    Returns the backups deleted, those whose keys were, and the number of copies. Within a backup keys go first and the
-    manifest last, so that what is left of one cut off in between is no backup.
-    """
-    gone, keys_gone, left = [], [], []
-    for row in await kept(archive.store):
-        abandoned = not row.complete and 0 < row.time < now - ABANDONED_MS
-        if abandoned or 0 < row.expires <= now:
-            await _delete(archive.store, row.names)
-            gone.append(row.id)
-            continue
-        left.append(row)
-        if row.keys and 0 < row.keys_expire <= now:
-            await _delete(archive.store, [name for name in row.names if name.split("/")[2] == KEYS])
-            keys_gone.append(row.id)
-    copies = await _prune_copies(archive, left) if objects else 0
-    return tuple(gone), tuple(keys_gone), copies
-
-
-async def _prune_copies(archive: Archive, left: Sequence[Kept]) -> int:
-    wanted: set[str] = set()
-    for row in left:
-        if not row.complete:
-            return 0  # one being made: what it names is not known yet
-        try:
-            _, manifest = await read_manifest(archive, row.id)
-            async for name, _ in named(archive, row.id, manifest):
-                wanted.add(name)
-        except SatchelError:
-            return 0  # what a backup names that cannot be opened here is not known: nothing is deleted
-    unwanted = [
-        stored.name
-        async for stored in archive.store.list("objects/")
-        if stored.name.removeprefix("objects/") not in wanted and not stored.name.endswith("/shredded")
-    ]
-    await _delete(archive.store, unwanted)
-    return len(unwanted)
-
-
-async def _delete(store: ObjectStore, names: Sequence[str]) -> None:
-    def late(name: str) -> int:
-        return 0 if f"/{KEYS}/" in name else 2 if name.endswith(f"/{MANIFEST}") else 1
-
-    for name in sorted(names, key=late):
-        await store.delete(name)
 
 
 class _Found:
@@ -448,8 +364,9 @@ def _remove(snapshot: Path) -> None:
         snapshot.with_name(snapshot.name + end).unlink(missing_ok=True)
 
 
-def _clear_old(scratch: Path) -> None:
-    """Snapshots that a killed run left behind."""
+def _make_ready(scratch: Path) -> None:
+    """A folder without snapshots that a killed run left behind. On a machine that never served there may be none."""
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in scratch.glob(".snapshot-*.db*"):
         if left.stat().st_mtime < clock_time.time() - ABANDONED_MS / 1000:
             left.unlink(missing_ok=True)

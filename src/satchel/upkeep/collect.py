@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from satchel.catalog import damage, dying, idempotency, packs, retention, sessions, versions
+from satchel.catalog import damage, dying, idempotency, invitations, packs, reservations, retention, sessions, versions
 from satchel.catalog.dying import PackSize, PackUse
 from satchel.catalog.retention import Expiry
 from satchel.errors import Damaged
@@ -128,6 +128,8 @@ class _Run:
                 await self.lease.stands(s)
                 await idempotency.expire(s, self.estate.clock())
                 await sessions.expire(s, self.estate.clock())
+                await invitations.expire(s, self.estate.clock())
+                await reservations.drop_expired(s, self.estate.clock())
         progress(len(projects), len(projects))
         return report
 

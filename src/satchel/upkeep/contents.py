@@ -8,39 +8,34 @@ frames, so no byte goes unseen.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
 from satchel.catalog import damage, inspection, packs
-from satchel.catalog.inspection import FrameHeld, PackState
+from satchel.catalog.inspection import PackState
 from satchel.catalog.packs import DYING, PlaceRow
 from satchel.catalog.scope import Scope
 from satchel.errors import Damaged, FrameRefused, StoreMissing
-from satchel.objects.frame import Slot, check_table, open_content
+from satchel.objects.frame import Slot
 from satchel.objects.ids import ObjectId, ProjectId, TenantId
 from satchel.objects.record import FrameAt, PackTable
-from satchel.objects.seal import Binding, open_sealed
+from satchel.objects.seal import Binding
 from satchel.store.places import Place
 from satchel.upkeep.estate import Estate
 from satchel.upkeep.findings import ASKED_FOR, Findings, Target
+from satchel.upkeep.opened import Examined, KeyOf, Told, Whole, examine_told, sound_table, tiled
+from satchel.upkeep.openers import Openers
 
-PACKS_AT_ONCE = 3
-"""Packs read and opened side by side: a pack and a frame of content each, some 30 MiB in all."""
-
-KeyOf = Callable[[int], bytes]
 Advance = Callable[[int], None]
 
 
-class Opened(NamedTuple):
-    """What was found in one pack: the frames that do not open, with why, and the sums of those that do."""
+class Opening(NamedTuple):
+    """With what packs are read."""
 
-    broken: dict[int, str]
-    """By index of the frame."""
-    objects: int
-    bytes: int
+    openers: Openers
+    key_of: KeyOf
 
 
 @dataclass(slots=True)
@@ -57,10 +52,24 @@ class Contents:
     scattered: set[ObjectId] = field(default_factory=set)
     """Long objects with parts in several packs: hashed when all packs have been seen."""
 
+    def agrees(self, long: Sequence[tuple[ObjectId, int]]) -> bool:
+        """Whether these say of long objects the size that was said before."""
+        return all(self.long.setdefault(name, size) == size for name, size in long)
+
+    def take(self, found: Examined) -> None:
+        self.objects += found.opened.objects
+        self.bytes += found.opened.bytes
+        self.scattered.update(found.scattered)
+
 
 def pack_path(tenant: TenantId, project: ProjectId, name: str) -> str:
     """The name of a pack in the store."""
     return f"tenants/{tenant}/projects/{project}/packs/{name}"
+
+
+def whole_of(pack: PackState) -> Whole:
+    """What the catalog says of a pack as a whole."""
+    return Whole(pack.name, pack.size, pack.frames)
 
 
 def table_of(pack: PackState, rows: Sequence[PlaceRow]) -> PackTable:
@@ -75,89 +84,7 @@ def table_of(pack: PackState, rows: Sequence[PlaceRow]) -> PackTable:
         frame, offset, length, part, parts = place
         slots = tuple(Slot(row.object, row.offset, row.length) for row in held)
         frames.append(FrameAt(frame, offset, length, part, parts, slots))
-    return _tiled(pack, frames)
-
-
-def _tiled(pack: PackState, frames: Sequence[FrameAt]) -> PackTable:
-    at = 0
-    for frame in frames:
-        check_table(frame.table, frame.part, frame.parts)
-        if frame.offset != at:
-            raise FrameRefused("its places do not tile it")
-        at += frame.length
-    if at != pack.size or len({frame.id for frame in frames}) != pack.frames:
-        raise FrameRefused("its places do not tile it")
-    return PackTable(pack.name, pack.size, tuple(frames))
-
-
-def sound_table(pack: PackState, rows: Sequence[FrameHeld]) -> tuple[PackTable, list[tuple[ObjectId, int]]] | None:
-    """As ``table_of``, with the size that each part of a long object has said; ``None`` where something is odd.
-
-    Then the rows have to be looked at one by one.
-    """
-    frames: list[FrameAt] = []
-    long: list[tuple[ObjectId, int]] = []
-    try:
-        for frame, offset, length, part, parts, held in rows:
-            names, sizes, lengths = held[0::4], held[1::4], held[3::4]
-            if parts == 1 and sizes != lengths:
-                return None
-            slots = tuple(map(Slot._make, zip(names, map(int, held[2::4]), map(int, lengths), strict=True)))
-            frames.append(FrameAt(frame, offset, length, part, parts, slots))
-            if parts > 1:
-                long.append((slots[0].object, int(sizes[0])))
-        return _tiled(pack, frames), long
-    except (FrameRefused, ValueError):
-        return None
-
-
-def open_pack(data: bytes, table: PackTable, key_of: KeyOf, binding: Binding) -> Opened:
-    """Open, decompress and hash everything in a pack. Made for a thread: it holds one frame of content at a time."""
-    broken: dict[int, str] = {}
-    objects = size = 0
-    sealed = memoryview(data)
-    whole = _whole_sequences(table)
-    hashes = {name: hashlib.sha256() for name in whole}
-    for index, frame in enumerate(table.frames):
-        try:
-            piece = bytes(sealed[frame.offset : frame.offset + frame.length])
-            packed = open_sealed(key_of, binding, frame.id, piece, index=frame.part, count=frame.parts)
-            content = memoryview(open_content(packed, sum(slot.length for slot in frame.table)))
-            _hash(frame, content, hashes)
-        except Damaged as error:
-            broken[index] = error.message
-            continue
-        size += len(content)
-        objects += len(frame.table) if frame.part == 0 else 0
-    return Opened(broken, objects, size)
-
-
-def _hash(frame: FrameAt, content: memoryview, hashes: Mapping[ObjectId, hashlib._Hash]) -> None:
-    for slot in frame.table:
-        piece = content[slot.offset : slot.offset + slot.length]
-        if frame.parts == 1:
-            found = hashlib.sha256(piece)
-        elif slot.object in hashes:
-            found = hashes[slot.object]
-            found.update(piece)
-            if frame.part < frame.parts - 1:
-                continue
-        else:
-            continue
-        if found.hexdigest() != slot.object:
-            raise FrameRefused(f"the bytes of {slot.object} are not the ones its id names")
-
-
-def _whole_sequences(table: PackTable) -> set[ObjectId]:
-    """Long objects whose parts all lie in this pack, in order."""
-    parts: dict[ObjectId, list[int]] = {}
-    wanted: dict[ObjectId, int] = {}
-    for frame in table.frames:
-        if frame.parts > 1:
-            name = frame.table[0].object
-            parts.setdefault(name, []).append(frame.part)
-            wanted[name] = frame.parts
-    return {name for name, held in parts.items() if held == list(range(wanted[name]))}
+    return tiled(whole_of(pack), frames)
 
 
 def lost_objects(table: PackTable, broken: Iterable[int]) -> tuple[ObjectId, ...]:
@@ -170,12 +97,16 @@ async def examine_packs(
     target: Target,
     findings: Findings,
     *,
-    key_of: KeyOf | None,
+    opening: Opening | None,
     only: set[str] | None = None,
     advance: Advance = lambda _bytes: None,
 ) -> Contents:
-    """Look at every pack that a row names, or at those in ``only``; with ``key_of`` read them."""
+    """Look at every pack that a row names, or at those in ``only``; with ``opening`` read them.
+
+    Holds a pack more than are opened at once.
+    """
     seen = Contents()
+    at_once = 3 if opening is None else opening.openers.at_once + 1  # one is read while others are opened
     listed = {stored.name: stored.size async for stored in estate.vault.names(target.tenant, target.project, "packs")}
     working: set[asyncio.Task[None]] = set()
     try:
@@ -185,16 +116,16 @@ async def examine_packs(
                 continue
             seen.packs += 1
             seen.stored_bytes += pack.size
-            work = _one(estate, target, pack, listed.get(pack.name), findings, seen, key_of)
+            work = _one(estate, target, pack, listed.get(pack.name), findings, seen, opening)
             working.add(asyncio.create_task(work))
-            if len(working) >= PACKS_AT_ONCE:
+            if len(working) >= at_once:
                 working = await _settle(working, asyncio.FIRST_COMPLETED)
             advance(pack.size)
         await _settle(working, asyncio.ALL_COMPLETED)
     finally:
         for task in working:
             task.cancel()
-    if key_of is not None:
+    if opening is not None:
         await _scattered(estate, target, findings, seen)
     return seen
 
@@ -227,7 +158,7 @@ async def _one(
     listed: int | None,
     findings: Findings,
     seen: Contents,
-    key_of: KeyOf | None,
+    opening: Opening | None,
 ) -> None:
     path = pack_path(target.tenant, target.project, pack.name)
 
@@ -238,44 +169,67 @@ async def _one(
             findings.add("pack", path, why, objects)
 
     async with estate.catalog.read(target.tenant) as s:
-        found = sound_table(pack, await inspection.frames_in(s, target.project, pack.name))
-        rows = [] if found else await inspection.places_in(s, target.project, pack.name)
+        rows = await inspection.frames_in(s, target.project, pack.name)
+    data = found = None
+    if opening is not None:
+        data = await _stored(estate, path)
+        if data is not None and len(data) == pack.size:
+            found = await opening.openers.examine(whole_of(pack), rows, data, opening.key_of, _binding(target))
+    if found is not None and not found.opened.broken and seen.agrees(found.long):
+        seen.take(found)
+        return
     try:
-        table, long = found or (table_of(pack, rows), [(row.object, row.size) for row in rows if row.parts > 1])
+        told = sound_table(whole_of(pack), rows) or await _told(estate, target, pack)
+    except _Misfit as error:
+        tell(error.why, error.objects)
+        return
+    everything = lost_objects(told.table, range(len(told.table.frames)))
+    if not seen.agrees(told.long):
+        tell("the catalog's places do not fit it: the parts of an object differ in its size", everything)
+    size = listed if opening is None else None if data is None else len(data)
+    if size != pack.size:
+        tell("it is missing" if size is None else f"it has {size:,} bytes, not {pack.size:,}", everything)
+    elif opening is not None and data is not None:
+        whole = found or await _opened(told, data, opening.key_of, _binding(target))
+        seen.take(whole)
+        if broken := whole.opened.broken:
+            whys = ", ".join(sorted(set(broken.values())))
+            frames = len(told.table.frames)
+            tell(f"damaged in {len(broken)} of its {frames} frames: {whys}", lost_objects(told.table, broken))
+
+
+async def _opened(told: Told, data: bytes, key_of: KeyOf, binding: Binding) -> Examined:
+    return await asyncio.to_thread(examine_told, told, data, key_of, binding)
+
+
+def _binding(target: Target) -> Binding:
+    return Binding(target.tenant, target.project, "frame")
+
+
+async def _stored(estate: Estate, path: str) -> bytes | None:
+    try:
+        return await estate.store.get(path)
+    except StoreMissing:
+        return None
+
+
+class _Misfit(Exception):
+    """The rows of a pack do not fit together."""
+
+    def __init__(self, why: str, objects: tuple[ObjectId, ...]) -> None:
+        super().__init__(why)
+        self.why, self.objects = why, objects
+
+
+async def _told(estate: Estate, target: Target, pack: PackState) -> Told:
+    """What the rows of a pack tell, looked at one by one."""
+    async with estate.catalog.read(target.tenant) as s:
+        rows = await inspection.places_in(s, target.project, pack.name)
+    try:
+        return Told(table_of(pack, rows), [(row.object, row.size) for row in rows if row.parts > 1])
     except FrameRefused as error:
         everything = tuple(dict.fromkeys(row.object for row in rows))
-        tell(f"the catalog's places do not fit it: {error.message}", everything)
-        return
-    everything = lost_objects(table, range(len(table.frames)))
-    if any(seen.long.setdefault(name, size) != size for name, size in long):
-        tell("the catalog's places do not fit it: the parts of an object differ in its size", everything)
-    if key_of is None:
-        if listed != pack.size:
-            tell("it is missing" if listed is None else f"it has {listed:,} bytes, not {pack.size:,}", everything)
-        return
-    try:
-        data = await estate.store.get(path)
-    except StoreMissing:
-        tell("it is missing", everything)
-        return
-    if len(data) != pack.size:
-        tell(f"it has {len(data):,} bytes, not {pack.size:,}", everything)
-    else:
-        opened = await asyncio.to_thread(
-            open_pack, data, table, key_of, Binding(target.tenant, target.project, "frame")
-        )
-        seen.objects, seen.bytes = seen.objects + opened.objects, seen.bytes + opened.bytes
-        seen.scattered |= _long(table) - _whole_sequences(table)
-        if opened.broken:
-            whys = ", ".join(sorted(set(opened.broken.values())))
-            tell(
-                f"damaged in {len(opened.broken)} of its {len(table.frames)} frames: {whys}",
-                lost_objects(table, opened.broken),
-            )
-
-
-def _long(table: PackTable) -> set[ObjectId]:
-    return {frame.table[0].object for frame in table.frames if frame.parts > 1}
+        raise _Misfit(f"the catalog's places do not fit it: {error.message}", everything) from error
 
 
 async def _scattered(estate: Estate, target: Target, findings: Findings, seen: Contents) -> None:

@@ -29,8 +29,8 @@ class Problem:
     """One thing that is not as it was written."""
 
     kind: str
-    """``catalog``, ``keyring``, ``about``, ``pack``, ``object``, ``record``, ``head``, ``version``, ``table``,
-    ``purge``: what of."""
+    """``catalog``, ``audit``, ``keyring``, ``about``, ``pack``, ``object``, ``record``, ``head``, ``version``,
+    ``table``, ``purge``, ``usage``: what of."""
     name: str
     """Its name in the store, or what it is in the catalog."""
     why: str
@@ -84,6 +84,8 @@ class VerifyReport:
     """Of their content."""
     stored_bytes: int = 0
     """Sealed bytes of the packs that were looked at."""
+    audit_rows: int = 0
+    """Rows of audits that were compared with their seals."""
     orphans: int = 0
     """Stored objects that nothing names: what crashes left, harmless, removed by ``collect``."""
     orphan_bytes: int = 0

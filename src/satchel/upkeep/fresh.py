@@ -9,7 +9,7 @@ from pathlib import Path
 
 from satchel.catalog import recover
 from satchel.errors import Refused
-from satchel.store.durable_local import sync_directory
+from satchel.store.durable_local import make_directory, sync_directory
 
 _COMPANIONS = ("", "-wal", "-shm")
 
@@ -27,7 +27,7 @@ async def fresh_catalog(target: Path, *, replace: bool) -> AsyncIterator[Path]:
     ``CatalogInTheWay`` if there is one without ``replace``, or a process has it open.
     """
     check_way(target, replace=replace)
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(target.parent)
     making = target.with_name(f"{target.name}.making")
     _remove(making)
     try:
@@ -62,6 +62,7 @@ def _set_aside(target: Path) -> None:
         part = target.with_name(target.name + end)
         if part.exists():
             os.replace(part, beside.with_name(beside.name + end))
+    sync_directory(target.parent)  # kept before its name is given away
 
 
 def _remove(catalog: Path) -> None:

@@ -12,6 +12,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import NamedTuple
 
 from satchel.catalog import inspection, versions
@@ -19,7 +20,7 @@ from satchel.catalog.inspection import Held
 from satchel.catalog.versions import Head, VersionRow
 from satchel.errors import Damaged, StoreMissing
 from satchel.objects.ids import ObjectId
-from satchel.objects.listing import Entry, digest, encode
+from satchel.objects.listing import Entry, encode
 from satchel.objects.record import FULL_LISTING_EVERY, CommitRecord, Parent, decode_record, record_hash
 from satchel.upkeep.estate import Estate
 from satchel.upkeep.findings import Findings, Target
@@ -75,6 +76,7 @@ class _Line:
         self.known = True
         """Whether ``before`` is what the next record has to name."""
         self.newest: VersionRow | None = None
+        self._listed: tuple[int, bytes] | None = None
 
     async def fetched(self) -> AsyncIterator[tuple[VersionRow, _Fetched]]:
         waiting: deque[tuple[VersionRow, asyncio.Task[_Fetched]]] = deque()
@@ -190,12 +192,18 @@ class _Line:
                 self._compare(at, begun, await inspection.set_at(s, of, at))
             for path in sorted(ended ^ await inspection.ended_at(s, of, at)):
                 self._tell("version", f"version {at}", f"the catalog does not end {path} where the commit record does")
-        if record.listing is not None and record.listing.encode() != encode(_tree(self.files)):
+        if record.listing is not None and record.listing.encode() != self._listing(at):
             self._tell("version", f"version {at}", "its listing is not what the changes lead to")
 
     def _check_digest(self, row: VersionRow) -> None:
-        if self.files is not None and digest(_tree(self.files)) != row.digest:
+        if self.files is not None and sha256(self._listing(row.version)).hexdigest() != row.digest:
             self._tell("version", f"version {row.version}", "its files do not have the digest it names")
+
+    def _listing(self, at: int) -> bytes:
+        """The files of version ``at``, at which the walk is."""
+        if self._listed is None or self._listed[0] != at:
+            self._listed = (at, encode({path: Entry._make(held[1:3]) for path, held in (self.files or {}).items()}))
+        return self._listed[1]
 
     def _compare(self, at: int, said: Mapping[str, Held], kept: Mapping[str, Held]) -> None:
         for path in sorted(said.keys() | kept.keys()):
@@ -237,16 +245,12 @@ def _changes(files: Mapping[str, Held], record: CommitRecord) -> tuple[dict[str,
     """The entries that begin with a record on top of ``files``, and the paths of those that end."""
     begun: dict[str, Held] = {}
     ended: set[str] = set()
-    for path, mode, name, size, *_ in record.changes:
+    for path, mode, name, size, _, _ in record.changes:
         before = files.get(path)
         if name is None or mode is None:
             ended.add(path)
         elif before is None or (before.mode, before.object) != (mode, name):
-            begun[path] = Held(path, mode, name, size)
+            begun[path] = Held._make((path, mode, name, size))
             if before is not None:
                 ended.add(path)
     return begun, ended & files.keys()
-
-
-def _tree(files: Mapping[str, Held]) -> dict[str, Entry]:
-    return {path: Entry(held.mode, held.object) for path, held in files.items()}

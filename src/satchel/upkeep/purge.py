@@ -17,8 +17,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from satchel.auth.roles import Principal
-from satchel.catalog import audit, damage, dying, packs, purges, versions
+from satchel.catalog import damage, dying, packs, purges, versions
 from satchel.catalog.dying import AT_ONCE, HoldingPack
 from satchel.catalog.packs import DYING, LIVE, NewPack, PlaceRow
 from satchel.catalog.scope import Scope
@@ -221,10 +220,8 @@ class _Purge:
                 await dying.condemn(s, project, [row.name for row in holding])
                 await purges.note(s, project, objects, now)
                 await damage.forget(s, project, objects)
-                who = Principal(tenant, self.caller.principal_id, self.caller.author, "")
                 for path in paths:
-                    target = f"{project} {path}"
-                    await audit.record(s, who, "project.purge", target, "done", self.caller.request_id, now)
+                    await self.caller.record(s, "project.purge", f"{project} {path}", now)
         reach("purge.after_switch")
         if not done:
             await repack.forget(estate, tenant, project, new)

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from satchel.catalog import damage, inspection, packs, versions
+from satchel.catalog import damage, inspection, packs, quotas, versions
 from satchel.catalog.inspection import PackState
 from satchel.catalog.packs import LIVE, PENDING, PlaceRow
 from satchel.errors import Damaged, FrameRefused, StoreMissing
@@ -28,10 +28,11 @@ from satchel.store.objectstore import ObjectStore
 from satchel.store.packs import HeadClash
 from satchel.store.places import places_of
 from satchel.upkeep.about import refresh_about
-from satchel.upkeep.contents import KeyOf, lost_objects, open_pack, pack_path, table_of
+from satchel.upkeep.contents import lost_objects, pack_path, table_of
 from satchel.upkeep.estate import Estate
 from satchel.upkeep.findings import Problem, VerifyReport
 from satchel.upkeep.lease import Lease, upkeep_lease
+from satchel.upkeep.opened import KeyOf, open_pack
 
 COPIES_BELOW = ("", "objects/")
 """Where a copy lies in its store: under the same name, or below this, where a backup keeps objects."""
@@ -52,7 +53,7 @@ class Repaired:
     lost: int = 0
     """Objects noted as lost, to be asked of clients."""
     rewritten: int = 0
-    """Heads, tables and names written anew from what the catalog knows."""
+    """Heads, tables, names and counts of use written anew from what the catalog knows."""
     left: list[str] = field(default_factory=list)
     """What this cannot mend, and what can."""
 
@@ -67,7 +68,7 @@ class Repaired:
             (self.restored, "put back from the copy"),
             (self.moved, "still sound in a damaged pack, moved to a new one"),
             (self.lost, "lost here, and asked of the clients: who still has it sends it with the next sync"),
-            (self.rewritten, "written anew: heads, tables or names"),
+            (self.rewritten, "written anew: heads, tables, names or what is counted as used"),
         ]
         done = (f"{count:,} {'object' if count == 1 else 'objects'} {text}" for count, text in said if count)
         return [*done, *(f"Left: {text}" for text in self.left)]
@@ -103,11 +104,17 @@ class _Repair:
         self.estate, self.lease, self.tenant, self.copy, self.done = estate, lease, tenant, copy, done
 
     async def mend(self, problem: Problem) -> None:
-        if problem.kind in ("catalog", "version"):
+        if problem.kind in ("catalog", "version", "audit"):
             self.done.left.append(f"{problem}: {_CATALOG}")
             return
         if problem.kind == "keyring":
             await self._keyring(problem)
+            return
+        if problem.kind == "usage":
+            async with self.estate.catalog.write(self.tenant) as s:
+                await self.lease.stands(s)
+                await quotas.recount(s)
+            self.done.rewritten += 1
             return
         if problem.kind != "object":
             if await self._sound(self.estate.store, problem.name, problem) is not None:

@@ -29,6 +29,7 @@ from satchel.store.objectstore import StoredObject
 from satchel.sync.failpoints import reach
 from satchel.upkeep import repack
 from satchel.upkeep.about import every_project, refresh_about
+from satchel.upkeep.auditing import anchor_name
 from satchel.upkeep.estate import Estate, Progress, silent
 from satchel.upkeep.lease import Lease, upkeep_lease
 
@@ -133,8 +134,9 @@ class _Run:
             waiting.clear()
 
         prefix = f"tenants/{self.tenant}/"
+        other = {f"{prefix}shredded", anchor_name(self.tenant)}  # sealed under the installation's key
         async for stored in self.estate.store.list(prefix):
-            if stored.name.removeprefix(prefix).startswith("keys/") or stored.name == f"{prefix}shredded":
+            if stored.name.startswith(f"{prefix}keys/") or stored.name in other:
                 continue
             waiting.append(stored)
             if len(waiting) == AT_ONCE:

@@ -13,13 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from satchel.auth.roles import Principal
-from satchel.catalog import audit, recover, revision, tenants
+from satchel.catalog import recover, revision, tenants
 from satchel.catalog.installation import bind
 from satchel.catalog.quotas import Limits
 from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.errors import Damaged, StoreMissing
-from satchel.objects.ids import PrincipalId, TenantId, is_random_id
+from satchel.objects.ids import TenantId, is_random_id
 from satchel.store.about import Abouts
 from satchel.store.generations import Generations
 from satchel.store.keyring import Installation, Keyring
@@ -27,9 +26,11 @@ from satchel.store.objectstore import ObjectStore, StoreExists
 from satchel.store.rootkey import RootKey
 from satchel.upkeep.about import every_project
 from satchel.upkeep.archive import CATALOG, INSTALLATION, KEYS, Archive, BackupDamaged, BackupRefused, Label
-from satchel.upkeep.backup import Manifest, read_manifest, there
+from satchel.upkeep.backup import there
 from satchel.upkeep.estate import Estate, Progress, silent
 from satchel.upkeep.fresh import check_way, fresh_catalog
+from satchel.upkeep.manifest import Manifest, read_manifest
+from satchel.upkeep.operated import accept, begin_again
 from satchel.upkeep.rebuild import Holdings, NewOwner, add_unknown, estate_at, holdings, recover_all
 from satchel.upkeep.recovery import Recovered
 
@@ -89,7 +90,9 @@ async def restore(
             await _rename(estate)
             made = await add_unknown(estate, held, installation.pepper, limits, operators=False)
             found = await recover_all(estate, progress)
-            await _note(estate, label)
+            await begin_again(estate, "tenant.restore", label.backup)
+    async with estate_at(catalog, store, root, keyring, clock, random) as estate:
+        await accept(estate)  # only now: killed before, what was there goes on, and its anchors hold
     return RestoreReport(backup, label.time, filled, erased, made.owners, made.unreadable, tuple(found))
 
 
@@ -207,8 +210,10 @@ async def _rename(estate: Estate) -> None:
             tenant = None
         if tenant is not None:
             async with estate.catalog.directory(write=True) as d:
-                if tenant.state in (tenants.ACTIVE, tenants.SUSPENDED):
-                    await tenants.set_state(d, row.id, tenant.state)
+                # One that was being deleted waits for the operator to say so again.
+                await tenants.set_state(
+                    d, row.id, tenants.ACTIVE if tenant.state == tenants.ACTIVE else tenants.SUSPENDED
+                )
                 await tenants.rename(d.enter(row.id), name=tenant.name)
         async for project in every_project(estate.catalog, row.id):
             try:
@@ -221,11 +226,3 @@ async def _rename(estate: Estate) -> None:
                 free = about.slug == project.slug or not await recover.slug_taken(s, about.slug)
                 slug = about.slug if free else project.slug
                 await recover.describe(s, project.id, slug, about.description, about.archived)
-
-
-async def _note(estate: Estate, label: Label) -> None:
-    """In each tenant's audit: from here on it goes on from a backup."""
-    for row in await estate.tenants():
-        async with estate.catalog.write(row.id) as s:
-            who = Principal(row.id, PrincipalId(""), "operator", "")
-            await audit.record(s, who, "tenant.restore", label.backup, "done", "", estate.clock())

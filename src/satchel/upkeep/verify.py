@@ -1,16 +1,18 @@
 """Whether an installation can keep its promise: everything that was acknowledged can be read back.
 
-Looks at the catalog (pages, references, sums of rows), at keys, at each project's line of history and at its packs;
-with ``full`` it opens and hashes every stored byte. Nothing is changed and nobody is kept from working: what looks
-wrong while a server works is looked at a second time, and only what then still is wrong counts.
+Looks at the catalog (pages, references, sums of rows), at keys, at audits and their seals, at each project's line of
+history and at its packs; with ``full`` it opens and hashes every stored byte. Nothing is changed and nobody is kept
+from working: what looks wrong while a server works is looked at a second time, and only what is wrong then counts.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from satchel.catalog import inspection
+from satchel.catalog import inspection, tenants
 from satchel.catalog.projects import ProjectRow
 from satchel.catalog.tenants import TenantRow
 from satchel.errors import Damaged, NoSuchProject, NotFound, SatchelError, Unavailable
@@ -18,10 +20,14 @@ from satchel.objects.seal import Binding, open_sealed
 from satchel.store.about import Abouts
 from satchel.store.keyring import open_tombstone
 from satchel.upkeep.about import every_project
-from satchel.upkeep.contents import Contents, KeyOf, examine_objects, examine_packs
+from satchel.upkeep.audited import examine_audit
+from satchel.upkeep.contents import Contents, Opening, examine_objects, examine_packs
 from satchel.upkeep.estate import Estate, Progress, silent
 from satchel.upkeep.findings import Findings, Problem, Target, VerifyReport
 from satchel.upkeep.history import History, examine_history
+from satchel.upkeep.opened import KeyOf
+from satchel.upkeep.openers import Openers
+from satchel.upkeep.operated import sealer_of
 
 SEALED_KINDS = {"tables": "table", "purges": "purge"}
 """What else a project keeps under random names, and the kind it is sealed as."""
@@ -63,8 +69,9 @@ async def verify(
 async def _everything(run: _Run, tenant: str | None, project: str | None) -> None:
     rows = [await run.estate.tenant(tenant)] if tenant is not None else await run.estate.tenants()
     await run.count(rows)
-    for row in rows:
-        await run.tenant(row, project)
+    async with run.openers():
+        for row in rows:
+            await run.tenant(row, project)
     if tenant is None:
         await run.tombstones()
 
@@ -75,12 +82,23 @@ class _Run:
     def __init__(self, estate: Estate, report: VerifyReport, progress: Progress) -> None:
         self.estate, self.report = estate, report
         self._progress, self._done, self._total = progress, 0, 0
+        self._openers: Openers | None = None
 
     async def count(self, rows: list[TenantRow]) -> None:
         """Learn how many bytes there are to look at."""
         for row in rows:
             async with self.estate.catalog.read(row.id) as s:
                 self._total += await inspection.stored_bytes(s)
+
+    @asynccontextmanager
+    async def openers(self) -> AsyncIterator[None]:
+        """Within, packs are opened where that was asked for."""
+        if not self.report.full:
+            yield
+            return
+        async with Openers(self._total) as self._openers:
+            yield
+        self._openers = None
 
     def advance(self, stored: int) -> None:
         self._done = min(self._done + stored, self._total)
@@ -89,6 +107,8 @@ class _Run:
     async def tenant(self, row: TenantRow, only: str | None) -> None:
         self.report.tenants += 1
         estate = self.estate
+        if only is None:
+            await self._audit(row)
         try:
             await estate.keyring.key_of(row.id, anew=True)
         except Damaged as error:
@@ -104,6 +124,25 @@ class _Run:
                 only = only if only is None else ""
         if only:
             raise NoSuchProject(f"the tenant {row.slug} has no project {only}")
+        await self._usage(row)
+
+    async def _usage(self, row: TenantRow) -> None:
+        """What a tenant is said to use is what its packs take; that they rest in the store is looked at one by one."""
+        async with self.estate.catalog.read(row.id) as s:
+            said, found = await inspection.counted_bytes(s)
+        if said != found:
+            why = f"{said:,} bytes are counted as stored, and its packs take {found:,}"
+            self.report.problems.append(Problem("usage", f"tenants/{row.id}", why, row.slug, tenant_id=row.id))
+
+    async def _audit(self, row: TenantRow) -> None:
+        found = await examine_audit(await sealer_of(self.estate), row.id)
+        if found.problems and (await self.estate.tenant(row.id)).state == tenants.SHREDDED:
+            return  # meanwhile
+        report = self.report
+        report.audit_rows += found.rows
+        report.more_problems += found.more
+        report.notes += [f"{row.slug}: {note}" for note in found.notes]
+        report.problems += [Problem("audit", name, why, row.slug, tenant_id=row.id) for name, why in found.problems]
 
     async def tombstones(self) -> None:
         """Shredded tenants stay shredded: each has a tombstone that opens."""
@@ -145,14 +184,14 @@ class _Run:
             return Target(owner.id, row.id, await inspection.floor(s, row.id))
 
     async def _look(self, target: Target, findings: Findings, only: set[str] | None) -> tuple[History, Contents]:
-        full, estate = self.report.full, self.estate
+        estate = self.estate
         # Anew: an epoch may have begun since the first look.
         key_of = await estate.keyring.key_of(target.tenant, anew=True)
         packs = examine_packs(
             estate,
             target,
             findings,
-            key_of=key_of if full else None,
+            opening=None if self._openers is None else Opening(self._openers, key_of),
             only=only,
             advance=self.advance if only is None else lambda _bytes: None,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from satchel.errors import DiskFull, SatchelError, Unavailable
@@ -30,6 +31,25 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
+def upward(folder: str) -> Iterator[str]:
+    """A folder of the worktree and those above it, up to the root (``""``)."""
+    while folder:
+        yield folder
+        folder = folder.rpartition("/")[0]
+    yield ""
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing, each durable before anything is put inside.
+
+    Raises ``OSError``.
+    """
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def write_all(fd: int, data: bytes) -> None:
     """``os.write`` until everything is written."""
     view = memoryview(data)
@@ -41,7 +61,7 @@ def replace(path: Path, data: bytes, *, permissions: int = 0o644) -> None:
     """Write ``path`` durably, whole or not at all. Raises ``DiskFull`` or ``FolderUnwritable``."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, permissions)
         try:
             write_all(fd, data)

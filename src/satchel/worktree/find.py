@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from satchel.errors import ConfigInvalid, NotAFolder, NotAProject
 from satchel.objects.ids import is_random_id
 from satchel.worktree import durable
+from satchel.worktree.policy import NO_POLICIES, Policies
 
 LOCAL_DIR = ".satchel"
 CONFIG_NAME = "config.toml"
@@ -27,6 +28,9 @@ _MEND = (
     "Mend that file in an editor: nothing was changed. Where it cannot be mended, remove it and run `satchel init`\n"
     "(and `satchel remote add`, where there was a remote) again: your files stay as they are."
 )
+MAX_PATTERNS = 500
+"""Patterns of one list of ``config.toml``."""
+MAX_PATTERN_CHARACTERS = 1_024
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
@@ -44,6 +48,7 @@ class ProjectConfig:
     max_file_bytes: int = MAX_FILE_BYTES
     remote_url: str | None = None
     remote_project: str | None = None
+    policies: Policies = NO_POLICIES
 
 
 def find_root(start: Path) -> Path | None:
@@ -108,6 +113,9 @@ def write_project_config(root: Path, config: ProjectConfig) -> None:
         lines += ["", "[remote]", f"url = {_toml(config.remote_url)}"]
         if config.remote_project is not None:
             lines.append(f"project = {_toml(config.remote_project)}")
+    if any(config.policies):
+        lines += ["", "[sync]"]
+        lines += [f"{name} = {_toml_list(items)}" for name, items in config.policies._asdict().items() if items]
     durable.replace(local_dir(root) / CONFIG_NAME, ("\n".join(lines) + "\n").encode())
 
 
@@ -118,8 +126,12 @@ def _checked(loaded: Mapping[str, Any], path: Path) -> ProjectConfig:
     remote = loaded.get("remote", {})
     if not isinstance(remote, dict):
         raise fail("remote is not a table")
-    known = {"id", "name", "include", "exclude", "max_file_bytes", "remote"}
+    sync = loaded.get("sync", {})
+    if not isinstance(sync, dict):
+        raise fail("sync is not a table")
+    known = {"id", "name", "include", "exclude", "max_file_bytes", "remote", "sync"}
     strange = sorted(set(loaded) - known) + [f"remote.{key}" for key in sorted(set(remote) - {"url", "project"})]
+    strange += [f"sync.{key}" for key in sorted(set(sync) - set(Policies._fields))]
     if strange:
         raise fail(f"unknown setting {', '.join(strange)}")
     name = loaded.get("name")
@@ -133,15 +145,26 @@ def _checked(loaded: Mapping[str, Any], path: Path) -> ProjectConfig:
     for key, value in (("url", remote.get("url")), ("project", remote.get("project"))):
         if value is not None and not isinstance(value, str):
             raise fail(f"remote.{key} is not text")
-    lists: dict[str, tuple[str, ...]] = {}
-    for key in ("include", "exclude"):
-        value = loaded.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise fail(f"{key} is not a list of patterns")
-        lists[key] = tuple(value)
+    lists = {key: _patterns(loaded.get(key, []), key, fail) for key in ("include", "exclude")}
+    policies = Policies(*(_patterns(sync.get(key, []), f"sync.{key}", fail) for key in Policies._fields))
     return ProjectConfig(
-        loaded["id"], name, lists["include"], lists["exclude"], limit, remote.get("url"), remote.get("project")
+        loaded["id"],
+        name,
+        lists["include"],
+        lists["exclude"],
+        limit,
+        remote.get("url"),
+        remote.get("project"),
+        policies,
     )
+
+
+def _patterns(value: object, key: str, fail: Callable[[str], ConfigInvalid]) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise fail(f"{key} is not a list of patterns")
+    if len(value) > MAX_PATTERNS or any(len(item) > MAX_PATTERN_CHARACTERS for item in value):
+        raise fail(f"{key} has over {MAX_PATTERNS} patterns, or one over {MAX_PATTERN_CHARACTERS:,} characters")
+    return tuple(value)
 
 
 def _toml(text: str) -> str:

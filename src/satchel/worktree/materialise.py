@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -20,7 +22,7 @@ from satchel.objects.ids import ObjectId
 from satchel.objects.listing import Entry, check_mode
 from satchel.objects.paths import check_path
 from satchel.worktree import durable
-from satchel.worktree.beneath import Beneath, read_all
+from satchel.worktree.beneath import FOLDER_FLAGS, Beneath, read_all
 from satchel.worktree.find import LOCAL_DIR
 from satchel.worktree.state import is_executable
 from satchel.worktree.undo import UndoStore
@@ -91,6 +93,8 @@ class Materialiser:
     def place(self, path: str, content: Staged, expect: Entry | None) -> None:
         """Make ``path`` hold staged content, which is used up by it. As ``write``."""
         try:
+            if expect is None:
+                self._make_way(check_path(path))
             self._check(check_path(path), expect)
             folder, _, name = path.rpartition("/")
             self._put(self._beneath.folder(folder, create=True), name, content)
@@ -131,8 +135,11 @@ class Materialiser:
                 raise _explained(error, path) from error
 
     def finish(self) -> None:
-        """Make all renames and removals so far survive a power loss."""
-        for folder in sorted(self._touched):
+        """Make all renames and removals so far survive a power loss.
+
+        So are the folders above: one that a person made, or a process that was killed, may not be on disk yet.
+        """
+        for folder in sorted({above for touched in self._touched for above in durable.upward(touched)}):
             try:
                 os.fsync(self._beneath.folder(folder))
             except FileNotFoundError:
@@ -158,6 +165,14 @@ class Materialiser:
             raise ChangedMeanwhile(f"{path} changed while the sync ran")
         if self._undo is not None:
             self._undo.keep(path, *(present[1], present[0].mode) if present else (None, None))
+
+    def _make_way(self, path: str) -> None:
+        """Remove a folder in a new file's place if no file is below it: nobody's content, and no tree has it."""
+        folder, _, name = path.rpartition("/")
+        with suppress(OSError):  # there is none, or it is not empty: the check tells
+            above = self._beneath.folder(folder)
+            if stat.S_ISDIR(os.lstat(name, dir_fd=above).st_mode):
+                _remove_empty(name, above)
 
     def _present(self, path: str) -> tuple[Entry, bytes] | None:
         try:
@@ -208,6 +223,21 @@ def _write_aside(content: Staged, folder: int) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _remove_empty(name: str, above: int) -> None:
+    """Remove a folder that holds nothing but folders. Raises ``OSError``, and stops, at the first that holds more."""
+    fd = os.open(name, FOLDER_FLAGS, dir_fd=above)
+    try:
+        with os.scandir(fd) as entries:
+            inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        if not all(is_folder for _, is_folder in inside):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+        for folder, _ in inside:
+            _remove_empty(folder, fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=above)
 
 
 def _drop(name: str, folder: int) -> None:

@@ -5,8 +5,9 @@
 bytes and an LF. A record is on disk before the file it saves is touched. A journal cut off by a crash is good up to its
 last whole record, and whatever that record does not hold was not touched yet.
 
-The store is bounded. Room is made by forgetting the oldest syncs, never the one that runs: a sync whose own records do
-not fit stops before it overwrites.
+The store is bounded, by age and by size. Syncs that are too old go when the next one begins, and room is made by
+forgetting the oldest, never the one that runs: a sync whose own records do not fit stops before it overwrites.
+``dropped`` names what went, so that a person can be told.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -26,7 +28,26 @@ from satchel.objects.paths import path_problem
 from satchel.worktree import durable
 from satchel.worktree.find import local_dir
 
-MAX_UNDO_BYTES = 1024 * 1024 * 1024
+
+class Bounds(NamedTuple):
+    """How much the store of a folder keeps."""
+
+    bytes: int = 1024 * 1024 * 1024
+    days: int = 90
+    """A sync older than this, counted to the one that runs, is let go."""
+
+
+BOUNDS = Bounds()
+_DAY_NS = 86_400 * 10**9
+_RECORD_BYTES = 200
+"""About what a record takes beside the bytes."""
+_CLOCK_DIGITS = 20
+"""A sync's name begins with its time in nanoseconds, of so many digits."""
+_ASIDE = "0-"
+"""Before the name of a sync that was undone in part: it sorts before all others."""
+_UNDOES = "-undoes-"
+"""In the name of what an undo replaces, before the time and number of the sync that it undoes."""
+_NUMBERED = _CLOCK_DIGITS + len("-123456")
 MAX_LINE_BYTES = 16 * 1024
 """A record's line of JSON: more than a path of 1,024 bytes can take."""
 _HEADER = b"satchel-undo 1\n"
@@ -34,7 +55,7 @@ _HEADER = b"satchel-undo 1\n"
 
 class UndoFull(LimitReached):
     code = "undo.full"
-    default_hint = "Nothing was overwritten. Free room with fewer files at once, or raise the bound of the undo store."
+    default_hint = "Nothing was overwritten. Free room with fewer files at once, or raise SATCHEL_UNDO_BYTES."
 
 
 class Kept(NamedTuple):
@@ -51,7 +72,9 @@ class UndoStore:
     """All that is kept for a folder. One writer at a time: it holds the folder's lock."""
 
     root: Path
-    max_bytes: int = MAX_UNDO_BYTES
+    bounds: Bounds = BOUNDS
+    dropped: list[str] = field(default_factory=list, init=False)
+    """Syncs let go of, since they were too old or the room was needed."""
     _journal: BinaryIO | None = field(default=None, init=False, repr=False)
     _sync_id: str = field(default="", init=False)
     _room: int = field(default=0, init=False)
@@ -71,6 +94,19 @@ class UndoStore:
             raise InvalidInput("that is no name for an undo record")
         self.close()
         self._sync_id, self._seen = sync_id, set()
+        now = _time_ns(sync_id)
+        for sync in self.syncs() if now is not None else ():
+            made = _time_ns(sync)
+            if made is not None and now is not None and now - made > self.bounds.days * _DAY_NS:
+                self._drop(sync)
+
+    def check_room(self, files: int, size: int) -> None:
+        """Raises ``UndoFull`` if so many files of ``size`` bytes together cannot be kept for one sync."""
+        if size + files * _RECORD_BYTES > self.bounds.bytes:
+            raise UndoFull(
+                f"what this sync overwrites ({size:,} bytes, files: {files:,}) does not fit the undo store's "
+                f"{self.bounds.bytes:,} bytes"
+            )
 
     def keep(self, path: str, data: bytes | None, mode: str | None) -> None:
         """Put a path's state into safety, durably; the first state kept in a sync counts. ``None``: no file there.
@@ -103,8 +139,10 @@ class UndoStore:
 
     def close(self) -> None:
         if self._journal is not None:
-            self._journal.close()
-            self._journal = None
+            journal, self._journal = self._journal, None
+            # On a full disk what is still buffered is lost: that nothing was there, or a record `keep` has refused.
+            with suppress(OSError):
+                journal.close()
 
     def syncs(self) -> list[str]:
         """Names of the syncs that can be undone, oldest first."""
@@ -135,6 +173,44 @@ class UndoStore:
     def forget(self, sync_id: str) -> None:
         """Let go of one sync, after it was undone for example."""
         shutil.rmtree(self.folder / sync_id, ignore_errors=True)
+        with suppress(OSError):  # one that comes back after a power loss is only let go of again
+            durable.sync_folder(self.folder)
+
+    def cut_off(self, sync_id: str) -> tuple[str, list[str]] | None:
+        """Of what an undo replaced: the sync it undoes, which is still kept since it did not end, and all such undos.
+
+        ``None`` for anything else, and where the undo came to its end.
+        """
+        undone = _undone(sync_id)
+        syncs = self.syncs() if undone is not None else []
+        found = [sync for sync in syncs if sync.removeprefix(_ASIDE)[:_NUMBERED] == undone and any(self.kept(sync))]
+        return (found[0], [sync for sync in syncs if _undone(sync) == undone]) if found else None
+
+    def ended(self, sync_id: str) -> str:
+        """Take an undo for one that came to its end, though what it undid is still kept in part; gives its new name.
+
+        Raises ``FolderUnwritable``.
+        """
+        plain = sync_id.replace(_UNDOES + (_undone(sync_id) or ""), "")
+        if plain != sync_id:
+            self._rename(sync_id, plain)
+        return plain
+
+    def set_aside(self, sync_id: str) -> None:
+        """Keep one sync behind all others, so that its turn comes after theirs, and its room goes before theirs.
+
+        Raises ``FolderUnwritable``.
+        """
+        if not sync_id.startswith(_ASIDE):
+            self._rename(sync_id, _ASIDE + sync_id)
+
+    def _rename(self, sync_id: str, name: str) -> None:
+        try:
+            with suppress(FileNotFoundError):  # an undo that replaced nothing has kept nothing
+                (self.folder / sync_id).rename(self.folder / name)
+            durable.sync_folder(self.folder)
+        except OSError as error:
+            raise durable.refused(error, str(self.folder)) from error
 
     def _elsewhere(self) -> bool:
         """Whether a symlink, which may have come with the folder, stands for the store: nothing is deleted there."""
@@ -156,19 +232,52 @@ class UndoStore:
 
     def _make_room(self, needed: int) -> None:
         if self._journal is None:
-            self._room = self.max_bytes - len(_HEADER) - sum(self._size(sync) for sync in self.syncs())
+            self._room = self.bounds.bytes - len(_HEADER) - sum(self._size(sync) for sync in self.syncs())
         for sync in self.syncs() if needed > self._room else ():
             if sync != self._sync_id and needed > self._room:
                 self._room += self._size(sync)
-                self.forget(sync)
+                self._drop(sync)
         if needed > self._room:
-            raise UndoFull(f"what this sync overwrites does not fit the undo store's {self.max_bytes:,} bytes")
+            raise UndoFull(f"what this sync overwrites does not fit the undo store's {self.bounds.bytes:,} bytes")
+
+    def _drop(self, sync: str) -> None:
+        self.forget(sync)
+        self.dropped.append(sync)
 
     def _size(self, sync_id: str) -> int:
         try:
             return (self.folder / sync_id / "journal").stat().st_size
         except OSError:
             return 0
+
+
+def _time_ns(sync_id: str) -> int | None:
+    digits = sync_id.removeprefix(_ASIDE)[:_CLOCK_DIGITS]
+    return int(digits) if len(digits) == _CLOCK_DIGITS and digits.isascii() and digits.isdecimal() else None
+
+
+def name_of_undo(undone: str) -> str:
+    """What the name of an undo of that sync has behind its own time and number."""
+    return _UNDOES + undone.removeprefix(_ASIDE)[:_NUMBERED]
+
+
+def _undone(sync_id: str) -> str | None:
+    """The time and number of the sync that this one undoes, if it is an undo."""
+    number = sync_id.removeprefix(_ASIDE)[_NUMBERED:]
+    return number[len(_UNDOES) :][:_NUMBERED] if number.startswith(_UNDOES) else None
+
+
+def told(dropped: list[str], bounds: Bounds) -> str:
+    """What to say of syncs that were let go."""
+    import datetime as dt  # only where something went
+
+    newest = max((_time_ns(sync) or 0 for sync in dropped), default=0)
+    day = dt.datetime.fromtimestamp(newest / 10**9, dt.UTC).date().isoformat()
+    many = "1 sync" if len(dropped) == 1 else f"{len(dropped):,} syncs"
+    return (
+        f"The undo store let go of {many}, the newest of {day}: it keeps {bounds.days:,} days and {bounds.bytes:,} "
+        "bytes (SATCHEL_UNDO_DAYS, SATCHEL_UNDO_BYTES). What they overwrote here cannot be brought back any more."
+    )
 
 
 def _read_record(journal: BinaryIO) -> Kept | None:

@@ -12,12 +12,12 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, KeysView
+from collections.abc import Callable, Iterable, KeysView
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from satchel.documents import MAX_DATA_BYTES
 from satchel.errors import Conflict, NoSuchArtifact, NotAFolder
@@ -26,6 +26,7 @@ from satchel.objects.listing import Entry
 from satchel.objects.paths import MAX_PATH_BYTES, path_problem, tree_problems
 from satchel.worktree.beneath import Beneath, read_all
 from satchel.worktree.ignore import GITIGNORE, MAX_IGNORE_BYTES, NEVER, SATCHELIGNORE, Level, Root, Rules
+from satchel.worktree.names import name_of
 from satchel.worktree.state import FileRow, FolderRow, Remembered, State, settled
 
 MAX_FILES = 100_000
@@ -57,6 +58,13 @@ UNINDEXED = {
 class ChangedMeanwhile(Conflict):
     code = "folder.changed"
     default_hint = "The file changed while the command ran: nothing of it was lost. Run the command again."
+
+
+class Named(Protocol):
+    """An entry of a folder, as far as its name goes."""
+
+    @property
+    def name(self) -> str: ...
 
 
 class LeftOut(NamedTuple):
@@ -213,7 +221,7 @@ class Worktree:
     def _walk(self, before: Remembered) -> _Walk:
         walk = _Walk()
         root = str(self.root)
-        above = Root(self.rules, self._ignore_file(".git/info/exclude"))
+        above = Root(self.rules, self.ignore_file(".git/info/exclude"))
         stack: list[tuple[str, Level | Root]] = [("", above)]
         while stack:
             folder, rules = stack.pop()
@@ -226,7 +234,7 @@ class Worktree:
                 if error.errno != errno.ENOENT:
                     walk.left_out.append(LeftOut(folder, "unreadable", error.strerror or ""))
                 continue
-            level = self._level(folder, rules, entries)
+            level = self.level(folder, rules, entries)
             if level is None:
                 # Not "some of its rules": what a rule unread would leave out may be secret.
                 walk.left_out.append(LeftOut(folder or ".", "too-many-rules"))
@@ -239,16 +247,18 @@ class Worktree:
                 break
         return walk
 
-    def _level(self, folder: str, above: Level | Root, entries: list[os.DirEntry[str]]) -> Level | Root | None:
+    def level(self, folder: str, above: Level | Root, entries: Iterable[Named]) -> Level | Root | None:
         """The rules in force in a folder; ``None`` where they are too many."""
         names = {entry.name for entry in entries if entry.name in (GITIGNORE, SATCHELIGNORE)}
         if not names:
             return above
         prefix = folder + "/" if folder else ""
-        texts = [self._ignore_file(prefix + name) if name in names else b"" for name in (SATCHELIGNORE, GITIGNORE)]
+        texts = [self.ignore_file(prefix + name) if name in names else b"" for name in (SATCHELIGNORE, GITIGNORE)]
+        if not any(texts):
+            return above
         return Level(above, folder, *texts) if above.root.has_room(*texts) else None
 
-    def _ignore_file(self, path: str) -> bytes:
+    def ignore_file(self, path: str) -> bytes:
         """Its beginning; nothing for a symlink, which git does not follow either, and for what cannot be read."""
         try:
             with Beneath(self.root) as beneath:
@@ -264,7 +274,7 @@ class Worktree:
         self, folder: str, entries: list[os.DirEntry[str]], rules: Level | Root, before: Remembered, walk: _Walk
     ) -> list[str]:
         """Give each entry of a folder its place; returns the folders to go into."""
-        prefix = folder + "/" if folder else ""
+        root, prefix = str(self.root), folder + "/" if folder else ""
         known = before.folders.get(folder)
         if known is not None and known.chain != rules.chain:
             known = None
@@ -273,7 +283,7 @@ class Worktree:
         inside: list[str] = []
         files = before.files if known else {}
         for entry in entries:
-            name = entry.name
+            name = entry.name if entry.name.isascii() else name_of(root, prefix, entry)
             if name in NEVER:
                 continue
             path = prefix + name

@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { zstdDecompressSync } from "node:zlib";
 import { openBucket } from "./bucket.mjs";
 import { pathIsListable, leftOut } from "./paths.mjs";
+import { readAnchor, readChain, readRows } from "./audit.mjs";
 
 const MIB = 1 << 20;
 
@@ -74,12 +75,12 @@ export function openSealed(keys, where, sealed) {
 const compressBound = (n) => n + Math.floor(n / 256) + (n < 131072 ? Math.floor((131072 - n) / 2048) : 0);
 
 /** The content of exactly one zstd frame as the specification wants it; `most` bounds the content. */
-export function unpack(data, most, refuse) {
+export function unpack(data, most, refuse, prefix = undefined) {
   const size = strictZstd(data, refuse);
   if (size > most) throw refuse("more content than there may be");
   let content;
   try {
-    content = zstdDecompressSync(data, { maxOutputLength: Math.max(1, size + 1) });
+    content = zstdDecompressSync(data, { maxOutputLength: Math.max(1, size + 1), dictionary: prefix });
   } catch {
     throw refuse("does not decompress");
   }
@@ -137,9 +138,9 @@ function tableSize(table, part, parts, refuse) {
 const frameRefused = (why) => new Refused("frame.refused", why);
 
 /** The frame at `at`: its fields and where it ends. */
-function frameAt(bytes, at) {
+function frameAt(bytes, at, magic = "SFR1") {
   if (bytes.length < at + 20) throw frameRefused("cut off");
-  if (bytes.toString("latin1", at, at + 4) !== "SFR1") throw frameRefused("another magic");
+  if (bytes.toString("latin1", at, at + 4) !== magic) throw frameRefused("another magic");
   const [part, parts] = [bytes.readUInt16BE(at + 4), bytes.readUInt16BE(at + 6)];
   const [objects, raw, packed] = [8, 12, 16].map((offset) => bytes.readUInt32BE(at + offset));
   const end = at + 20 + 40 * objects + packed;
@@ -194,6 +195,30 @@ function oneFrame(bytes) {
   return frame;
 }
 
+/** A delta and the contents of its bases in, contents out: the ids lie between the head and the table of a frame. */
+function readDelta(bytes, bases) {
+  if (bytes.length < 20 || bytes.toString("latin1", 0, 4) !== "SFD1") throw frameRefused("no delta");
+  const named = bytes.readUInt16BE(4);
+  if (named < 1 || named > 4096 || bytes.readUInt16BE(6) !== 0) throw frameRefused("no delta");
+  const ids = [];
+  for (let row = 0; row < named; row++) ids.push(bytes.toString("hex", 20 + 32 * row, 52 + 32 * row));
+  if (new Set(ids).size !== named || ids.length !== bases.length) throw frameRefused("a base twice, or other bases");
+  const head = Buffer.from(bytes.subarray(0, 20));
+  head.writeUInt32BE(0x00000001, 4); // part 0 of 1
+  const frame = frameAt(Buffer.concat([head, bytes.subarray(20 + 32 * named)]), 0, "SFD1");
+  if (frame.end + 32 * named !== bytes.length) throw frameRefused("not exactly one delta");
+  const prefix = Buffer.concat(bases);
+  if (prefix.length < 8 || prefix.length > MIB) throw frameRefused("bases of other sizes");
+  const content = unpack(frame.data, MIB, frameRefused, prefix);
+  if (content.length !== frame.raw) throw frameRefused("another content size");
+  let at = 0;
+  return frame.table.map(([object, length]) => {
+    const data = content.subarray(at, (at += length));
+    if (sha256(data) !== object) throw frameRefused("not what its id names");
+    return data;
+  });
+}
+
 function readPack(bytes) {
   const start = Buffer.from("satchel-pack 1\n");
   if (!bytes.subarray(0, start.length).equals(start)) throw frameRefused("not a pack");
@@ -235,7 +260,7 @@ function utf8(bytes, refuse) {
 }
 
 /** Canonical JSON: keys by code points, no spaces, no escapes but those JSON needs. */
-function canonical(value) {
+export function canonical(value) {
   if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
   if (value !== null && typeof value === "object") {
     const keys = Object.keys(value).sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
@@ -326,6 +351,16 @@ const same = (a, b) => {
 const keysOf = (keys) => new Map(Object.entries(keys).map(([epoch, key]) => [Number(epoch), hex(key)]));
 
 const SECTIONS = {
+  "audit.json": {
+    good: (v) => {
+      const { row_key, seal_key, hashes, seals, end } = readChain(v);
+      const expected = { row_key: v.row_key, seal_key: v.seal_key, hashes: v.rows.map((row) => row.hash), seals: v.seals };
+      same({ row_key, seal_key, hashes, seals }, expected);
+      const { mac, sequence, time } = v.anchor;
+      same(end, { format: "satchel-audit-anchor 1", mac, sequence, time });
+    },
+    refused: (v) => (v.what === "rows" ? readRows : readAnchor)(v.text),
+  },
   "seals.json": {
     good: (v) => same(openSealed(keysOf({ [v.epoch]: v.key }), v, hex(v.sealed)).toString("hex"), v.plaintext),
     refused: (v) => openSealed(keysOf(v.keys), v, hex(v.sealed)),
@@ -343,6 +378,10 @@ const SECTIONS = {
     },
     packs: (v) => same(readPack(hex(v.bytes)).length, v.frames),
     refused: (bytes) => openFrame(oneFrame(hex(bytes))),
+  },
+  "deltas.json": {
+    good: (v) => same(readDelta(hex(v.bytes), v.bases.map(hex)).map((data) => data.toString("hex")), v.objects),
+    refused: (v) => readDelta(hex(v.bytes), v.bases.map(hex)),
   },
   "listings.json": {
     good: (v) => {

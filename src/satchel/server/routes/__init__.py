@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from satchel.server.routes import admin, artifacts, auth, health, keys, people, projects, purge, reading, sync, tenant
+from satchel.server.routes import (
+    admin,
+    artifacts,
+    audit,
+    auth,
+    events,
+    health,
+    invitations,
+    keys,
+    people,
+    projects,
+    purge,
+    reading,
+    sync,
+    tenant,
+    usage,
+)
 
 ROUTERS = (
     health.router,
@@ -12,9 +28,13 @@ ROUTERS = (
     artifacts.router,
     purge.router,
     sync.router,
+    events.router,
     keys.router,
     people.router,
+    invitations.router,
     tenant.router,
+    usage.router,
+    audit.router,
     admin.router,
 )
 """All of ``/api/v1``."""

@@ -1,24 +1,29 @@
-"""The operator's addresses: tenants are founded, suspended, given quotas and shredded. No content can be read here."""
+"""The operator's addresses: tenants are founded, suspended, given quotas and deleted. No content can be read here."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
-from msgspec import UNSET
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from msgspec import UNSET, structs
 
 from satchel.auth.policy import Action
-from satchel.catalog import audit, bootstrap, quotas, tenants
+from satchel.catalog import bootstrap, quotas, residence, settings, tenants
 from satchel.catalog.quotas import Limits
+from satchel.catalog.retention import DAY_MS
 from satchel.catalog.scope import Directory
 from satchel.catalog.tenants import TenantRow
+from satchel.context.part import rfc3339
 from satchel.errors import InvalidInput, NoSuchThing, Refused
 from satchel.objects.ids import TenantId
 from satchel.server.access import Caller, Operator
-from satchel.server.bodies import answer, read_json, rfc3339
+from satchel.server.bodies import answer, read_json
 from satchel.server.once import once
 from satchel.server.openapi import operation
 from satchel.server.routes.projects import IDEMPOTENT, Cursor, PageLimit
 from satchel.server.routes.tenant import shown
-from satchel.server.schemas import NewTenant, Shredded, Tenant, TenantChange, TenantCreate, TenantPage
+from satchel.server.schemas import NewTenant, Tenant, TenantChange, TenantCreate, TenantDeletion, TenantPage
 from satchel.upkeep.keys import backups_at, keys_expire
 
 router = APIRouter(tags=["operator"])
@@ -66,6 +71,7 @@ async def create_tenant(request: Request, caller: Operator) -> Response:
                 pepper=cloud.pepper,
                 now=now,
                 limits=Limits(storage_bytes=cloud.settings.quota_storage_bytes, projects=cloud.settings.quota_projects),
+                delete_at=None if asked.expires_seconds is UNSET else now + asked.expires_seconds * 1000,
             )
             # Before the transaction ends: no tenant without keys. Keys without a tenant are harmless.
             await cloud.keyring.create(founded.tenant.id)
@@ -80,7 +86,7 @@ async def create_tenant(request: Request, caller: Operator) -> Response:
 @router.patch(
     "/admin/tenants/{tenant}",
     **operation(
-        "Suspend or resume a tenant, or change its quotas",
+        "Suspend or resume a tenant, bring it back, or change its quotas and where its content may rest",
         body=TenantChange,
         answer=Tenant,
         errors=(*_ABSENT, "tenant.own", "disk.full"),
@@ -88,51 +94,76 @@ async def create_tenant(request: Request, caller: Operator) -> Response:
 )
 async def change_tenant(request: Request, caller: Operator, tenant: str) -> Response:
     asked = await read_json(request, TenantChange, 16 * 1024)
-    if asked.suspended is UNSET and asked.quota is UNSET:
-        raise InvalidInput("send suspended, quota, or both")
+    if asked.suspended is UNSET and asked.quota is UNSET and asked.settings is UNSET:
+        raise InvalidInput("send at least one of suspended, quota, settings")
     now = caller.cloud.clock()
     async with caller.cloud.catalog.directory(write=True) as d:
         await caller.stands(d.enter(caller.tenant), Action.OPERATE)
         row = await _find(d, tenant)
         if asked.suspended is not UNSET:
             _not_own(caller, row)
-            await tenants.set_state(d, row.id, tenants.SUSPENDED if asked.suspended else tenants.ACTIVE)
-            await _record(d, caller, "tenant.suspend" if asked.suspended else "tenant.resume", row.id, now)
+            await _suspend(d, caller, row, asked.suspended, now)
         if asked.quota is not UNSET:
-            given = {"storage_bytes": asked.quota.storage_bytes, "projects": asked.quota.projects}
-            wanted = {name: value for name, value in given.items() if value is not UNSET}
+            given = structs.asdict(asked.quota).items()
+            wanted = {name: quotas.NO_LIMIT if value is None else value for name, value in given if value is not UNSET}
             s = d.enter(row.id)
             await quotas.set_limits(s, (await quotas.limits(s))._replace(**wanted))
             await _record(d, caller, "tenant.quota", row.id, now)
+        if asked.settings is not UNSET and asked.settings.allowed_storage is not UNSET:
+            s = d.enter(row.id)
+            old, _ = await settings.get(s)
+            places = residence.check_places(asked.settings.allowed_storage)
+            number, changed = await settings.change(s, replace(old, allowed_storage=places), None, now)
+            if changed:
+                await _record(d, caller, "tenant.settings", f"{row.id} revision {number}: {', '.join(changed)}", now)
         row = await _find(d, row.id)
     await caller.cloud.notices.tenant(row.id)
-    caller.cloud.authenticator.void()
     return answer(shown(row))
 
 
 @router.delete(
     "/admin/tenants/{tenant}",
     **operation(
-        "Delete a tenant and destroy its keys: nothing of it can be read again",
-        answer=Shredded,
+        "Delete a tenant: after a time of grace its keys are destroyed, and nothing of it can be read again",
+        answer=TenantDeletion,
         errors=(*_ABSENT, "tenant.own", "disk.full"),
     ),
 )
-async def shred_tenant(caller: Operator, tenant: str) -> Response:
-    cloud, now = caller.cloud, caller.cloud.clock()
-    async with cloud.catalog.directory() as d:
-        row = await _find(d, tenant)
-    _not_own(caller, row)
+async def delete_tenant(
+    caller: Operator,
+    tenant: str,
+    now: Annotated[bool, Query(description="Without the time of grace: it cannot be brought back.")] = False,
+) -> Response:
+    """Until `deleteAt` nobody of it gets in, and `PATCH` with `suspended` false brings it back as it was."""
+    cloud, time = caller.cloud, caller.cloud.clock()
     async with cloud.catalog.directory(write=True) as d:
         await caller.stands(d.enter(caller.tenant), Action.OPERATE)
-        # Keys first: rows without keys are harmless, and the next try finishes.
-        await cloud.keyring.shred(row.id)
-        await tenants.erase(d, row.id)
-        await _record(d, caller, "tenant.shred", row.id, now)
-    cloud.authenticator.void()
+        row = await _find(d, tenant)
+        _not_own(caller, row)
+        if now:
+            # Keys first: rows without keys are harmless, and the next try finishes.
+            await cloud.keyring.shred(row.id)
+            await tenants.erase(d, row.id)
+            await _record(d, caller, "tenant.shred", row.id, time)
+        elif row.state != tenants.DELETING:
+            row = await tenants.delete_later(d, row.id, time + cloud.settings.tenant_grace_days * DAY_MS)
+            await _record(d, caller, "tenant.delete", f"{row.id} by {rfc3339(row.delete_at or time)}", time)
+    if not now:
+        await cloud.notices.tenant(row.id)
+        return answer(_deletion(row.delete_at, looked=False, expire=None))
     await cloud.forget(row.id)
     looked, expire = await keys_expire(backups_at(cloud.settings.backup_url), row.id)
-    return answer({"ok": True, "backupsLooked": looked, "keysExpireAt": None if expire is None else rfc3339(expire)})
+    return answer(_deletion(None, looked=looked, expire=expire))
+
+
+def _deletion(at: int | None, *, looked: bool, expire: int | None) -> dict[str, object]:
+    return {
+        "ok": True,
+        "state": tenants.SHREDDED if at is None else tenants.DELETING,
+        "deleteAt": None if at is None else rfc3339(at),
+        "backupsLooked": looked,
+        "keysExpireAt": None if expire is None else rfc3339(expire),
+    }
 
 
 async def _find(d: Directory, ref: str) -> TenantRow:
@@ -147,6 +178,18 @@ def _not_own(caller: Caller, row: TenantRow) -> None:
         raise OwnTenant("this is the tenant of your own credential")
 
 
+async def _suspend(d: Directory, caller: Caller, row: TenantRow, suspended: bool, now: int) -> None:
+    """Suspend or resume. Nobody gets into a tenant that is being deleted, and to suspend it does not bring it back."""
+    deleting = row.state == tenants.DELETING
+    if deleting and suspended:
+        return
+    if deleting and (row.delete_at or 0) <= now:  # its keys may be gone already
+        raise NoSuchThing("the time of grace of this tenant is over")
+    await tenants.set_state(d, row.id, tenants.SUSPENDED if suspended else tenants.ACTIVE)
+    back = "tenant.restore" if deleting else "tenant.resume"
+    await _record(d, caller, "tenant.suspend" if suspended else back, row.id, now)
+
+
 async def _record(d: Directory, caller: Caller, action: str, target: str, now: int) -> None:
     """In the audit of the operator's own tenant: the tenant acted on does not learn who operates."""
-    await audit.record(d.enter(caller.tenant), caller.principal, action, target, "done", caller.exchange.id, now)
+    await caller.record(d.enter(caller.tenant), action, target, now)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Query, Request, Response
 
-from satchel.context.answers import ArtifactList, ArtifactText
-from satchel.errors import InvalidInput, PreconditionMissing
+from satchel.context.answers import ArtifactList, ArtifactText, Outline
+from satchel.context.part import rfc3339
+from satchel.errors import InvalidInput, PathRefused, PreconditionMissing
 from satchel.objects.listing import check_mode
 from satchel.objects.paths import check_path
-from satchel.server.access import ContentWriter, Reader
-from satchel.server.bodies import IMMUTABLE, answer, etags, idempotency_key, read_bytes, rfc3339
+from satchel.server.access import ContentWriter, Reader, repeatable
+from satchel.server.bodies import IMMUTABLE, answer, etags, idempotency_key, read_bytes
 from satchel.server.openapi import operation
 from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor, PageLimit
 from satchel.server.schemas import CommittedOut
@@ -28,17 +30,23 @@ WRITE_ERRORS = (
     "request.idempotency_reused",
     "request.too_large",
     "sync.head_moved",
+    "tenant.storage_not_allowed",
 )
+OF_ONE = (*ABSENT, "artifact.not_found", "artifact.purged", "version.not_found", "version.expired")
 _PRECONDITIONS = {
     "If-Match": "The ETag of the content this replaces, or * for whatever is there.",
     "If-None-Match": "* to create what must not exist.",
 } | IDEMPOTENT
 _ETAG = {"ETag": "The SHA-256 of the content, in quotes.", "Satchel-Version": "The version answered from."}
 Prefix = Annotated[str, Query(max_length=1_024, description="Only below this path.")]
-At = Annotated[int | None, Query(ge=1, description="The version to read; default the newest.")]
+At = Annotated[int | None, Query(ge=1, le=2**53 - 1, description="The version to read; default the newest.")]
 
 
-@router.get("/projects/{p}/artifacts", **operation("The artifacts, by path", answer=ArtifactList, errors=ABSENT))
+@router.get(
+    "/projects/{p}/artifacts",
+    **operation("The artifacts, by path", answer=ArtifactList, errors=ABSENT),
+)
+@repeatable
 async def list_artifacts(
     on: Reader,
     kind: Annotated[str | None, Query(max_length=60, description="Only of this kind.")] = None,
@@ -60,7 +68,7 @@ async def list_artifacts(
         "The bytes of an artifact; as JSON with lines and a budget when asked for application/json",
         answer=ArtifactText,
         sends="application/octet-stream",
-        errors=(*ABSENT, "artifact.not_found", "artifact.purged", "version.not_found", "version.expired"),
+        errors=(*OF_ONE, "artifact.section_not_found"),
         headers={"If-None-Match": "An ETag: 304 if the content is still that."},
         gives=_ETAG,
         also={304: "The content is the one named in If-None-Match."},
@@ -73,15 +81,23 @@ async def get_artifact(
     at: At = None,
     first: Annotated[int, Query(ge=1, description="First line, for JSON.")] = 1,
     last: Annotated[int | None, Query(ge=1, description="Last line, for JSON.")] = None,
+    section: Annotated[
+        str | None, Query(max_length=1_000, description="Instead of lines a heading: Approval, or Rollback > Approval.")
+    ] = None,
+    cursor: Annotated[str | None, Query(max_length=40, description="The `next` of the page before, for JSON.")] = None,
     budget: Annotated[int, Query(ge=1, le=1_000_000, description="Most characters, for JSON.")] = 40_000,
+    tokens: Annotated[int | None, Query(ge=1, le=1_000_000, description="Most estimated tokens, for JSON.")] = None,
 ) -> Response:
     readers = on.cloud.readers
     if "application/json" in request.headers.get("accept", ""):
         text = await readers.ask(
             on.caller.principal,
-            lambda r: r.artifact(on.row.id, path, first=first, last=last, budget=budget, at=at),
+            lambda r: r.artifact(
+                on.row.id, path,
+                first=first, last=last, section=section, cursor=cursor, budget=budget, tokens=tokens, at=at,
+            ),
             on.row,
-        )
+        )  # fmt: skip
         return answer(text)
     seen = request.headers.get("if-none-match")
     any_, tags = etags(seen) if seen else (False, [])
@@ -103,6 +119,17 @@ async def get_artifact(
     return Response(data, headers=headers, media_type="application/octet-stream")
 
 
+@router.get(
+    "/projects/{p}/outlines/{path:path}",
+    **operation("The headings of an artifact, with the lines they cover", answer=Outline, errors=OF_ONE),
+)
+async def get_outline(on: Reader, path: str, cursor: Cursor = None, limit: PageLimit = 200, at: At = None) -> Response:
+    found = await on.cloud.readers.ask(
+        on.caller.principal, lambda r: r.outline(on.row.id, path, cursor=cursor, limit=limit, at=at), on.row
+    )
+    return answer(found)
+
+
 @router.put(
     "/projects/{p}/artifacts/{path:path}",
     **operation(
@@ -117,6 +144,7 @@ async def get_artifact(
 async def put_artifact(request: Request, on: ContentWriter, path: str) -> Response:
     """Any content type is taken; the bytes are kept as they are."""
     precondition = _precondition(request)
+    _check_address(request)
     check_path(path)
     mode = request.headers.get("satchel-mode")
     if mode is not None:
@@ -139,6 +167,14 @@ async def delete_artifact(request: Request, on: ContentWriter, path: str) -> Res
     if precondition == "*absent":
         raise InvalidInput("If-None-Match: * cannot go with a deletion")
     return committed(await write(on, path, None, None, precondition, idempotency_key(request)))
+
+
+def _check_address(request: Request) -> None:
+    """Refuse a name that is no text: decoded leniently, as ASGI has it, it would become another one."""
+    try:
+        unquote_to_bytes(request.scope["raw_path"]).decode()
+    except UnicodeDecodeError as error:
+        raise PathRefused("the path in the address is not valid UTF-8") from error
 
 
 def _precondition(request: Request) -> str:

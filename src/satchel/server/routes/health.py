@@ -32,14 +32,14 @@ async def live(request: Request) -> Response:
         "Whether requests can be served now",
         answer=HealthReport,
         public=True,
-        also={503: "The catalog does not answer: no request can be served. The body is the same."},
+        also={503: "The catalog does not answer, or the server was told to stop. The body is the same."},
     ),
 )
 async def ready(request: Request) -> Response:
     """Without its store a server goes on reading what it has, and refuses writes itself: it is degraded, and ready."""
     report = await _report(request)
     works = all(row["state"] == "ok" for row in report["dependencies"] if row["name"] == "catalog")
-    return answer(report, 200 if works else 503)
+    return answer(report, 200 if works and not cloud_of(request).ending.is_set() else 503)
 
 
 async def _report(request: Request) -> HealthReport:
@@ -47,7 +47,7 @@ async def _report(request: Request) -> HealthReport:
     cloud = cloud_of(request)
     states = await cloud.dependencies()
     return {
-        "status": "ok" if all(states.values()) else "degraded",
+        "status": "stopping" if cloud.ending.is_set() else "ok" if all(states.values()) else "degraded",
         "version": __version__,
         "uptimeSeconds": (cloud.clock() - cloud.started) // 1000,
         "dependencies": [{"name": name, "state": "ok" if good else "failed"} for name, good in states.items()],

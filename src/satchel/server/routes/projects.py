@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from msgspec import UNSET
 
 from satchel.auth.policy import Action, reads_everything, role_on
-from satchel.auth.roles import Principal
-from satchel.catalog import audit, projects, versions
-from satchel.catalog.projects import ProjectRow
+from satchel.auth.roles import Principal, author_kind
+from satchel.catalog import projects, versions
+from satchel.catalog.projects import ProjectRow, RelationRow
 from satchel.catalog.scope import Scope
+from satchel.context.part import rfc3339
 from satchel.errors import InvalidInput
 from satchel.objects.ids import Lineage, ProjectId, new_id
 from satchel.server.access import (
@@ -21,9 +23,9 @@ from satchel.server.access import (
     Reader,
     SignedIn,
     absent_project,
-    exchange_of,
+    repeatable,
 )
-from satchel.server.bodies import answer, read_json, rfc3339
+from satchel.server.bodies import answer, read_json
 from satchel.server.once import once
 from satchel.server.openapi import operation
 from satchel.server.schemas import Done, Project, ProjectCreate, ProjectPage, ProjectPatch, Version
@@ -37,6 +39,7 @@ Cursor = Annotated[str | None, Query(max_length=2_048, description="`next` of th
 
 
 @router.get("/projects", **operation("The projects the caller may read, by slug", answer=ProjectPage))
+@repeatable
 async def list_projects(
     caller: SignedIn,
     cursor: Cursor = None,
@@ -45,7 +48,8 @@ async def list_projects(
 ) -> Response:
     async with caller.cloud.catalog.read(caller.tenant) as s:
         rows = await readable(s, caller.principal, cursor or "", limit + 1, archived=archived)
-        items = [await _shown(s, caller, row) for row in rows[:limit]]
+        related = await projects.relations_of(s, [row.id for row in rows[:limit]])
+        items = [_told(caller, row, related.get(row.id, [])) for row in rows[:limit]]
     return answer({"items": items, "next": rows[limit - 1].slug if len(rows) > limit else None})
 
 
@@ -83,7 +87,7 @@ async def create_project(request: Request, caller: ProjectCreator) -> Response:
                 now=now,
                 lineage=Lineage(new_id("lin", cloud.random(16))),
             )
-            await audit.record(s, caller.principal, "project.create", row.id, "done", exchange_of(request).id, now)
+            await caller.record(s, "project.create", row.id, now)
             return await _shown(s, caller, row)
 
         result = await once(request, caller, s, "POST /projects", asked, do)
@@ -92,6 +96,7 @@ async def create_project(request: Request, caller: ProjectCreator) -> Response:
 
 
 @router.get("/projects/{p}", **operation("One project", answer=Project, errors=ABSENT))
+@repeatable
 async def get_project(on: Reader) -> Response:
     async with on.cloud.catalog.read(on.caller.tenant) as s:
         return answer(await _shown(s, on.caller, on.row))
@@ -121,7 +126,7 @@ async def patch_project(request: Request, on: ProjectAdmin) -> Response:
         )
         if asked.archived is not UNSET and asked.archived != (on.row.archived is not None):
             await projects.archive(s, on.row.id, now if asked.archived else None)
-        await audit.record(s, on.caller.principal, "project.change", on.row.id, "done", on.caller.exchange.id, now)
+        await on.caller.record(s, "project.change", on.row.id, now)
         row = await projects.get(s, on.row.id)
         if row is None:
             raise absent_project()
@@ -144,7 +149,7 @@ async def delete_project(on: ProjectAdmin) -> Response:
         await on.stands(s, Action.PROJECT_ADMIN)
         if on.row.archived is None:
             await projects.archive(s, on.row.id, now)
-        await audit.record(s, on.caller.principal, "project.archive", on.row.id, "done", on.caller.exchange.id, now)
+        await on.caller.record(s, "project.archive", on.row.id, now)
     await on.cloud.notices.project(on.caller.tenant, on.row.id)
     return answer({"ok": True})
 
@@ -163,6 +168,7 @@ async def get_version(on: Reader, n: int) -> Response:
             "digest": row.digest,
             "lineage": row.lineage,
             "author": row.author,
+            "authorKind": author_kind(row.author_id),
             "time": rfc3339(row.time),
             "added": row.added,
             "changed": row.changed,
@@ -183,12 +189,16 @@ async def readable(
 
 
 async def _shown(s: Scope, caller: Caller, row: ProjectRow) -> dict[str, object]:
+    return _told(caller, row, await projects.relations(s, row.id))
+
+
+def _told(caller: Caller, row: ProjectRow, relations: Sequence[RelationRow]) -> dict[str, object]:
     role = role_on(caller.principal, row.id)
     return {
         "id": row.id,
         "slug": row.slug,
         "description": row.description,
-        "relations": [{"type": r.type, "project": r.target} for r in await projects.relations(s, row.id)],
+        "relations": [{"type": r.type, "project": r.target} for r in relations],
         "lineage": row.lineage,
         "version": row.version,
         "digest": row.digest,

@@ -52,7 +52,8 @@ async def purge_paths(request: Request, on: ProjectAdmin) -> Response:
     for path in asked.paths:
         check_path(path)
     tenant = on.caller.tenant
-    caller = Caller(tenant, on.caller.principal.id, on.caller.principal.name, on.caller.exchange.id, _guard(on))
+    who, exchange = on.caller.principal, on.caller.exchange
+    caller = Caller(tenant, who.id, who.name, exchange.id, _guard(on), exchange.address)
     try:
         report = await purge(
             estate_of(on.cloud), on.cloud.receiver, caller, on.row.id, asked.paths, everywhere=asked.everywhere

@@ -7,11 +7,20 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
-from satchel.context.answers import ContextAnswer, SearchAnswer, TaskList, VersionList
+from satchel.context.answers import (
+    MAX_CONTEXT_BUDGET,
+    MIN_CONTEXT_BUDGET,
+    MIN_CONTEXT_TOKENS,
+    ContextAnswer,
+    ContextReader,
+    SearchAnswer,
+    TaskList,
+    VersionList,
+)
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.manifest import ManifestInvalid, manifest_problems
 from satchel.errors import InvalidInput, NoSuchArtifact
-from satchel.server.access import ContentWriter, OnProject, Reader, SignedIn
+from satchel.server.access import Caller, ContentWriter, OnProject, Reader, SignedIn, repeatable
 from satchel.server.bodies import answer, idempotency_key, read_json
 from satchel.server.openapi import operation
 from satchel.server.routes.artifacts import WRITE_ERRORS
@@ -20,15 +29,43 @@ from satchel.server.schemas import CommittedOut, SearchRequest
 from satchel.server.writes import committed, write
 
 router = APIRouter(tags=["reading"])
-Q = Annotated[str, Query(description='Words, "phrases", `kind:`, `path:`, `-without`; anything is a query.')]
+Q = Annotated[
+    str,
+    Query(
+        description='Words, begin*, "phrases", `kind:`, `path:`, `project:`, `author:`, `since:`, `until:`, `-not`; '
+        "anything is a query, and none at all gives the recent changes."
+    ),
+]
+Related = Annotated[bool, Query(description="Also the projects that those asked are related to, either way.")]
+Then = Annotated[
+    str | None,
+    Query(max_length=40, description="An old version: its number, or a date such as 2025-01-31 (its end counts)."),
+]
 HitLimit = Annotated[int, Query(ge=1, le=50, description="Hits in the answer.")]
 HitOffset = Annotated[int, Query(ge=0, le=10_000, description="Hits to skip.")]
+SEARCH_ERRORS = (*ABSENT, "version.not_found", "version.expired")
 _MAX_QUERY_BODY = 256 * 1024
 
 
-@router.get("/projects/{p}/context", **operation("What the project is and holds", answer=ContextAnswer, errors=ABSENT))
-async def get_context(on: Reader) -> Response:
-    return answer(await on.cloud.readers.ask(on.caller.principal, lambda r: r.context(on.row.id), on.row))
+@router.get(
+    "/projects/{p}/context",
+    **operation("What the project is and holds", answer=ContextAnswer, errors=ABSENT),
+)
+@repeatable
+async def get_context(
+    on: Reader,
+    budget: Annotated[
+        int, Query(ge=MIN_CONTEXT_BUDGET, le=MAX_CONTEXT_BUDGET, description="Most characters of the answer.")
+    ] = 40_000,
+    tokens: Annotated[
+        int | None,
+        Query(ge=MIN_CONTEXT_TOKENS, le=MAX_CONTEXT_BUDGET, description="Most estimated tokens, as well."),
+    ] = None,
+) -> Response:
+    found = await on.cloud.readers.ask(
+        on.caller.principal, lambda r: r.context(on.row.id, budget=budget, tokens=tokens), on.row
+    )
+    return answer(found)
 
 
 @router.post(
@@ -56,9 +93,15 @@ async def post_context(request: Request, on: ContentWriter) -> Response:
     return committed(await write(on, MANIFEST_PATH, text, None, object_id or "*absent", key, asked=asked))
 
 
-@router.get("/projects/{p}/search", **operation("Search one project", answer=SearchAnswer, errors=ABSENT))
-async def search_project(on: Reader, q: Q, limit: HitLimit = 10, offset: HitOffset = 0) -> Response:
-    return answer(await _search(on, q, limit, offset))
+@router.get(
+    "/projects/{p}/search",
+    **operation("Search one project", answer=SearchAnswer, errors=SEARCH_ERRORS),
+)
+@repeatable
+async def search_project(
+    on: Reader, q: Q = "", limit: HitLimit = 10, offset: HitOffset = 0, related: Related = False, at: Then = None
+) -> Response:
+    return answer(await _search(on, SearchRequest(query=q, related=related, limit=limit, offset=offset, at=at)))
 
 
 @router.post(
@@ -67,7 +110,7 @@ async def search_project(on: Reader, q: Q, limit: HitLimit = 10, offset: HitOffs
         "Search one project",
         body=SearchRequest,
         answer=SearchAnswer,
-        errors=ABSENT,
+        errors=SEARCH_ERRORS,
         example={"query": "who approves a rollback", "limit": 5},
     ),
 )
@@ -75,34 +118,37 @@ async def post_search_project(request: Request, on: Reader) -> Response:
     asked = await read_json(request, SearchRequest, _MAX_QUERY_BODY)
     if asked.projects is not None:
         raise InvalidInput("projects: this address searches one project; use /api/v1/search for several")
-    return answer(await _search(on, asked.query, asked.limit, asked.offset))
+    return answer(await _search(on, asked))
 
 
-@router.get("/search", **operation("Search every project the caller may read", answer=SearchAnswer, errors=ABSENT))
+@router.get(
+    "/search", **operation("Search every project the caller may read", answer=SearchAnswer, errors=SEARCH_ERRORS)
+)
 async def search_all(
     caller: SignedIn,
-    q: Q,
+    q: Q = "",
     limit: HitLimit = 10,
     offset: HitOffset = 0,
     project: Annotated[list[str] | None, Query(max_length=1_000, description="Only these; may be repeated.")] = None,
+    related: Related = False,
+    at: Then = None,
 ) -> Response:
-    found = await caller.cloud.readers.ask(
-        caller.principal, lambda r: r.search(q, projects=project, limit=limit, offset=offset)
-    )
-    return answer(found)
+    asked = SearchRequest(query=q, projects=project, related=related, limit=limit, offset=offset, at=at)
+    return answer(await _search_all(caller, asked))
 
 
-@router.post("/search", **operation("Search several projects", body=SearchRequest, answer=SearchAnswer, errors=ABSENT))
+@router.post(
+    "/search", **operation("Search several projects", body=SearchRequest, answer=SearchAnswer, errors=SEARCH_ERRORS)
+)
 async def post_search_all(request: Request, caller: SignedIn) -> Response:
-    asked = await read_json(request, SearchRequest, _MAX_QUERY_BODY)
-    found = await caller.cloud.readers.ask(
-        caller.principal,
-        lambda r: r.search(asked.query, projects=asked.projects, limit=asked.limit, offset=asked.offset),
-    )
-    return answer(found)
+    return answer(await _search_all(caller, await read_json(request, SearchRequest, _MAX_QUERY_BODY)))
 
 
-@router.get("/projects/{p}/tasks", **operation("Open tasks, from checkboxes", answer=TaskList, errors=ABSENT))
+@router.get(
+    "/projects/{p}/tasks",
+    **operation("Open tasks, from checkboxes", answer=TaskList, errors=ABSENT),
+)
+@repeatable
 async def tasks(
     on: Reader,
     done: Annotated[bool, Query(description="Finished ones instead.")] = False,
@@ -118,17 +164,39 @@ async def tasks(
     return answer(found)
 
 
-@router.get("/projects/{p}/versions", **operation("The versions, newest first", answer=VersionList, errors=ABSENT))
-async def list_versions(on: Reader, cursor: Cursor = None, limit: PageLimit = 50) -> Response:
+@router.get(
+    "/projects/{p}/versions",
+    **operation("The versions, newest first", answer=VersionList, errors=ABSENT),
+)
+@repeatable
+async def list_versions(
+    on: Reader,
+    path: Annotated[
+        str | None,
+        Query(max_length=1_024, description="Only those that changed this artifact, with counts of it alone."),
+    ] = None,
+    cursor: Cursor = None,
+    limit: PageLimit = 50,
+) -> Response:
     found = await on.cloud.readers.ask(
-        on.caller.principal, lambda r: r.history(on.row.id, cursor=cursor, limit=limit), on.row
+        on.caller.principal, lambda r: r.history(on.row.id, path=path, cursor=cursor, limit=limit), on.row
     )
     return answer(found)
 
 
-async def _search(on: OnProject, query: str, limit: int, offset: int) -> SearchAnswer:
-    return await on.cloud.readers.ask(
-        on.caller.principal, lambda r: r.search(query, projects=[on.row.id], limit=limit, offset=offset), on.row
+async def _search(on: OnProject, asked: SearchRequest) -> SearchAnswer:
+    return await on.cloud.readers.ask(on.caller.principal, lambda r: _asked(r, asked, [on.row.id]), on.row)
+
+
+async def _search_all(caller: Caller, asked: SearchRequest) -> SearchAnswer:
+    return await caller.cloud.readers.ask(
+        caller.principal, lambda r: _asked(r, asked, asked.projects), absent=caller.exchange.absent.append
+    )
+
+
+def _asked(reader: ContextReader, asked: SearchRequest, projects: list[str] | None) -> SearchAnswer:
+    return reader.search(
+        asked.query, projects=projects, related=asked.related, limit=asked.limit, offset=asked.offset, at=asked.at
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Iterable
 from typing import Annotated
+from urllib.parse import unquote
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
@@ -13,10 +14,12 @@ from msgspec import UNSET
 
 from satchel.catalog import damage, versions
 from satchel.catalog.versions import ChangeRow
+from satchel.context.part import rfc3339
 from satchel.errors import HeadMoved, InvalidInput, LengthRequired, NoSuchVersion, TooLarge
 from satchel.objects.ids import Digest, Lineage, ObjectId
+from satchel.objects.paths import check_path
 from satchel.server.access import ContentWriter, OnProject, Reader, Writer
-from satchel.server.bodies import answer, idempotency_key, read_json, require_media, rfc3339, stream
+from satchel.server.bodies import answer, idempotency_key, read_json, require_media, stream
 from satchel.server.openapi import operation
 from satchel.server.routes.artifacts import WRITE_ERRORS
 from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor, PageLimit
@@ -30,13 +33,18 @@ from satchel.server.schemas import (
     ObjectsRequest,
     PacksKept,
 )
-from satchel.server.writes import committed, on_behalf
+from satchel.server.writes import committed, on_behalf, paced
+from satchel.sync.holdback import MAX_ALLOWED
 from satchel.sync.wire import MEDIA_TYPE as SYNC_TYPE
 from satchel.sync.wire import Parent, Sent, sent
 
 router = APIRouter(tags=["sync"])
 PACK_TYPE = "application/x-satchel-pack"
 _DECLARED = {"Satchel-Declared-Bytes": "The most bytes the body will have."}
+_ALLOWED = {
+    "Satchel-Secrets-Allowed": "Paths, percent-encoded and separated by commas, that are sent although they look as if "
+    "they held a credential: the audit names them. At most 50."
+}
 _PACK_ERRORS = ("sync.declaration_required", "frame.refused")
 _MAX_NAMES_BYTES = 1 << 20
 _MAX_COMMIT_BYTES = 64 << 20
@@ -62,7 +70,7 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 )
 async def changes(
     on: Reader,
-    since: Annotated[int, Query(ge=0, description="The version the caller has.")] = 0,
+    since: Annotated[int, Query(ge=0, le=2**53 - 1, description="The version the caller has.")] = 0,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="Rows in a page.")] = 10_000,
 ) -> Response:
@@ -80,7 +88,8 @@ async def changes(
         at.after = rows[limit - 1].path
         more = base64.urlsafe_b64encode(msgspec.json.encode(at)).decode()
     head = {"lineage": at.lineage, "version": at.version, "digest": at.digest}
-    return answer(head | {"items": [_change(change) for change in rows[:limit]], "next": more, "damaged": row.damaged})
+    rest = {"next": more, "damaged": row.damaged, "deltas": True}
+    return answer(head | {"items": [_change(change) for change in rows[:limit]]} | rest)
 
 
 @router.post(
@@ -89,8 +98,8 @@ async def changes(
         "Changes, content and commit in one stream",
         answer=CommittedOut,
         receives=SYNC_TYPE,
-        headers=IDEMPOTENT | _DECLARED,
-        errors=(*ABSENT, *WRITE_ERRORS, *_PACK_ERRORS, "sync.objects_missing"),
+        headers=IDEMPOTENT | _DECLARED | _ALLOWED,
+        errors=(*ABSENT, *WRITE_ERRORS, *_PACK_ERRORS, "sync.objects_missing", "sync.too_soon"),
     ),
 )
 async def sync(request: Request, on: ContentWriter) -> Response:
@@ -98,8 +107,12 @@ async def sync(request: Request, on: ContentWriter) -> Response:
     declared = _declared(request, on)
     key = idempotency_key(request)
     require_media(request, SYNC_TYPE)
+    allowed = _allowed(request)
+    key = await paced(on, key)
     on.caller.exchange.allow(on.cloud.settings.sync_total_seconds)
-    return committed(await on.cloud.receiver.sync(on_behalf(on), on.row.id, stream(request, declared), declared, key))
+    caller = on_behalf(on)._replace(secrets_allowed=allowed)
+    made = await on.cloud.receiver.sync(caller, on.row.id, stream(request, declared), declared, key)
+    return committed(made._replace(damaged=on.row.damaged))
 
 
 @router.post(
@@ -128,15 +141,15 @@ async def packs(request: Request, on: ContentWriter) -> Response:
         body=CommitRequest,
         answer=CommittedOut,
         headers=IDEMPOTENT,
-        errors=(*ABSENT, *WRITE_ERRORS, "sync.objects_missing"),
+        errors=(*ABSENT, *WRITE_ERRORS, "sync.objects_missing", "sync.too_soon"),
     ),
 )
 async def commits(request: Request, on: ContentWriter) -> Response:
+    key = await paced(on, idempotency_key(request))
     asked = await read_json(request, CommitRequest, _MAX_COMMIT_BYTES)
     seen: set[str] = set()
     rows = [_sent(change, seen) for change in asked.changes]
     parent = Parent(Lineage(asked.parent.lineage), asked.parent.version, Digest(asked.parent.digest))
-    key = idempotency_key(request)
     return committed(
         await on.cloud.receiver.commit(on_behalf(on), on.row.id, parent, Digest(asked.digest), tuple(rows), key)
     )
@@ -199,6 +212,17 @@ def _declared(request: Request, on: OnProject) -> int:
     if int(text) > limit:
         raise TooLarge(f"one sync takes at most {limit:,} bytes; this one declares {int(text):,}", limit=limit)
     return int(text)
+
+
+def _allowed(request: Request) -> tuple[str, ...]:
+    """The paths of ``Satchel-Secrets-Allowed``. Raises ``InvalidInput`` or ``PathRefused``."""
+    text = request.headers.get("satchel-secrets-allowed")
+    if not text:
+        return ()
+    names = text.split(",")
+    if len(names) > MAX_ALLOWED:
+        raise InvalidInput(f"Satchel-Secrets-Allowed names at most {MAX_ALLOWED} paths")
+    return tuple(check_path(unquote(name, errors="surrogateescape")) for name in names)
 
 
 def _read_cursor(text: str, since: int) -> _Cursor:

@@ -1,0 +1,118 @@
+"""``satchel diff``: what the folder has otherwise than a version of the hosted project."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import closing
+from typing import NamedTuple
+
+import click
+
+from satchel.cli.face import Face, plural
+from satchel.cli.folders import in_project, local_project, project_root, worktree_of
+from satchel.cli.hosted import project_remote
+from satchel.cli.verb import verb
+from satchel.cli.versions import version_at
+from satchel.errors import InvalidInput, NoSuchArtifact
+from satchel.objects.ids import object_id
+from satchel.objects.listing import Tree
+from satchel.remote import Remote
+from satchel.sync.merge import MAX_MERGE_BYTES
+from satchel.worktree.base import Base, load_base
+from satchel.worktree.walk import Worktree
+
+MAX_FILES = 1_000
+"""Compared in one call: each is asked of the server."""
+_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+
+
+class _Difference(NamedTuple):
+    path: str
+    how: str
+    """``added``, ``changed`` or ``deleted``, seen from the version."""
+    diff: str | None
+    """``None`` where a side is no text, or too long."""
+
+
+@verb(
+    "diff",
+    examples=[
+        ("satchel diff", "What you changed since the last sync."),
+        ("satchel diff plans/q3.md --at 12", "How one file differs from version 12."),
+    ],
+    gives="`version`, `items` (each `path`, `how`, `diff`: a unified diff, null for what is no text).",
+    statuses=(0, 1, 2, 4, 5, 6),
+)
+@click.argument("path", required=False)
+@click.option("--at", metavar="VERSION|TIME", help="Compare with that version; default: the last one synced.")
+def command(face: Face, path: str | None, at: str | None) -> None:
+    """Show what differs from a version of the hosted project.
+
+    Lines with - are the version's, lines with + are in this folder. Without --at the version is the one this folder was
+    last in step with, so that the lines are your own edits.
+    """
+    named = None if path is None else in_project(face, path)
+    here = local_project(project_root(face))
+    _, remote, project = project_remote(face)
+    base, _ = load_base(here.root)
+    with closing(remote), worktree_of(here) as worktree:
+        version = version_at(remote, project, at) if at is not None else base.version if base is not None else 0
+        tree = worktree.scan().tree
+        paths = _candidates(remote, project, base, tree, version) if named is None else [named]
+        found = list(_differences(worktree, remote, project, tree, paths, version))
+
+    def show() -> None:
+        for item in found:
+            if item.diff is None:
+                face.line(f"{item.path}: {item.how}; not compared, since it is no text or too long")
+            for line in (item.diff or "").splitlines():
+                face.line(face.style(line, fg=_COLOURS[line[0]]) if line[:1] in _COLOURS else line)
+        many = f"{plural(len(found), 'file')} {'differs' if len(found) == 1 else 'differ'}"
+        face.note(f"{many} from version {version}." if found else "Nothing differs.")
+
+    face.answer({"version": version, "items": [item._asdict() for item in found]}, show)
+
+
+def _candidates(remote: Remote, project: str, base: Base | None, tree: Tree, version: int) -> list[str]:
+    """The paths that may differ: changed here since the last sync, or by versions between that one and ``version``."""
+    known = {path: entry.object for path, entry in base.cloud.items()} if base else {}
+    mine = {path: entry.object for path, entry in tree.items()}
+    paths = {path for path in known.keys() | mine.keys() if known.get(path) != mine.get(path)}
+    if base is None or version != base.version:
+        paths |= {change.path for change in remote.changes(project, version, base.lineage if base else "").items}
+        if base is not None and version > base.version:
+            paths |= {change.path for change in remote.changes(project, base.version, base.lineage).items}
+    if len(paths) > MAX_FILES:
+        raise InvalidInput(f"{len(paths):,} files may differ; at most {MAX_FILES:,} are compared", hint="Name a file.")
+    return sorted(paths)
+
+
+def _differences(
+    worktree: Worktree, remote: Remote, project: str, tree: Tree, paths: list[str], version: int
+) -> Iterator[_Difference]:
+    for path in paths:
+        try:
+            info = remote.artifact(project, path, budget=1, at=version) if version else None
+        except NoSuchArtifact:
+            info = None
+        entry = tree.get(path)
+        if (info["object"] if info else None) == (entry.object if entry else None):
+            continue
+        old = remote.artifact_bytes(project, path, at=version) if info else b""
+        new = worktree.read(path) if entry else b""
+        if info is None or entry is None:
+            how = "added" if info is None else "deleted"
+        elif object_id(old) == object_id(new):
+            continue
+        else:
+            how = "changed"
+        yield _Difference(path, how, _unified(path, version, old, new))
+
+
+def _unified(path: str, version: int, old: bytes, new: bytes) -> str | None:
+    if b"\0" in old or b"\0" in new or max(len(old), len(new)) > MAX_MERGE_BYTES:
+        return None
+    was, now = (data.decode("utf-8", "replace").splitlines() for data in (old, new))
+    names = f"{path} (version {version})", f"{path} (here)"
+    return "\n".join(difflib.unified_diff(was, now, *names, lineterm=""))

@@ -1,0 +1,90 @@
+"""``satchel share``: a link that lets people join this project, the list of such links, and their end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from satchel.cli.face import Face, ago
+from satchel.cli.hosted import open_remote, project_remote, replay_key
+from satchel.cli.key_cmd import seconds
+from satchel.cli.verb import verb
+from satchel.errors import InvalidInput
+
+
+@verb(
+    "share",
+    examples=[
+        ("satchel share", "A link for one person who may read this project, good for 7 days."),
+        ("satchel share --role write --uses 5 --expires 24h", "For five people who may write, for a day."),
+        ("satchel share --list", "The links of this project, and whether they still count."),
+        ("satchel share --revoke inv_01h8...", "Nobody joins by that link any more; who joined stays."),
+    ],
+    gives=(
+        "The invitation as REST gives it (`id`, `project`, `role`, `tenantRole`, `createdBy`, `createdAt`, "
+        "`expiresAt`, `uses`, `usesLimit`, `state`) and `url`, this once; with --list `items`; with --revoke `id`, "
+        "`revoked`."
+    ),
+    statuses=(0, 1, 2, 4, 5, 6),
+)
+@click.option("--role", type=click.Choice(["read", "write", "admin"]), default="read", help="What they may (read).")
+@click.option("--expires", metavar="TIME", default="7d", help="Such as 12h or 30d; 7d by default, at most 90d.")
+@click.option("--uses", type=click.IntRange(1, 1_000), default=1, help="How many people may join by it (1).")
+@click.option("--project", metavar="PROJECT", help="Another hosted project, by slug or id.")
+@click.option("--list", "listing", is_flag=True, help="List the invitations to the project.")
+@click.option("--revoke", metavar="ID", help="End an invitation.")
+@click.option("--url", help="The server, with --project.")
+def command(
+    face: Face,
+    role: str,
+    expires: str,
+    uses: int,
+    project: str | None,
+    listing: bool,
+    revoke: str | None,
+    url: str | None,
+) -> None:
+    """Invite people to this project by a link.
+
+    The link is printed once, on stdout; the server keeps only a keyed hash of it. Whoever has it can join until it
+    expires or is used up, so send it as you would send a password. With it they run `satchel join URL`, or open it in
+    a browser. They become members of the tenant with this role on this project, and with nothing else.
+    """
+    if listing and revoke:
+        raise InvalidInput("--list and --revoke exclude each other")
+    if project is None:
+        _, remote, project = project_remote(face)
+    else:
+        remote = open_remote(face, url)
+    place = f"/projects/{project}/invitations"
+    if listing:
+        rows = remote.rows(place)
+        face.answer({"items": rows}, lambda: show_invitations(face, rows))
+    elif revoke:
+        remote.call("DELETE", f"{place}/{revoke}")
+        face.answer({"id": revoke, "revoked": True}, lambda: face.note(f"Revoked {revoke}. Who joined by it stays."))
+    else:
+        asked = {"role": role, "expiresIn": seconds(expires), "uses": uses}
+        made = remote.call("POST", place, json=asked, headers=replay_key())
+        face.answer(made, lambda: show_made(face, made))
+
+
+def show_made(face: Face, made: dict[str, Any]) -> None:
+    """Print an invitation that was just made."""
+    what = f"may {made['role']} the project" if made["role"] else f"{made['tenantRole']} of the tenant"
+    people = "one person" if made["usesLimit"] == 1 else f"{made['usesLimit']:,} people"
+    face.note(f"Invitation {made['id']} for {people} ({what}), until {made['expiresAt']}. It is shown this once:")
+    face.line(made["url"])
+    face.note("They run:  satchel join URL      or open it in a browser")
+
+
+def show_invitations(face: Face, rows: list[dict[str, Any]]) -> None:
+    """Print a list of invitations."""
+    for row in rows:
+        what = row["role"] or f"{row['tenantRole']} of the tenant"
+        used = f"{row['uses']} of {row['usesLimit']} used"
+        state = row["state"] if row["state"] != "open" else f"until {row['expiresAt']}"
+        face.line(f"{row['id']}  {what}  {used}  {state}  {face.dim('made ' + ago(row['createdAt']))}")
+    if not rows:
+        face.note("No invitations.")

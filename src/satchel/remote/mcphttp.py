@@ -1,0 +1,249 @@
+"""An MCP server over Streamable HTTP: each message is one POST, and what comes back is passed on as it comes.
+
+Both eras of the protocol pass: messages are not looked into beyond what the transport itself needs, which is the name
+of the method, the version, and the id of the session where the server has sessions. What a server would say between
+answers, on a stream of its own, is not asked for; ``subscriptions/listen`` of 2026-07-28 is an answer like any other.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import urllib3
+
+from satchel import __version__
+from satchel.errors import CredentialInvalid, InsufficientScope, SatchelError, ServerFailed, ServerLied
+from satchel.remote.connection import CHUNK_BYTES, CONNECT_SECONDS, checked_url, trouble_as_away
+from satchel.remote.discovery import Challenge, challenge_in
+
+SILENCE_SECONDS = 300.0
+"""The longest silence of a server that is waited out: tools may take their time."""
+MAX_ANSWER_BYTES = 16 << 20
+MAX_TRIES = 4
+"""How often one message is sent: first, with a token, with one renewed or newly asked for, with more scope."""
+CONNECTIONS = 32
+_VERSION = "io.modelcontextprotocol/protocolVersion"
+_NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_NAMED_BY |= dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), "taskId")
+
+Json = dict[str, Any]
+
+
+class Tokens(Protocol):
+    """Where the bearer token of a message comes from."""
+
+    def token(self) -> str | None:
+        """The one to send now, if there is one yet."""
+        ...
+
+    def another(self, refused: str | None, status: int, challenge: Challenge) -> str | None:
+        """One in place of ``refused``, which the server answered with ``status``; ``None``: there is none better."""
+        ...
+
+
+class McpServer:
+    """One server. For several threads at once."""
+
+    def __init__(self, url: str, tokens: Tokens) -> None:
+        """Raises ``ConfigInvalid`` for something that is no address, ``InsecureRemote`` for http:// elsewhere."""
+        self.url = checked_url(url)
+        self._tokens = tokens
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS)
+        self._pool = urllib3.connection_from_url(self.url, timeout=timeout, retries=False, maxsize=CONNECTIONS)
+        self._path = urlsplit(self.url).path or "/"
+        self._lock = threading.Lock()
+        self._session: str | None = None
+        self._version: str | None = None
+
+    def close(self) -> None:
+        """End the session where the server has sessions, and the connections."""
+        if self._session is not None:
+            try:
+                self._once("DELETE", None, self._headers({}), self._tokens.token(), again=False).close()
+            except SatchelError:
+                pass  # it ends by itself
+        self._pool.close()
+
+    def send(self, message: Json, deliver: Callable[[Json], None]) -> None:
+        """Send one message; every message that the server answers with goes to ``deliver``.
+
+        Raises an error in place of an answer that did not come.
+        """
+        answer = self._answer(message)
+        wanted = message.get("id") if "method" in message else None
+        answered = wanted is None
+        with trouble_as_away(self.url):
+            try:
+                for said in _messages(answer):
+                    if answer.status >= 400 and said.get("id") is None:
+                        said["id"] = wanted  # an error of a message that was not read as far as its id
+                    if message.get("method") == "initialize" and "result" in said:
+                        self._agreed(said, answer)
+                    answered = answered or (said.get("id") == wanted and "method" not in said)
+                    deliver(said)
+            except BaseException:
+                answer.close()
+                raise
+            finally:
+                answer.release_conn()
+        if not answered:
+            raise ServerFailed(f"{self.url} ended its answer before it was whole")
+
+    def _answer(self, message: Json) -> urllib3.BaseHTTPResponse:
+        body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        headers = self._headers(message)
+        token, tries = self._tokens.token(), 0
+        while True:
+            answer = self._once("POST", body, headers, token, again=message.get("method") != "tools/call")
+            if answer.status not in (401, 403):
+                return self._accepted(answer)
+            challenge = challenge_in([(name.lower(), value) for name, value in answer.headers.items()])
+            with trouble_as_away(self.url):
+                answer.drain_conn()
+                answer.release_conn()
+            tries += 1
+            fresh = self._tokens.another(token, answer.status, challenge) if tries < MAX_TRIES else None
+            if fresh is None:
+                break
+            token = fresh
+        if answer.status == 403:
+            lacks = f" It asks for: {challenge.scope[:300]}" if challenge.scope else ""
+            raise InsufficientScope(f"{self.url} does not allow this.{lacks}")
+        raise CredentialInvalid(f"{self.url} does not take the token it was given")
+
+    def _accepted(self, answer: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
+        if answer.status < 300 or (answer.status >= 400 and _kind(answer) == "application/json"):
+            return answer  # an error of the protocol comes with a status of HTTP, and in an answer of the protocol
+        answer.close()
+        if answer.status == 404 and self._session is not None:
+            raise ServerFailed(f"{self.url} has ended the session: start the agent's connection anew")
+        raise ServerFailed(f"{self.url} answered {answer.status}")
+
+    def _headers(self, message: Mapping[str, Any]) -> dict[str, str]:
+        headers = {
+            "accept": "application/json, text/event-stream",
+            "content-type": "application/json",
+            "user-agent": f"satchel/{__version__}",
+        }
+        params = message.get("params")
+        given = params if isinstance(params, dict) else {}
+        meta = given.get("_meta")
+        version = meta.get(_VERSION) if isinstance(meta, dict) else None
+        method = message.get("method")
+        with self._lock:
+            if method != "initialize":
+                headers |= {
+                    name: value
+                    for name, value in (
+                        ("mcp-session-id", self._session),
+                        ("mcp-protocol-version", version if isinstance(version, str) else self._version),
+                    )
+                    if value is not None
+                }
+        if isinstance(method, str):
+            headers["mcp-method"] = _header(method)
+            name = given.get(_NAMED_BY.get(method, ""))
+            if isinstance(name, str):
+                headers["mcp-name"] = _header(name)
+        return headers
+
+    def _agreed(self, said: Json, answer: urllib3.BaseHTTPResponse) -> None:
+        result = said["result"]
+        version = result.get("protocolVersion") if isinstance(result, dict) else None
+        session = answer.headers.get("mcp-session-id")
+        with self._lock:
+            self._version = version if isinstance(version, str) and re.fullmatch(r"[!-~]{1,64}", version) else None
+            self._session = session if session and re.fullmatch(r"[!-~]{1,1024}", session) else None
+
+    def _once(
+        self, method: str, body: bytes | None, headers: Mapping[str, str], token: str | None, *, again: bool
+    ) -> urllib3.BaseHTTPResponse:
+        """``again``: whether it may be sent twice, where a kept connection turns out to be closed."""
+        sent = {**headers, "authorization": f"Bearer {token}"} if token is not None else headers
+        with trouble_as_away(self.url):
+            for last in (not again, True):
+                try:
+                    return self._pool.urlopen(
+                        method, self._path, body=body, headers=sent, redirect=False, preload_content=False
+                    )
+                except urllib3.exceptions.ProtocolError:
+                    if last:
+                        raise
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _kind(answer: urllib3.BaseHTTPResponse) -> str:
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _header(text: str) -> str:
+    """A value as a header may hold it (SEP-2243): plain, or its UTF-8 as base64 between marks."""
+    plain = re.fullmatch(r"[!-~](?:[ -~]*[!-~])?", text) and not re.fullmatch(r"=\?base64\?.*\?=", text)
+    return text if plain else f"=?base64?{base64.b64encode(text.encode('utf-8', 'replace')).decode()}?="
+
+
+def _messages(answer: urllib3.BaseHTTPResponse) -> Iterator[Json]:
+    """What an answer holds: one message, several in a list, or a stream of events; nothing where it was only taken."""
+    kind = _kind(answer)
+    if kind == "text/event-stream":
+        for data in _events(answer.stream(CHUNK_BYTES, decode_content=True)):
+            yield from _parsed(data)
+        return
+    data = b"".join(_bounded(answer.stream(CHUNK_BYTES, decode_content=True)))
+    if answer.status != 202 and data.strip():
+        if kind != "application/json":
+            raise ServerLied("the MCP server's answer is neither JSON nor a stream of events")
+        try:
+            yield from _parsed(data)
+        except ServerLied:
+            if answer.status < 400:
+                raise
+            raise ServerFailed(f"the MCP server answered {answer.status}") from None
+
+
+def _bounded(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    length = 0
+    for chunk in chunks:
+        length += len(chunk)
+        if length > MAX_ANSWER_BYTES:
+            raise ServerLied(f"the MCP server's answer is over {MAX_ANSWER_BYTES:,} bytes")
+        yield chunk
+
+
+def _events(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The data of each event. A stream may go on for ever, an event may not."""
+    rest, data, length = b"", list[bytes](), 0
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in (each.removesuffix(b"\r") for each in lines):
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+                length += len(line)
+            elif not line:
+                if data:
+                    yield b"\n".join(data)
+                data, length = [], 0
+        if length + len(rest) > MAX_ANSWER_BYTES:
+            raise ServerLied(f"an event of the MCP server is over {MAX_ANSWER_BYTES:,} bytes")
+
+
+def _parsed(data: bytes) -> Sequence[Json]:
+    try:
+        value = json.loads(data, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ServerLied("the MCP server's answer is not JSON") from error
+    found = value if isinstance(value, list) else [value]
+    if not all(isinstance(each, dict) and each.get("jsonrpc") == "2.0" for each in found):
+        raise ServerLied("the MCP server's answer is not a message of JSON-RPC 2.0")
+    return found
+
+
+def _no_constant(name: str) -> object:
+    """``NaN`` and its like, which Python reads and writes and JSON does not have."""
+    raise ValueError(name)

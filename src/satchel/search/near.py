@@ -1,0 +1,119 @@
+"""Words that stand in an index and are spelled almost like one that was sought in vain.
+
+The index knows stems; what is suggested is a word as it stands in a text. What is found depends on the live sections
+alone (promise P2): stems whose sections are all gone do not count, though the file may still hold them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import apsw
+
+from satchel.search import blocks
+from satchel.search.schema import SECTION_BITS, rows
+from satchel.search.snippet import Tokenize
+from satchel.search.words import quoted, spaced
+
+MAX_ASKED = 8
+"""Words of a query looked at, the longest first."""
+MAX_LOOKED_AT = 200_000
+"""Stems compared with one word: those that begin as it does and are about as long. No text that people wrote has so
+many; it bounds the time where programs wrote it."""
+LEAST_LETTERS = 4
+"""A shorter word is near to far too many."""
+
+
+SHORT = 6
+"""In a shorter stem one letter may differ, in others two."""
+
+
+class Near(NamedTuple):
+    """In the order of worth."""
+
+    distance: int
+    """Letters put in, left out, replaced, or two neighbours exchanged."""
+    rarity: int
+    """Minus the number of sections that have it."""
+    word: str
+
+
+def near_words(database: apsw.Connection, tokenize: Tokenize, sought: Sequence[str], most: int) -> list[Near]:
+    """At most ``most`` words, for the words of ``sought`` that no section has."""
+    asked = {token[2] for term in sought for token in tokenize(spaced(term)) if len(token[2]) >= LEAST_LETTERS}
+    found: dict[str, Near] = {}
+    for stem in sorted(sorted(asked), key=len, reverse=True)[:MAX_ASKED]:
+        if _count(database, stem):
+            continue
+        for distance, other in _alike(database, stem):
+            count = _count(database, other)
+            word = _as_written(database, tokenize, other) if count else None
+            if word is not None:
+                near = Near(distance, -count, word)
+                found[word] = min(near, found.get(word, near))
+            if len(found) >= most:
+                break
+    return sorted(found.values())[:most]
+
+
+def _alike(database: apsw.Connection, stem: str) -> Iterator[tuple[int, str]]:
+    """(distance, stem) of the stems at most two letters away, one where it is short; by distance, then by stem."""
+    database.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.words USING fts5vocab(main, fts, row)")
+    reach = 1 if len(stem) < SHORT else 2
+    compared = rows(
+        database,
+        "SELECT term FROM temp.words WHERE term >= ? AND term < ? AND length(term) BETWEEN ? AND ? LIMIT ?",
+        (stem[0], stem[0] + "\U0010ffff", len(stem) - reach, len(stem) + reach, MAX_LOOKED_AT),
+    )
+    letters = set(stem)
+    found = []
+    for (other,) in compared:
+        if len(letters.symmetric_difference(other)) <= 2 * reach:
+            distance = _distance(stem, other, reach)
+            if distance <= reach:
+                found.append((distance, other))
+    yield from sorted(found)
+
+
+def _distance(one: str, other: str, reach: int) -> int:
+    """Damerau's distance (optimal string alignment), or more than ``reach`` where it is more."""
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        now = [row]
+        for column, across in enumerate(other, 1):
+            cost = min(last[column] + 1, now[-1] + 1, last[column - 1] + (letter != across))
+            if row > 1 and column > 1 and letter == other[column - 2] and one[row - 2] == across:
+                cost = min(cost, before[column - 2] + 1)
+            now.append(cost)
+        if min(now) > reach:
+            return reach + 1
+        before, last = last, now
+    return last[-1]
+
+
+def _count(database: apsw.Connection, stem: str) -> int:
+    """How many sections hold a stem. A stem that stems further counts as none: nobody could ask for it."""
+    return int(rows(database, "SELECT count(*) FROM fts WHERE fts MATCH ?", (quoted(stem),))[0][0])
+
+
+def _as_written(database: apsw.Connection, tokenize: Tokenize, stem: str) -> str | None:
+    """The word in lower case, as the first section by path and position writes it; ``None`` where it is in a path or
+    title alone."""
+    found = rows(
+        database,
+        f"SELECT fts.rowid, id FROM fts CROSS JOIN document ON id = fts.rowid >> {SECTION_BITS} "  # noqa: S608
+        "WHERE fts MATCH ? ORDER BY path, fts.rowid LIMIT 1",
+        (quoted(stem),),
+    )
+    for row, document in found:
+        low = document << SECTION_BITS
+        block = "SELECT id, data FROM block WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1"
+        at, data = rows(database, block, (low, row))[0]
+        text = blocks.open_section(data, row - at).text
+        raw = spaced(text).encode()
+        for start, end, word in tokenize(raw.decode()):
+            if word == stem:
+                return raw[start:end].decode().lower()
+    return None

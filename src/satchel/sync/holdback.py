@@ -1,0 +1,151 @@
+"""Files that look as if they held a credential, held back before anything of them is sent. The rest goes.
+
+Only content that the cloud does not have is looked at, so a sync that sends nothing looks at nothing. What was found is
+kept by object beside the base: a file that waits is not read again each time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from satchel.errors import InvalidInput, SatchelError
+from satchel.objects.ids import ObjectId, is_hex_id
+from satchel.objects.listing import Entry, Tree
+from satchel.worktree import durable
+from satchel.worktree.beneath import Beneath, read_all
+from satchel.worktree.find import local_dir
+from satchel.worktree.policy import Governing
+
+MAX_ALLOWED = 50
+"""Most files that one sync sends although they look so: each is named in the audit."""
+TOGETHER_BYTES = 64 << 10
+"""Content looked at in one go: the rules cost a file 40 us however short it is. More is no faster, and has to be looked
+at again where one file has something."""
+_MAX_KEPT = 10_000
+_NAME = "secrets.json"
+
+
+class SecretFound(NamedTuple):
+    """Where something looks like a credential; never what it is."""
+
+    path: str
+    line: int
+    kind: str
+
+
+class Judged(NamedTuple):
+    """What came of looking."""
+
+    found: list[SecretFound]
+    """In files that are held back."""
+    allowed: tuple[str, ...]
+    """Files that go all the same, because somebody said so."""
+
+
+def judge(
+    root: Path,
+    push: Mapping[str, Entry | None],
+    cloud: Tree,
+    governing: Governing,
+    contents: Mapping[ObjectId, bytes] | None = None,
+    moves: Mapping[str, str] | None = None,
+) -> Judged:
+    """Look into what is to be sent; ``contents`` is what of it is no file yet, ``moves`` has names files still go by.
+
+    Raises ``InvalidInput`` where too many files at once are allowed all the same.
+    """
+    there = {entry.object for entry in cloud.values()}
+    fresh = {path: entry.object for path, entry in push.items() if entry is not None and entry.object not in there}
+    if not fresh:
+        return Judged([], ())
+    from satchel.sync.secrets import VERSION  # its patterns take 20 ms to compile
+
+    known = _load(root, VERSION)
+    kept = {name: known[name] for name in fresh.values() if name in known}
+    for batch in _batches(root, {path: name for path, name in fresh.items() if name not in known}, contents, moves):
+        kept |= _findings(batch)
+    found: list[SecretFound] = []
+    allowed: list[str] = []
+    for path, name in fresh.items() if kept else ():
+        if name in kept and governing.allows_secrets(path):
+            allowed.append(path)
+        elif name in kept:
+            found += [SecretFound(path, *finding) for finding in kept[name]]
+    if kept != known:
+        _save(root, VERSION, kept)
+    if len(allowed) > MAX_ALLOWED:
+        raise InvalidInput(
+            f"{len(allowed):,} files look as if they held a credential and are allowed all the same; at most "
+            f"{MAX_ALLOWED} can be at once"
+        )
+    return Judged(found, tuple(allowed))
+
+
+def _batches(
+    root: Path,
+    wanted: Mapping[str, ObjectId],
+    contents: Mapping[ObjectId, bytes] | None,
+    moves: Mapping[str, str] | None,
+) -> Iterator[list[tuple[ObjectId, bytes]]]:
+    """What is to be looked at, some of it at a time."""
+    batch: list[tuple[ObjectId, bytes]] = []
+    held = 0
+    with Beneath(root) as beneath:
+        for path, name in wanted.items():
+            data = (contents or {}).get(name) or _read(beneath, (moves or {}).get(path, path))
+            if data is None:
+                continue
+            batch.append((name, data))
+            held += len(data)
+            if held >= TOGETHER_BYTES:
+                yield batch
+                batch, held = [], 0
+    if batch:
+        yield batch
+
+
+def _findings(batch: list[tuple[ObjectId, bytes]]) -> dict[ObjectId, list[tuple[int, str]]]:
+    from satchel.sync.secrets import find_secrets, may_hold_secrets
+
+    if not may_hold_secrets(data for _, data in batch):
+        return {}
+    found = {name: [(finding.line, finding.kind) for finding in find_secrets(data)] for name, data in batch}
+    return {name: findings for name, findings in found.items() if findings}
+
+
+def _read(beneath: Beneath, path: str) -> bytes | None:
+    """The file, or ``None`` where it cannot be read: then it is not sent either, since its hash will not fit."""
+    try:
+        fd, stat = beneath.open(path)
+    except OSError:
+        return None
+    try:
+        return read_all(fd, stat.st_size)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _load(root: Path, version: int) -> dict[ObjectId, list[tuple[int, str]]]:
+    """What was found before; nothing where that cannot be read, or was found by other rules."""
+    try:
+        told = json.loads((local_dir(root) / _NAME).read_bytes())
+        if told["version"] != version:
+            return {}
+        rows = [(name, [(int(line), str(kind)) for line, kind in found]) for name, found in told["objects"].items()]
+        return {ObjectId(name): found for name, found in rows if is_hex_id(name) and found}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+
+
+def _save(root: Path, version: int, kept: Mapping[ObjectId, list[tuple[int, str]]]) -> None:
+    rows = dict(list(kept.items())[:_MAX_KEPT])
+    try:
+        durable.replace(local_dir(root) / _NAME, json.dumps({"version": version, "objects": rows}).encode())
+    except SatchelError:
+        pass  # derived: it is found again

@@ -1,0 +1,170 @@
+"""What a sync did, or would do, in the words of paths: for the faces, which print it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from satchel.errors import NotFound, UnresolvedConflicts
+from satchel.objects.listing import Entry, Tree
+from satchel.sync.holdback import SecretFound
+from satchel.sync.merge import Hunk, hunks
+from satchel.sync.peer import NearQuota
+from satchel.sync.plan import Clash
+from satchel.sync.record import Remembered
+from satchel.sync.session import Conflict, Direction, Steps
+from satchel.worktree.base import CloudEntry
+from satchel.worktree.walk import LeftOut, Worktree
+
+
+class ChangedPath(NamedTuple):
+    path: str
+    how: str
+    """``added``, ``changed`` or ``deleted``."""
+
+
+class ConflictPath(NamedTuple):
+    """A path that waits for a person; the cloud keeps what it has."""
+
+    path: str
+    reason: str
+    local: str | None
+    """The object here as it was before the sync, ``None`` for no file."""
+    cloud: str | None
+    """The object there; ``None`` likewise."""
+    lines: list[list[int]] = []  # noqa: RUF012  # never changed
+    """First and last line of each place in the file that shows the conflict between markers."""
+    beside: str | None = None
+    """Where the cloud's file stands in this folder."""
+    author: str | None = None
+    """Who made the cloud's version, and in which ``version``."""
+    version: int | None = None
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What a run did, or with ``dry_run`` would do."""
+
+    direction: Direction
+    dry_run: bool = False
+    lineage: str = ""
+    version: int = 0
+    digest: str = ""
+    """Of the hosted project afterwards."""
+    pushed: list[ChangedPath] = field(default_factory=list)
+    pulled: list[ChangedPath] = field(default_factory=list)
+    merged: list[str] = field(default_factory=list)
+    """Files that got the edits of both sides; in neither of the above."""
+    conflicts: list[ConflictPath] = field(default_factory=list)
+    untrusted: list[str] = field(default_factory=list)
+    """Files that tools execute on their own, left in the cloud until a pull with trust."""
+    unsettled: list[str] = field(default_factory=list)
+    """Files that kept changing: they go with the next sync."""
+    secrets: list[SecretFound] = field(default_factory=list)
+    """What looks like a credential: these files are held back until somebody allows them."""
+    secrets_allowed: list[str] = field(default_factory=list)
+    """Files that went although they look so, since somebody allowed them."""
+    withheld: dict[str, str] = field(default_factory=dict)
+    """Path to reason: not in step, and not to be, by the project's own rules."""
+    waiting_push: int = 0
+    waiting_pull: int = 0
+    left_out: list[LeftOut] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    raw_bytes: int = 0
+    """Content sent, before compression; ``sent_bytes`` is the body of the push, ``pulled_bytes`` content fetched. In a
+    dry run what they would be."""
+    sent_bytes: int = 0
+    pulled_bytes: int = 0
+    restored: int = 0
+    """Artifacts' contents that the server had lost and got back from here."""
+    requests: int = 0
+    """Pushes that were sent, or in a dry run would be; more than one where somebody else was faster or the answer never
+    came."""
+
+    @property
+    def in_step(self) -> bool:
+        """Whether folder and cloud hold the same now, as far as each may hold it."""
+        waiting = self.waiting_push + self.waiting_pull + len(self.untrusted) + len(self.unsettled) + len(self.secrets)
+        planned = self.dry_run and (self.pushed or self.pulled or self.merged)
+        return not (self.conflicts or waiting or planned)
+
+    def check(self) -> None:
+        """Raise ``UnresolvedConflicts`` if paths wait for a person."""
+        if self.conflicts:
+            raise UnresolvedConflicts(
+                f"{len(self.conflicts):,} files wait for you", paths=[c.path for c in self.conflicts]
+            )
+
+
+class Lines:
+    """Where the conflicts of a file stand: in what is about to be written, or in the file itself."""
+
+    def __init__(self, worktree: Worktree, steps: Steps, known: Remembered) -> None:
+        self._worktree, self._steps, self._known = worktree, steps, known
+
+    def of(self, path: str) -> list[list[int]]:
+        entry = self._steps.pull.get(path)
+        if entry is not None and entry.object in self._steps.contents:
+            found = hunks(self._steps.contents[entry.object])
+        elif path in self._known.open:
+            found = hunks_of(self._worktree, path)
+        else:
+            return []
+        return [[hunk.first, hunk.last] for hunk in found]
+
+
+def hunks_of(worktree: Worktree, path: str) -> list[Hunk]:
+    try:
+        return hunks(worktree.read(path))
+    except NotFound:
+        return []
+
+
+def tell_waiting(
+    report: SyncReport, steps: Steps, local: Tree, theirs: Tree, lines: Lines, entries: Mapping[str, CloudEntry]
+) -> None:
+    report.waiting_push, report.waiting_pull = steps.waiting_push, steps.waiting_pull
+    report.untrusted = list(steps.untrusted)
+    for path, conflict in sorted(steps.conflicts.items()):
+        report.conflicts.append(conflict_path(path, conflict, lines.of(path), entries))
+    for path, reason in steps.name_clashes.items():
+        clash = Clash(None, local.get(path), theirs.get(path))
+        report.conflicts.append(conflict_path(path, Conflict(clash, reason), [], entries))
+
+
+def conflict_path(
+    path: str, conflict: Conflict, lines: list[list[int]], entries: Mapping[str, CloudEntry]
+) -> ConflictPath:
+    (_, here, there), reason, beside = conflict
+    made = entries.get(path)
+    return ConflictPath(
+        path,
+        reason,
+        here.object if here else None,
+        there.object if there else None,
+        lines,
+        beside,
+        made.author if made else None,
+        made.version if made else None,
+    )
+
+
+def changed_paths(steps: Steps, changes: Mapping[str, Entry | None], before: Tree) -> list[ChangedPath]:
+    """What to tell of changes that are no merges and no conflicts."""
+    told = {*steps.merged, *steps.moves.values(), *steps.conflicts}
+    told |= {conflict.beside for conflict in steps.conflicts.values() if conflict.beside}
+    return [
+        ChangedPath(path, "deleted" if entry is None else "changed" if path in before else "added")
+        for path, entry in sorted(changes.items())
+        if path not in told
+    ]
+
+
+def near(quota: NearQuota) -> str:
+    """What to say of a quota that is nearly used up."""
+    percent = quota.used * 100 // max(quota.limit, 1)
+    return (
+        f"{percent} % of the tenant's quota {quota.name} is used ({quota.used:,} of {quota.limit:,}). "
+        "Once it is full nothing more is taken: satchel tenant usage"
+    )

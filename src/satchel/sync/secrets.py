@@ -1,0 +1,267 @@
+"""What looks like a credential in a file that is about to leave: by the form that its issuer gives it. Pure.
+
+Only forms that hardly anything else has are looked for: tokens with a prefix of their own, private keys with a body,
+passwords inside addresses, and high-entropy values assigned to a name that says what they are. A document *about*
+credentials must pass: placeholders, references and the well-known examples do not count. ``docs/adr`` says why this is
+a table of ours and no library; ``docs/guide/selective.md`` lists what is found.
+
+Nearly all of them are one long run of letters, digits and ``+/=._-``, and prose has few such runs: they are picked out
+first, at a few hundred megabytes a second, and only they are looked at closely.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from typing import NamedTuple
+
+MAX_FINDINGS = 20
+"""Most findings told of one file: it is held back by the first."""
+MARK = b"satchel:allow-secret"
+"""A line with this is not looked at: for an example that has to look real."""
+VERSION = 1
+"""Counts up whenever a file may be judged otherwise, so that remembered judgements are made anew."""
+
+
+class Finding(NamedTuple):
+    """One thing that looks like a credential. Never holds the credential itself."""
+
+    line: int
+    kind: str
+
+
+class _Rule(NamedTuple):
+    kind: str
+    literals: tuple[bytes, ...]
+    """One of these is in whatever the pattern matches."""
+    pattern: re.Pattern[bytes]
+    real: Callable[[re.Match[bytes]], bool]
+    whole: bool
+    """Whether it is looked for in the whole file; otherwise in its long runs alone."""
+
+
+# Words that stand for a secret where none is written.
+_PLACEHOLDER = re.compile(
+    rb"example|placeholder|changeme|change-me|change_me|redacted|dummy|fake|sample|your[-_]?|my[-_]?(?:secret|token|key|pass)"
+    rb"|insert|replace|todo|xxx|\*\*\*|\.\.\.|<|>|\$\{|\{\{|\$\(|%\(|not[-_]?a[-_]?|test[-_]?(?:key|token|secret|pass)"
+    rb"|12345|abcdef|deadbeef|foobar|lorem|undefined",
+    re.IGNORECASE,
+)
+LEAST_ENTROPY = 3.5
+"""Bits a character of a value that nobody made up: words and identifiers of documents stay below it."""
+_ALWAYS: Callable[[re.Match[bytes]], bool] = lambda _found: True  # noqa: E731  # the default of a column
+
+
+def _varied(found: re.Match[bytes]) -> bool:
+    """Not a row of one letter, and no example: for formats that documentation likes to show."""
+    text = found[0]
+    return not _PLACEHOLDER.search(text) and _entropy(text) >= 3.0
+
+
+def _entropy(text: bytes) -> float:
+    counts = Counter(text)
+    return -sum(count / len(text) * math.log2(count / len(text)) for count in counts.values())
+
+
+def _random(value: bytes) -> bool:
+    """A value of letters and digits in an order that nobody would think of."""
+    hexed = re.fullmatch(rb"[0-9a-f]{32,}", value)
+    mixed = re.search(rb"[0-9]", value) and re.search(rb"[a-z]", value) and re.search(rb"[A-Z]", value)
+    if not (mixed or hexed) or _PLACEHOLDER.search(value):
+        return False
+    # A path, a dotted name or an identifier names a secret; it is none.
+    if re.fullmatch(rb"/?[A-Za-z]+(?:[._/-][A-Za-z0-9]+)+/?", value):
+        return False
+    return _entropy(value) >= (3.0 if hexed else LEAST_ENTROPY)
+
+
+def _password(found: re.Match[bytes]) -> bool:
+    """A password in an address that is neither a placeholder nor the name of one, for a host that could exist."""
+    user, password, host = found["user"].lower(), found["password"], found["host"].lower()
+    if _PLACEHOLDER.search(password) or password.startswith((b"$", b"%", b"{", b":")):
+        return False
+    if password.lower() in _WORDS or password.lower() == user or len(set(password)) < 5:
+        return False
+    return not re.match(
+        rb"(?:localhost|127\.|0\.0\.0\.0|\[?::1|host\b|hostname|example\.|.*\.example(?:\.|$)|.*\.test$)", host
+    )
+
+
+_WORDS = frozenset(
+    (b"password", b"passwd", b"pass", b"pwd", b"secret", b"token", b"postgres", b"root", b"admin", b"guest", b"user")
+) | {b"username", b"userpass", b"passw0rd", b"p4ssw0rd", b"hunter2", b"foo", b"bar", b"test", b"x-oauth-basic"}
+
+
+def _rule(
+    kind: str, literals: str, pattern: str, real: Callable[[re.Match[bytes]], bool] = _varied, *, whole: bool = False
+) -> _Rule:
+    return _Rule(kind, tuple(literals.encode().split()), re.compile(pattern.encode()), real, whole)
+
+
+_PUTTY = b"PuTTY-User-Key"
+_W, _E = r"(?<![A-Za-z0-9_-])", r"(?![A-Za-z0-9_-])"
+RULES: tuple[_Rule, ...] = (
+    _rule(
+        "private key",
+        "-----BEGIN",
+        r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n|\\r|[A-Z][A-Za-z-]+: [^\n]*\n)*"
+        r"[A-Za-z0-9+/=]{40}",
+        _ALWAYS,
+        whole=True,
+    ),
+    _rule("private key", "AGE-SECRET-KEY-1", rf"{_W}AGE-SECRET-KEY-1[0-9A-Z]{{58}}{_E}"),
+    _rule(
+        "private key",
+        "PuTTY-User-Key",
+        r"PuTTY-User-Key-File-\d: [\s\S]{0,4000}Private-Lines: \d+\s+[A-Za-z0-9+/=]{40}",
+        whole=True,
+    ),
+    _rule("AWS access key", "AKIA ASIA", rf"{_W}A[KS]IA[A-Z2-7]{{16}}{_E}"),
+    _rule("GitHub token", "ghp_ gho_ ghu_ ghs_ ghr_", rf"{_W}gh[pousr]_[A-Za-z0-9]{{36,255}}{_E}"),
+    _rule("GitHub token", "github_pat_", rf"{_W}github_pat_[A-Za-z0-9]{{22}}_[A-Za-z0-9]{{59}}{_E}"),
+    _rule("GitLab token", "glpat- gldt- glrt- glptt- glsoat-", rf"{_W}gl(?:pat|dt|rt|ptt|soat)-[\w-]{{20,}}"),
+    _rule("Slack token", "xoxa- xoxb- xoxe- xoxp- xoxr- xoxs- xapp-", rf"{_W}(?:xox[abeprs]|xapp)-[\w-]{{20,}}"),
+    _rule("Slack webhook", "hooks.slack.com", r"hooks\.slack\.com/(?:services|workflows)/T\w{8,}/B?\w{8,}/\w{16,}"),
+    _rule("Discord webhook", "/api/webhooks/", r"discord(?:app)?\.com/api/webhooks/\d{17,20}/[\w-]{60,}"),
+    _rule("Telegram bot token", ":AA", rf"{_W}\d{{8,10}}:AA[\w-]{{33}}{_E}", whole=True),
+    _rule("Stripe key", "_live_", rf"{_W}(?:sk|rk)_live_[A-Za-z0-9]{{20,}}{_E}"),
+    _rule("Stripe key", "whsec_", rf"{_W}whsec_[A-Za-z0-9+/]{{32,}}"),
+    _rule("Satchel key", "stl_", rf"{_W}stl_(?:live|refresh|invite)_[a-z0-9_]{{40,}}{_E}"),
+    _rule("OpenAI key", "sk-proj- sk-svcacct- sk-admin-", rf"{_W}sk-(?:proj|svcacct|admin)-[\w-]{{40,}}"),
+    _rule("OpenAI key", "T3BlbkFJ", rf"{_W}sk-\w{{20}}T3BlbkFJ\w{{20}}{_E}"),
+    _rule("Anthropic key", "sk-ant-", rf"{_W}sk-ant-[a-z]{{3,5}}\d\d-[\w-]{{80,}}"),
+    _rule("OpenRouter key", "sk-or-v1-", rf"{_W}sk-or-v1-[0-9a-f]{{64}}{_E}"),
+    _rule("Google API key", "AIza", rf"{_W}AIza[\w-]{{35}}{_E}"),
+    _rule("Google client secret", "GOCSPX-", rf"{_W}GOCSPX-[\w-]{{28}}{_E}"),
+    _rule("Hugging Face token", "hf_", rf"{_W}hf_[A-Za-z]{{34}}{_E}"),
+    _rule("npm token", "npm_", rf"{_W}npm_[A-Za-z0-9]{{36}}{_E}"),
+    _rule("PyPI token", "pypi-AgE", rf"{_W}pypi-AgE[\w-]{{70,}}"),
+    _rule("RubyGems key", "rubygems_", rf"{_W}rubygems_[0-9a-f]{{48}}{_E}"),
+    _rule("Docker token", "dckr_pat_ dckr_oat_", rf"{_W}dckr_[po]at_[\w-]{{27,}}"),
+    _rule("SendGrid key", "SG.", rf"{_W}SG\.[\w-]{{22}}\.[\w-]{{43}}{_E}"),
+    _rule("Mailgun key", "key-", rf"{_W}key-[0-9a-z]{{32}}{_E}"),
+    _rule("Twilio key", "SK", rf"{_W}SK[0-9a-f]{{32}}{_E}"),
+    _rule("DigitalOcean token", "_v1_", rf"{_W}do[opr]_v1_[0-9a-f]{{64}}{_E}"),
+    _rule("Shopify token", "shpat_ shpca_ shppa_ shpss_", rf"{_W}shp(?:at|ca|pa|ss)_[0-9a-fA-F]{{32}}{_E}"),
+    _rule("Square token", "sq0", rf"{_W}sq0(?:atp|csp)-[\w-]{{22,43}}{_E}"),
+    _rule("Linear key", "lin_api_", rf"{_W}lin_api_[A-Za-z0-9]{{40}}{_E}"),
+    _rule("Notion token", "ntn_", rf"{_W}ntn_[A-Za-z0-9]{{46}}{_E}"),
+    _rule("Databricks token", "dapi", rf"{_W}dapi[0-9a-f]{{32}}(?:-\d)?{_E}"),
+    _rule("Vault token", "hvs. hvb.", rf"{_W}hv[sb]\.[\w-]{{90,}}"),
+    _rule("Terraform token", ".atlasv1.", r"\w{14}\.atlasv1\.[\w-]{60,}"),
+    _rule("Grafana token", "glsa_ glc_", rf"{_W}(?:glsa_[A-Za-z0-9]{{32}}_[0-9a-f]{{8}}{_E}|glc_[A-Za-z0-9+/]{{32,}})"),
+    _rule("New Relic key", "NRAK-", rf"{_W}NRAK-[A-Z0-9]{{27}}{_E}"),
+    _rule("Doppler token", "dp.pt. dp.st. dp.ct.", rf"{_W}dp\.(?:pt|ct|st\.[\w-]+)\.[A-Za-z0-9]{{40,}}{_E}"),
+    _rule("Tailscale key", "tskey-", rf"{_W}tskey-(?:auth|api|client)-\w{{9,}}-\w{{20,}}{_E}"),
+    _rule("Atlassian token", "ATATT3", rf"{_W}ATATT3[\w=-]{{100,}}"),
+    _rule("Azure storage key", "AccountKey=", r"AccountKey=[A-Za-z0-9+/]{86}==", _ALWAYS),
+    _rule("JSON Web Token", "eyJ", rf"{_W}eyJ[\w-]{{16,}}\.eyJ[\w-]{{16,}}\.[\w-]{{32,}}"),
+    _rule(
+        "password in an address",
+        "://",
+        r"://(?P<user>[^\s:/?#@\"'`<>]{1,100}):(?P<password>[^\s/?#@\"'`<>]{6,200})"
+        r"@(?P<host>[A-Za-z0-9.\[\]:-]{3,})",
+        _password,
+        whole=True,
+    ),
+)  # fmt: skip
+
+
+LEAST_RUN = 20
+"""Characters of a run that is looked at."""
+_RUN_TABLE = bytes(
+    ord("a") if byte in b"+/=._-" or (byte < 128 and chr(byte).isalnum()) else ord(" ") for byte in range(256)
+)
+_RUN = b"a" * LEAST_RUN
+_NAMED = re.compile(
+    rb"(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)[a-z0-9_-]{0,20}[\"'`]?"
+    rb"[ \t]{0,4}(?::=|=>|[:=])[ \t]{0,4}[\"'`]?\Z",
+    re.IGNORECASE,
+)
+_BEFORE_VALUE = b" \t\"'`:>"
+_NAME_BYTES = 64
+"""How far before a value its name may begin."""
+
+
+def find_secrets(data: bytes) -> list[Finding]:
+    """What looks like a credential in the bytes of a file, by line, at most ``MAX_FINDINGS``.
+
+    Bytes that are no text are looked at as they are: a key is one in a database file too.
+    """
+    found: set[Finding] = set()
+    for at, kind in _found(data):
+        if MARK not in _line_of(data, at):
+            found.add(Finding(data.count(b"\n", 0, at) + 1, kind))
+            if len(found) == MAX_FINDINGS:
+                break
+    return sorted(found)
+
+
+def may_hold_secrets(contents: Iterable[bytes]) -> bool:
+    """Whether one of the files could have a finding: one look at all of them together, for most have none.
+
+    What a file alone would be found with is found here too, since a line end stands between any two; a form that begins
+    in one file and ends in the next may be, beside. What decides is ``find_secrets`` of each.
+    """
+    joined = b"\n".join(contents)
+    # The one form that could reach over a line end from a file that only names it, and swallow a real one.
+    return _PUTTY in joined or next(_found(joined), None) is not None
+
+
+def _found(data: bytes) -> Iterator[tuple[int, str]]:
+    starts, runs = _long_runs(data)
+    joined = b"\n".join(runs)
+    offsets: list[int] = []
+    for rule in RULES:
+        text = data if rule.whole else joined
+        if not any(literal in text for literal in rule.literals):
+            continue
+        for match in rule.pattern.finditer(text):
+            if not rule.real(match):
+                continue
+            at = match.start()
+            if not rule.whole:
+                offsets = offsets or [0, *accumulate(len(run) + 1 for run in runs)]
+                number = bisect_right(offsets, at) - 1
+                at += starts[number] - offsets[number]
+            yield at, rule.kind
+    for start, run in zip(starts, runs, strict=True):
+        # Most runs are paths and names: neither assigned to anything nor an assignment.
+        if (b"=" in run or (start and data[start - 1] in _BEFORE_VALUE)) and _is_assigned(data, start, run):
+            yield start, "assigned secret"
+
+
+def _long_runs(data: bytes) -> tuple[list[int], list[bytes]]:
+    """Where each run of at least ``LEAST_RUN`` characters starts, and the runs."""
+    shape = data.translate(_RUN_TABLE)
+    starts, runs = [], []
+    at = shape.find(_RUN)
+    while at >= 0:
+        end = shape.find(b" ", at + LEAST_RUN)
+        end = len(data) if end < 0 else end
+        starts.append(at)
+        runs.append(data[at:end])
+        at = shape.find(_RUN, end)
+    return starts, runs
+
+
+def _is_assigned(data: bytes, start: int, run: bytes) -> bool:
+    """Whether a run is, or ends with, a random value that is assigned to a name which says that it is a secret."""
+    name, equals, value = run.partition(b"=")
+    if equals and value.strip(b"="):
+        before = data[max(0, start - _NAME_BYTES) : start] + name + equals
+    else:
+        value, before = run, data[max(0, start - _NAME_BYTES) : start]
+        if not before.rstrip(b" \t\"'`").endswith((b":", b"=", b">")):
+            return False
+    value = value.rstrip(b".")
+    return LEAST_RUN <= len(value) <= 200 and _NAMED.search(before) is not None and _random(value)
+
+
+def _line_of(data: bytes, at: int) -> bytes:
+    start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+    return data[start : end if end >= 0 else len(data)]

@@ -1,0 +1,54 @@
+"""Which paths may not travel in this run, and why: what left the selection, and what the policies of the project say.
+
+Rules that leave a path out never delete it, on neither side: whoever narrows what is synced has not asked for that.
+``prune`` is for those who do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from satchel.objects.listing import Tree
+from satchel.sync.barring import Barred, planned
+from satchel.sync.plan import Plan
+from satchel.worktree.policy import Governing
+from satchel.worktree.selecting import selection
+from satchel.worktree.walk import Scan, Worktree
+
+LEFT_SELECTION = "not selected here"
+TOO_LARGE = "over the limit of bytes a file may have here"
+_POLICIES = {
+    "local-only": Barred("local-only"),
+    "pull-only": Barred("pull-only", pull=False),
+    "push-only": Barred("push-only", push=False),
+}
+
+
+def barred(
+    worktree: Worktree, governing: Governing, scan: Scan, made: Plan, sizes: Mapping[str, int]
+) -> dict[str, Barred]:
+    """The planned paths that may not travel. ``sizes`` are those of the cloud's files, as far as they are known."""
+    bars: dict[str, Barred] = {}
+    selects = None
+    for path in planned(made):
+        policy = governing.of(path)
+        if policy is not None:
+            bars[path] = _POLICIES[policy]
+        elif path not in scan.tree:
+            selects = selects or selection(worktree)
+            if not selects(path):
+                bars[path] = Barred(LEFT_SELECTION)
+            elif made.pull.get(path) is not None and sizes.get(path, 0) > worktree.rules.max_file_bytes:
+                bars[path] = Barred(TOO_LARGE)
+    return bars
+
+
+def prune(made: Plan, worktree: Worktree, scan: Scan, cloud: Tree) -> set[str]:
+    """Have the plan delete in the cloud everything that the rules leave out here. The files here stay."""
+    selects = selection(worktree)
+    gone = {path for path in cloud if path not in scan.tree and not selects(path)}
+    for path in sorted(gone):
+        for part in (made.pull, made.both, made.merge, made.conflicts):
+            part.pop(path, None)
+        made.push[path] = None
+    return gone

@@ -1,0 +1,34 @@
+"""``satchel serve --check`` at a terminal and for a program."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.cli.conftest import Cli
+from tests.server.running import serving
+
+
+def test_a_check_shows_a_table_and_its_status_is_that_of_the_start(cli: Cli, tmp_path: Path) -> None:
+    words = ("serve", "--check", "--port", "0", "--data", tmp_path / "data")
+    first = cli(*words)
+    assert "Admin key (shown once)" in first.out
+    ran = cli(*words)
+    assert [line.split()[0] for line in ran.out.splitlines()][:4] == ["settings", "data", "address", "store"]
+    assert {row["state"] for row in cli(*words, "--json").json["checks"]} == {"ok"}
+
+    (tmp_path / "data" / "root.key").write_bytes(os.urandom(32))
+    wrong = cli(*words, status=5)
+    assert "installation" in wrong.out
+    assert "[serve.refused]" in wrong.err
+    error = cli(*words, "--json", status=5).json["error"]
+    assert [row["name"] for row in error["checks"] if row["state"] == "failed"] == ["installation"]
+
+
+def test_a_probe_says_whether_the_server_here_is_ready(cli: Cli, tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as running:
+        words = ("serve", "--probe", "--port", str(running.settings.port))
+        assert cli(*words).err == "Ready.\n"
+        running.cloud.ending.set()
+        assert "is not ready (503)" in cli(*words, status=6).err
+    assert "no server answers" in cli(*words, status=6).err

@@ -1,0 +1,45 @@
+"""A watch ends when it is told to, whatever the signal meets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import suppress
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from satchel.cli import watching
+from satchel.cli.face import Face
+from satchel.config.machine import Machine
+from satchel.sync.report import SyncReport
+from satchel.sync.session import Direction
+
+
+@pytest.mark.parametrize(
+    ("number", "lost", "status"),
+    [(signal.SIGINT, False, 130), (signal.SIGINT, True, 130), (signal.SIGTERM, False, 0), (signal.SIGTERM, True, 0)],
+)
+def test_a_signal_ends_it_also_where_the_exception_is_lost(
+    number: signal.Signals, lost: bool, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hear in ("hear_folder", "hear_cloud"):
+        monkeypatch.setattr(watching, hear, lambda *_: None)
+    (tmp_path / ".satchel").mkdir()
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    def sync() -> SyncReport:
+        with suppress(KeyboardInterrupt if lost else ZeroDivisionError):  # as a finalizer would
+            os.kill(os.getpid(), number)
+        return SyncReport(Direction.BOTH)
+
+    out = StringIO()
+    remote = cast(Any, SimpleNamespace(url="http://127.0.0.1:1"))
+    face = Face(Machine(), json=True, out=out, err=StringIO())
+    assert watching.watch(face, tmp_path, remote, "p", sync, lambda _: None) == status
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()][-1] == "stopped"
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from satchel.documents.outline import Outlined, find_section, outline
+
+TEXT = b"""---
+title: x
+---
+# One
+
+text
+
+## Two
+
+two
+
+### Deep
+
+deep
+
+## Three
+
+
+# Four
+"""
+
+
+def test_a_heading_covers_what_stands_under_it_without_blank_lines_at_the_end() -> None:
+    assert [(row.level, row.trail, row.first_line, row.last_line) for row in outline("a.md", TEXT)] == [
+        (1, ("One",), 4, 16),
+        (2, ("One", "Two"), 8, 14),
+        (3, ("One", "Two", "Deep"), 12, 14),
+        (2, ("One", "Three"), 16, 16),
+        (1, ("Four",), 19, 19),
+    ]
+
+
+def test_what_has_no_headings_has_no_outline() -> None:
+    assert outline("a.md", b"text") == outline("a.bin", b"# x") == outline("a.md", b"\xff") == []
+
+
+def test_a_section_is_found_by_its_heading_or_by_those_above_it_too() -> None:
+    rows = outline("a.md", b"# A\n## X\n# B\n## x  y\n## X\n# C > D\n")
+
+    def lines(wanted: str) -> int | None:
+        found = find_section(rows, wanted)
+        return found.first_line if found else None
+
+    assert [lines(name) for name in ("x", "B > x", "b \u203a X", "X Y", "c > d", "A > X", "X > A", "", "zzz")] == [
+        2, 5, 5, 4, 6, 2, None, None, None,
+    ]  # fmt: skip
+
+
+@settings(max_examples=50)
+@given(st.text("#ab \n=-`", max_size=120))
+def test_sections_of_an_outline_lie_in_the_file_and_in_each_other(text: str) -> None:
+    rows = outline("a.md", text.encode())
+    total = text.count("\n") + 1
+    open_rows: list[Outlined] = []
+    for row in rows:
+        assert 1 <= row.first_line <= row.last_line <= total
+        open_rows = [one for one in open_rows if one.level < row.level]
+        assert all(one.first_line <= row.first_line and row.last_line <= one.last_line for one in open_rows)
+        assert row.trail[:-1] == tuple(one.trail[-1] for one in open_rows)
+        open_rows.append(row)

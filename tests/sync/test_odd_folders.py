@@ -1,0 +1,150 @@
+"""Folders that came back from a backup, were copied, lost their state or have another's, under clocks that are off."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from satchel.sync import folder as folders
+from satchel.sync.run import run
+from satchel.worktree.walk import Worktree
+from tests.sync.cloud import Cloud, held, put
+from tests.sync.conftest import Desk
+
+DAY_NS = 86_400 * 1_000_000_000
+FILES = {"a.md": "one\n", "docs/b.md": "two\n", "docs/c.md": "three\n"}
+
+
+def copied(desk: Desk, to: Path) -> Desk:
+    """A copy of the whole folder, Satchel's own files included, as a backup or another machine has it."""
+    shutil.copytree(desk.root, to)
+    return Desk(Worktree.open(to, state_path=to / ".satchel/state.db"), desk.peer, desk.project)
+
+
+@pytest.mark.promise("P3")
+def test_a_folder_restored_from_a_backup_catches_up_and_takes_nothing_back(
+    ann: Desk, bob: Desk, tmp_path: Path
+) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    old = copied(ann, tmp_path / "restored")
+    put(ann.root, {"a.md": "one, newer\n", "new.md": "new\n"})
+    (ann.root / "docs/c.md").unlink()
+    ann.sync()
+    put(old.root, {"docs/b.md": "edited after the restore\n"})
+    with closing(old.worktree):
+        report = old.sync()
+        assert [change.path for change in report.pushed] == ["docs/b.md"]
+        assert report.conflicts == []
+        bob.sync()
+        expected = {"a.md": "one, newer\n", "docs/b.md": "edited after the restore\n", "new.md": "new\n"}
+        assert held(old.root) == held(bob.root) == expected
+
+
+@pytest.mark.promise("P3")
+def test_two_folders_with_one_state_lose_nothing_of_each_other(ann: Desk, bob: Desk, tmp_path: Path) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    twin = copied(ann, tmp_path / "twin")
+    with closing(twin.worktree):
+        put(ann.root, {"a.md": "by the first\n", "first.md": "1\n"})
+        put(twin.root, {"docs/b.md": "by the twin\n", "twin.md": "2\n"})
+        for desk in (ann, twin, ann, bob):
+            desk.sync()
+        assert held(ann.root) == held(twin.root) == held(bob.root)
+        assert held(bob.root) == {
+            "a.md": "by the first\n",
+            "docs/b.md": "by the twin\n",
+            "docs/c.md": "three\n",
+            "first.md": "1\n",
+            "twin.md": "2\n",
+        }
+
+
+@pytest.mark.promise("P9")
+@pytest.mark.parametrize("state", ["lost", "of another project"])
+def test_a_state_that_is_lost_or_another_s_changes_no_answer(ann: Desk, bob: Desk, tmp_path: Path, state: str) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    put(bob.root, {path: text.upper() for path, text in FILES.items()})
+    bob.worktree.scan()
+    ann.worktree.close()
+    for name in ("state.db", "state.db-wal", "state.db-shm"):
+        (ann.root / ".satchel" / name).unlink(missing_ok=True)
+        if state == "of another project" and (bob.root / ".satchel" / name).exists():
+            shutil.copy(bob.root / ".satchel" / name, ann.root / ".satchel" / name)
+    again = Desk(Worktree.open(ann.root, state_path=ann.root / ".satchel/state.db"), ann.peer, ann.project)
+    with closing(again.worktree):
+        report = again.sync()
+        assert (report.pushed, report.pulled, report.in_step) == ([], [], True)
+
+
+@pytest.mark.promise("P3")
+def test_a_base_of_another_project_deletes_nothing(ann: Desk, cloud: Cloud, tmp_path: Path) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    (tmp_path / "other").mkdir()
+    other = Desk(Worktree.open(tmp_path / "other"), ann.peer, cloud.project(ann.peer.tenant, "other"))
+    (tmp_path / "other/.satchel").mkdir()
+    for name in ("base-0", "base-1"):
+        if (ann.root / ".satchel" / name).exists():
+            shutil.copy(ann.root / ".satchel" / name, other.root / ".satchel" / name)
+    put(other.root, {"a.md": "of the other\n"})
+    with closing(other.worktree):
+        report = other.sync()
+        assert any("line of history" in notice for notice in report.notices)
+        assert [change.how for change in (*report.pushed, *report.pulled)] == ["added"]
+
+
+@pytest.mark.parametrize("off", [-DAY_NS, DAY_NS])
+def test_a_clock_that_is_a_day_off_misses_no_change(ann: Desk, bob: Desk, off: int) -> None:
+    wrong = Worktree.open(ann.root, state_path=ann.root / ".satchel/state.db")
+    wrong._clock_ns = lambda: time.time_ns() + off
+    with closing(wrong):
+        put(ann.root, FILES)
+        for round_ in range(3):
+            put(ann.root, {"a.md": f"round {round_}\n"})  # the same number of bytes each time
+            moment = time.time_ns() + off
+            os.utime(ann.root / "a.md", ns=(moment, moment))
+            report = run(wrong, ann.peer, ann.project, clock_ns=lambda: time.time_ns() + off)
+            assert [change.path for change in report.pushed if change.path == "a.md"] == ["a.md"]
+            bob.sync()
+            assert held(bob.root)["a.md"] == f"round {round_}\n"
+
+
+@pytest.mark.promise("P3")
+def test_where_case_does_not_count_a_renamed_file_is_renamed_for_everybody_and_lost_for_nobody(
+    ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, {"Readme.md": "one\n", "b.md": "two\n"})
+    ann.sync()
+    bob.sync()
+
+    def folds_case(root: Path, path: str) -> bool:
+        """As a disk does for which README.md and Readme.md are one name."""
+        there = {str(found.relative_to(root)).casefold() for found in root.rglob("*") if found.is_file()}
+        return path.casefold() in there
+
+    monkeypatch.setattr(folders, "_is_there", folds_case)
+    (ann.root / "Readme.md").rename(ann.root / "README.md")
+    report = ann.sync()
+    assert report.conflicts == []
+    bob.sync()
+    assert held(bob.root) == held(ann.root) == {"README.md": "one\n", "b.md": "two\n"}
+
+
+@pytest.mark.promise("P3")
+def test_a_file_is_not_taken_for_deleted_because_one_of_another_case_came_beside_it(ann: Desk, bob: Desk) -> None:
+    put(ann.root, {"a.md": "shared\n"})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"A.md": "mine\n"})  # on a filesystem that has both: the scan can list one of them alone
+    assert [conflict.path for conflict in ann.sync().conflicts] == ["A.md"]
+    bob.sync()
+    assert held(bob.root) == {"a.md": "shared\n"}
+    assert held(ann.root) == {"a.md": "shared\n", "A.md": "mine\n"}
