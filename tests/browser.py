@@ -107,13 +107,22 @@ class Chromium:
         """Drop every cookie of every site."""
         self.devtools("Network.clearBrowserCookies")
 
-    def wait(self, selector: str, seconds: float = 10.0) -> None:
-        """Until a page with such an element is there."""
+    def wait(self, selector: str, text: str = "", seconds: float = 10.0) -> None:
+        """Until a page with such an element is there, whose text holds this.
+
+        An element that the page before has as well needs a text of the new one.
+        """
         deadline = time.monotonic() + seconds
-        while not self.has(selector):
+        while not self._shows(selector, text):
             if time.monotonic() > deadline:
                 raise BrowserError(f"{selector} did not appear at {self.url}:\n{self.text()}")
             time.sleep(0.02)
+
+    def _shows(self, selector: str, text: str) -> bool:
+        try:
+            return self.has(selector) and (not text or text in self.text(selector))
+        except BrowserError:  # the page went while it was read
+            return False
 
     # How it looks
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests import engines
+from tests import engines, logged
 from tests.postgres import empty_postgres, own_postgres, postgres, postgres_server, template_of_run
 from tests.real import azurite, azurite_port, own_seaweedfs, seaweedfs, seaweedfs_port
 from tests.sample import write_sample_project
@@ -34,6 +34,8 @@ __all__ = [  # fixtures for every test
 # A slow machine is not a wrong answer: no deadline per example. A failure prints what repeats it.
 settings.register_profile("satchel", deadline=None, max_examples=100, print_blob=True)
 settings.load_profile("satchel")
+logged.install()
+_LINES = pytest.StashKey[list[str]]()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -44,6 +46,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail(f"not installed: {', '.join(absent)}")
         if absent:
             pytest.skip(f"not installed: {', '.join(absent)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a test that failed, the last that its servers logged."""
+    if call.when == "setup":
+        item.stash[_LINES] = []
+    lines = item.stash[_LINES] = [*item.stash[_LINES], *logged.taken()][-100:]
+    report = yield
+    if report.failed and lines:
+        report.sections.append((f"Captured log of servers, {call.when}", "\n".join(lines)))
+    return report
 
 
 @pytest.fixture(autouse=True)

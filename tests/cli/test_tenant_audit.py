@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from satchel.remote import Remote
 from tests.cli.conftest import Cli
@@ -20,10 +18,8 @@ from tests.server.running import Client, Running, serving
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     # Its log would be among what the commands print.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with serving(tmp_path_factory.mktemp("audit") / "data") as running:
         yield running
-    structlog.reset_defaults()
 
 
 @pytest.fixture

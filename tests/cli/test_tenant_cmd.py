@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from satchel.remote import Remote
 from tests.cli.conftest import Cli, Ran
@@ -21,10 +19,8 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     # Its log would be among what the commands print.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with serving(tmp_path_factory.mktemp("tenants") / "data") as running:
         yield running
-    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import json
 import logging
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from satchel.config.server import server_settings
 from satchel.server.logs import configure, where
+from tests import logged
 from tests.server.running import Client, Running, until
 
 pytestmark = pytest.mark.promise("P10")
@@ -59,7 +59,7 @@ def test_libraries_are_logged_by_template_alone(capsys: pytest.CaptureFixture[st
             logging.getLogger("some.library").exception("could not read %s", "canary argument")
         line = json.loads(capsys.readouterr().err)
     finally:
-        structlog.reset_defaults()
+        logged.install()
         logging.getLogger().handlers[:] = before
         logging.getLogger().setLevel(level)
     assert (line["logger"], line["template"]) == ("some.library", "could not read %s")

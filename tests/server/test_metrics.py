@@ -23,10 +23,10 @@ from tests.server.running import Running, serving, until
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.fixture(scope="module")
-def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, str]]:
-    """A server that counts two tenants by themselves, and the address of its metrics."""
-    with serving(tmp_path_factory.mktemp("counted") / "data", metrics_tenants=2) as running:
+@pytest.fixture
+def counted(tmp_path: Path) -> Iterator[tuple[Running, str]]:
+    """A server that nobody asked before, counts two tenants by themselves, and the address of its metrics."""
+    with serving(tmp_path / "data", metrics_tenants=2) as running:
         listener = listen("127.0.0.1", 0)
         context: AbstractAsyncContextManager[None] = metrics_served(running.cloud, listener)
         running.run(context.__aenter__())

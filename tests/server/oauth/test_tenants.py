@@ -11,6 +11,7 @@ from satchel.auth.roles import TenantRole
 from satchel.catalog import members
 from satchel.objects.ids import PrincipalId, TenantId, new_id
 from satchel.server.web.browser import signed_in, stranger
+from tests import logged
 from tests.server.oauth.flow import VERIFIER, Client, told
 from tests.server.running import Client as Rest
 from tests.server.running import Running
@@ -108,9 +109,7 @@ def test_a_suspended_tenant_gives_nothing_and_says_so(two: Two, probe: Client, s
 
 
 @pytest.mark.promise("P10")
-def test_no_code_token_or_cookie_is_in_the_log_or_in_the_catalog(
-    server: Running, probe: Client, grace: Person, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_no_code_token_or_cookie_is_in_the_log_or_in_the_catalog(server: Running, probe: Client, grace: Person) -> None:
     page = grace.get("/oauth/authorize?" + probe.query(state="canary-of-state"))
     said = told(grace.submit(page, "/oauth/consent", decision="allow"))
     tokens = probe.redeem(said["code"]).ok()
@@ -122,9 +121,9 @@ def test_no_code_token_or_cookie_is_in_the_log_or_in_the_catalog(
         said["code"], tokens["access_token"], tokens["refresh_token"], begun["device_code"], begun["user_code"],
         begun["user_code"].replace("-", ""), grace.cookies["satchel"], VERIFIER, "canary-of-state",
     ]  # fmt: skip
-    logged = "".join(capfd.readouterr())
-    assert "/oauth/token" in logged
+    said_of_it = "".join(logged.taken())
+    assert "/oauth/token" in said_of_it
     kept = b"".join(file.read_bytes() for file in Path(server.settings.data).glob("catalog.db*"))
     for secret in secrets:
-        assert secret not in logged
+        assert secret not in said_of_it
         assert secret.encode() not in kept
