@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -112,7 +113,9 @@ def main() -> None:
     asking = _Asking(options.paths, parts.hostname or "", parts.port or 80, options.key, began + options.seconds)
     uvloop.run(asking.run(options.connections, options.rate))
     took = time.perf_counter() - began
-    print(json.dumps({"statuses": asking.statuses, "latencies": asking.latencies, "seconds": took}))
+    os.set_blocking(sys.stdout.fileno(), True)  # who reads may be busy, and a pipe takes 64 KiB
+    latencies = [round(one, 3) for one in asking.latencies]
+    print(json.dumps({"statuses": asking.statuses, "latencies": latencies, "seconds": took}))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,27 @@ async def test_many_noisy_tenants_delay_another_by_one_request_each() -> None:
     assert order.index("quiet") <= 5
 
 
+async def test_of_a_crowd_that_waits_for_nothing_one_is_served_before_the_loop_looks_at_its_sockets_again() -> None:
+    """A recalled answer never suspends: without a pause the whole crowd would go before another tenant is heard."""
+    admission, order = Admission(most=1_000), []
+
+    async def ask(tenant: TenantId) -> None:
+        one = exchange()
+        await admission.enter(tenant, one)
+        order.append(tenant)
+        end(one)
+
+    await ask(QUIET)
+    crowd = [asyncio.create_task(ask(NOISY)) for _ in range(200)]
+    arrived = asyncio.Event()
+    asyncio.get_running_loop().call_soon(arrived.set)  # as what a socket brings in the next turn of the loop
+    await arrived.wait()
+    await ask(QUIET)
+    assert len(order) - 2 <= 8
+    await asyncio.gather(*crowd)
+    assert order.count(NOISY) == 200
+
+
 async def test_who_gives_up_waiting_leaves_no_place_lost() -> None:
     free = Turns(1)
     await free.take(NOISY)

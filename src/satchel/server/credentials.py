@@ -1,9 +1,10 @@
 """From the Authorization header to a principal: checked in full once, then remembered for seconds.
 
-The memory is keyed by a hash of the credential. What it holds of a tenant is void once principals, grants, sessions or
-the state of that tenant change, at once where the change is made through this process, within a second where it is
-made elsewhere: nothing remembered counts while the channel of changes is silent (`watching`). A write looks again
-inside its own transaction (``recheck``), whoever changed what.
+The memory is keyed by the header as it came, in this process alone, as answers are that may be given again (`recall`).
+What it holds of a tenant is void once principals, grants, sessions or the state of that tenant change, at once where
+the change is made through this process, within a second where it is made elsewhere: nothing remembered counts while the
+channel of changes is silent (`watching`). A write looks again inside its own transaction (``recheck``), whoever changed
+what.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from satchel.auth.federation import claimed
@@ -95,7 +95,7 @@ class Authenticator:
         self._catalog, self._pepper, self._watch = catalog, pepper, watch
         self.keyring = keyring
         self._clock, self._cache_ms, self._uses = clock, cache_ms, uses
-        self._remembered: OrderedDict[bytes, _Remembered] = OrderedDict()
+        self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
         self._moment = self._all_void = 0
         self.hits = self.misses = 0
         """Credentials that were remembered, and that had to be looked up."""
@@ -120,8 +120,8 @@ class Authenticator:
         if not authorization:
             raise CredentialMissing("this needs a credential")
         # The whole header is what is remembered: a request whose credential is known does nothing else with it.
-        name, now = sha256(authorization.encode("utf-8", "replace")).digest(), self._clock()
-        found, known = None, self._remembered.get(name)
+        now = self._clock()
+        found, known = None, self._remembered.get(authorization)
         if known is not None:  # in one piece and few steps: nearly every request goes this way
             checked, since, until, moment, tenant = known
             # A clock put back makes nothing last longer.
@@ -131,20 +131,20 @@ class Authenticator:
                 self.hits += 1
         if found is None:
             self.misses += 1
-            found = await self._looked_up(_bearer(authorization), name, now, exchange)
+            found = await self._looked_up(authorization, now, exchange)
         if found.mcp_only and not mcp:
             raise CredentialInvalid("the token is for the MCP endpoint alone")
         return found
 
-    async def _looked_up(self, text: str, name: bytes, now: int, exchange: Exchange | None) -> Checked:
-        moment = self._moment
+    async def _looked_up(self, authorization: str, now: int, exchange: Exchange | None) -> Checked:
+        moment, text = self._moment, _bearer(authorization)
         try:
             async with asyncio.timeout(LOOK_SECONDS):
                 checked = await self.check_text(text, exchange)
         except TimeoutError as error:
             raise CatalogUnavailable("the catalog does not answer") from error
         until = min(now + self._cache_ms, checked.expires)
-        self._remember(name, _Remembered(checked, now, until, moment, checked.principal.tenant))
+        self._remember(authorization, _Remembered(checked, now, until, moment, checked.principal.tenant))
         return checked
 
     async def check_text(self, text: str, exchange: Exchange | None = None) -> Checked:
@@ -188,7 +188,7 @@ class Authenticator:
         else:
             self._void[tenant] = self._moment
 
-    def _remember(self, name: bytes, one: _Remembered) -> None:
+    def _remember(self, name: str, one: _Remembered) -> None:
         self._remembered[name] = one
         self._remembered.move_to_end(name)
         while len(self._remembered) > MAX_REMEMBERED:

@@ -74,6 +74,11 @@ class Turns:
             self._next(following)
 
     @property
+    def shared(self) -> bool:
+        """Whether more than one tenant asked lately."""
+        return self._share() < self._places
+
+    @property
     def waiting(self) -> int:
         """How many wait for a place."""
         return sum(len(queue) for queue in self._waiting.values())
@@ -137,6 +142,9 @@ class Admission:
         await place.take()
         exchange.aside = place.aside
         _place.set(place)
+        if self.turns.shared:
+            # Else a crowd whose answers wait for nothing would be served whole before the loop looks at a socket again.
+            await asyncio.sleep(0)
 
     async def refuse(self, tenant: TenantId) -> None:
         """Wait before a refusal to a tenant, the longer the more it has coming."""
