@@ -53,7 +53,7 @@ Body = bytes | Iterable[bytes] | None
 
 class InsecureRemote(Refused):
     code = "remote.insecure"
-    default_hint = "Use https://. On a network you trust with the key, `login`, `join` and `admin prove` take --insecure."
+    default_hint = "Use https://. On a network that you trust, `login`, `join` and `admin prove` take --insecure."
 
 
 class Traffic(NamedTuple):
