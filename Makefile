@@ -17,7 +17,7 @@ LOCK      := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-v
 # Three keep two cores busy: the journeys wait for the processes that they start. Each takes up to 0.8 GB.
 WORKERS   ?= 3
 
-.PHONY: help setup demo test check serve bench image-test deploy-test prove lock clean format lint types imports docs
+.PHONY: help setup demo test check serve bench image-test deploy-test prove release lock clean format lint types imports docs
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -82,6 +82,9 @@ deploy-test: $(STAMP)  ## chart, manifests, compose file and alerts against the 
 
 prove: $(STAMP)  ## show that the guards bite: what was planted, and how much of it was caught
 	WORKERS=$(WORKERS) $(BIN)/python scripts/prove.py
+
+release: $(STAMP)  ## build, check and measure what a release consists of, into dist/ (CONTRIBUTING.md tells the rest)
+	$(BIN)/python scripts/release.py
 
 lock: $(STAMP)  ## renew requirements/*.txt from pyproject.toml
 	$(LOCK) --upgrade --extra server --extra semantic --extra aws-kms --extra keyring --group dev -o requirements/dev.txt
