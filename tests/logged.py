@@ -1,11 +1,13 @@
 """What servers in threads of the test process log: kept here, and shown with a test that failed.
 
-Not written to ``sys.stdout``: pytest empties what it captured there while a server's thread may be writing, and CPython
+Not written to ``sys.stdout`` or ``sys.stderr``: pytest empties what it captured there while a server's thread may be writing, and CPython
 3.11 can die of that (SIGSEGV within ``TextIOWrapper``).
 """
 
 from __future__ import annotations
 
+import socketserver
+import sys
 import threading
 from collections import deque
 
@@ -53,6 +55,13 @@ def install() -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(_SINK),  # type: ignore[arg-type]  # it only writes and flushes
     )
+
+    socketserver.BaseServer.handle_error = _not_answered  # type: ignore[method-assign]
+
+
+def _not_answered(_server: socketserver.BaseServer, _request: object, _client: object) -> None:
+    """What a server of the standard library does about an exception, which is to print it from its thread."""
+    structlog.get_logger().warning("a stand-in did not answer", error=repr(sys.exc_info()[1]))
 
 
 def taken() -> list[str]:
