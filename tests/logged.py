@@ -1,7 +1,7 @@
 """What servers in threads of the test process log: kept here, and shown with a test that failed.
 
-Not written to ``sys.stdout`` or ``sys.stderr``: pytest empties what it captured there while a server's thread may be writing, and CPython
-3.11 can die of that (SIGSEGV within ``TextIOWrapper``).
+Not written to ``sys.stdout`` or ``sys.stderr``: pytest empties what it captured there while a server's thread may be
+writing, and CPython 3.11 can die of that (SIGSEGV within ``TextIOWrapper``).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def install() -> None:
         logger_factory=structlog.PrintLoggerFactory(_SINK),  # type: ignore[arg-type]  # it only writes and flushes
     )
 
-    socketserver.BaseServer.handle_error = _not_answered  # type: ignore[method-assign]
+    socketserver.BaseServer.handle_error = _not_answered  # type: ignore[method-assign, assignment]
 
 
 def _not_answered(_server: socketserver.BaseServer, _request: object, _client: object) -> None:
