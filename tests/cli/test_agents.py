@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from satchel.cli.agents import AGENTS, ENTRY, edited
+from satchel.cli.agents import AGENTS, ENTRY, Agent, edited
 from satchel.errors import ConfigInvalid
 
 JSON_AGENTS = [agent for agent in AGENTS.values() if agent.file.endswith(".json")]
@@ -27,6 +27,15 @@ def test_the_entry_starts_satchel_over_stdio(agent: object) -> None:
     entry = json.loads(text or "")[agent.section][ENTRY]  # type: ignore[attr-defined]
     assert entry["command"] == "satchel"
     assert entry["args"][0] == "mcp"
+
+
+@pytest.mark.parametrize("agent", AGENTS.values(), ids=lambda agent: agent.name)
+def test_the_entry_lets_the_agent_write_only_where_that_was_said(agent: Agent) -> None:
+    assert "--write" not in (edited(agent, None, "satchel") or "")
+    wide = edited(agent, None, "satchel", write=True)
+    assert "--write" in (wide or "")
+    assert edited(agent, wide, "satchel") == edited(agent, None, "satchel")
+    assert edited(agent, wide, None) is None
 
 
 def test_other_entries_unknown_fields_order_and_indentation_stay() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 
 from satchel.errors import SatchelError
-from satchel.mcp.tools import TOOLS, call
+from satchel.mcp.tools import TOOLS, WRITING, call
 from satchel.remote import FixedToken, Remote
+from satchel.remote.writing import write
 from satchel.server.isolation import tools
 from satchel.server.isolation.expectations import Needs, Target
 from satchel.server.isolation.requests import filled
@@ -74,17 +76,17 @@ def test_the_client_cannot_tell_what_is_anothers_from_what_never_was(
 def test_tools_over_the_client_cannot_either(world: World, remote: Remote) -> None:
     """The handlers that stdio serves, asked of a hosted reader."""
     rows = [row for row in tools.OPERATIONS if isinstance(row.body, Asked) and row.body.method == "tools/call"]
-    assert {row.name.removeprefix("MCP ") for row in rows} == {tool.name for tool in TOOLS}
+    assert {row.name.removeprefix("MCP ") for row in rows} == {tool.name for tool in (*TOOLS, *WRITING)}
     for row in rows:
-        if row.needs is not Needs.READ:
+        if row.needs not in (Needs.READ, Needs.WRITE):
             continue
         assert isinstance(row.body, Asked)
         found = []
         for target in (Target.ABSENT, Target.OTHER_TENANT):
             for kind in ("id", "slug"):
-                place = {"p": world.things[target][kind], "path": "docs/a.md"}
+                place = {"p": world.things[target][kind], "path": "docs/a.md", "who": "me", "fresh": "new"}
                 arguments = filled(row.body.params["arguments"], place)
-                found.append(call(remote, str(row.body.params["name"]), arguments))
+                found.append(call(remote, str(row.body.params["name"]), arguments, partial(write, remote)))
         assert found[0].is_error
         assert found[0].content["code"] == "project.not_found"
         assert all(result == found[0] for result in found), row.name

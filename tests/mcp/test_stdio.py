@@ -72,7 +72,9 @@ def test_the_official_client_gets_the_answers_of_the_reader(
         assert isinstance(found.content[0], TextContent)
         assert json.loads(found.content[0].text) == found.structured_content
         for tool in TOOLS:
-            arguments = {"search": {"query": "x"}, "artifacts_get": {"path": "README.md"}}.get(tool.name, {})
+            arguments = {"search": {"query": "x"}}.get(tool.name, {})
+            if "path" in tool.input_schema.get("required", ()):
+                arguments = {"path": "README.md"}
             assert not (await client.call_tool(tool.name, arguments)).is_error
 
         refused = await client.call_tool("artifacts_get", {"path": "nope.md"})

@@ -8,12 +8,14 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from satchel.context.local import LocalReader
-from satchel.mcp.tools import INSTRUCTIONS, TOOLS, call, find_tool
+from satchel.context.writing import Change, Note, Put, Written
+from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, find_tool
 
 NAMES = {
     "context_get",
     "artifacts_list",
     "artifacts_get",
+    "artifacts_outline",
     "search",
     "tasks_open",
     "projects_list",
@@ -23,6 +25,7 @@ NAMES = {
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "search": {"query": "retraction of a red warning", "limit": 2},
     "artifacts_get": {"path": "README.md"},
+    "artifacts_outline": {"path": "README.md"},
     "artifacts_list": {"kind": "spec", "limit": 1},
     "tasks_open": {"project": "lighthouse"},
 }
@@ -30,10 +33,43 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def test_the_tools_are_the_ones_agreed() -> None:
     assert {tool.name for tool in TOOLS} == NAMES
-    assert find_tool("artifacts_put") is None
+    assert {tool.name for tool in WRITING} == {"artifacts_put", "note_append"}
+    assert not any(tool.writes for tool in TOOLS)
+    assert all(find_tool(tool.name) is tool for tool in (*TOOLS, *WRITING))
 
 
-@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_a_tool_that_writes_says_so_and_what_it_may_destroy() -> None:
+    hints = {tool.name: tool.declaration()["annotations"] for tool in WRITING}
+    same = {"readOnlyHint": False, "idempotentHint": True, "openWorldHint": False}
+    assert hints == {
+        "artifacts_put": {**same, "destructiveHint": True},
+        "note_append": {**same, "destructiveHint": False},
+    }
+
+
+def test_a_tool_that_writes_makes_one_change_of_what_it_is_asked(reader: LocalReader) -> None:
+    asked: list[Change] = []
+
+    def write(change: Change) -> Written:
+        asked.append(change)
+        return {
+            "project": "lighthouse", "path": "a.md", "object": "0" * 64, "size": 1, "changed": True, "lines": [1, 2],
+            "digest": "1" * 64, "version": 3, "author": "Sam", "modified": "2026-01-31T14:03:05.678Z",
+        }  # fmt: skip
+
+    put = {"path": "a.md", "text": "x", "ifMatch": f'"{"2" * 64}"'}
+    for name, arguments in (("artifacts_put", put), ("artifacts_put", {"path": "a.md", "text": "x"})):
+        result = call(reader, name, arguments, write)
+        Draft202012Validator(WRITING[0].output_schema).validate(result.content)
+    call(reader, "note_append", {"project": "prj", "text": "y"}, write)
+    assert asked == [
+        Put("lighthouse", "a.md", "x", "2" * 64), Put("lighthouse", "a.md", "x", None), Note("prj", None, "y"),
+    ]  # fmt: skip
+    refused = call(reader, "note_append", {"text": "y"})
+    assert (refused.is_error, refused.content["code"]) == (True, "auth.insufficient_scope")
+
+
+@pytest.mark.parametrize("tool", [*TOOLS, *WRITING], ids=lambda tool: tool.name)
 def test_a_tool_is_described_shortly_with_schemas_that_are_valid(tool: Any) -> None:
     assert len(tool.description.split()) < 60
     declaration = tool.declaration()
@@ -41,7 +77,7 @@ def test_a_tool_is_described_shortly_with_schemas_that_are_valid(tool: Any) -> N
     Draft202012Validator.check_schema(declaration["outputSchema"])
     assert declaration["inputSchema"]["additionalProperties"] is False
     assert all("description" in one for one in declaration["inputSchema"]["properties"].values())
-    assert declaration["annotations"]["readOnlyHint"] is True
+    assert declaration["annotations"]["readOnlyHint"] is not tool.writes
     json.dumps(declaration)
 
 

@@ -75,6 +75,13 @@ def reads_everything(principal: Principal) -> bool:
     return principal.all_projects is not None or principal.tenant_role >= TenantRole.ADMIN
 
 
+def writes_somewhere(principal: Principal) -> bool:
+    """Whether there can be a project that the principal may write to, after every cap."""
+    roles = [role for role in (principal.all_projects, *principal.grants.values()) if role is not None]
+    able = principal.tenant_role >= TenantRole.ADMIN or max(roles, default=Role.READ) >= Role.WRITE
+    return able and (principal.scope is None or principal.scope >= Role.WRITE)
+
+
 def decide(principal: Principal, action: Action, project: ProjectId | None = None) -> Decision:
     """Whether ``principal`` may do ``action``, to ``project`` where the action concerns one.
 

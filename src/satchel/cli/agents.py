@@ -58,12 +58,15 @@ AGENTS: dict[str, Agent] = {
 }  # fmt: skip
 
 
-def edited(agent: Agent, text: str | None, command: str | None) -> str | None:
+def edited(agent: Agent, text: str | None, command: str | None, *, write: bool = False) -> str | None:
     """The agent's file with our entry starting ``command``, or without it where ``command`` is ``None``.
 
+    With ``write`` the agent may write, too.
     ``text`` is ``None`` for a file that does not exist; so is the answer where nothing is left worth keeping.
     Raises ``ConfigInvalid`` for a file that does not parse or has another shape.
     """
+    if write:
+        agent = agent._replace(arguments=(*agent.arguments, "--write"))
     edit = _edited_toml if agent.file.endswith(".toml") else _edited_json
     return edit(agent, text, command)
 

@@ -21,37 +21,40 @@ from satchel.worktree.find import find_root
     "connect",
     examples=[
         ("satchel connect claude-code", "Show the change to .mcp.json and ask before writing it."),
+        ("satchel connect claude-code --write", "The agent may write artifacts and notes, too."),
         ("satchel connect cursor --undo --yes", "Take the entry out of .cursor/mcp.json again, without asking."),
     ],
     gives="`agent`, `file`, `changed`, `written`, `diff`.",
 )
 @click.argument("agent", type=click.Choice(list(AGENTS)))
+@click.option("-w", "--write", is_flag=True, help="Let the agent write artifacts and notes, too.")
 @click.option("--undo", is_flag=True, help="Take the entry out again.")
 @click.option("-y", "--yes", is_flag=True, help="Write without asking.")
 @click.option("--dry-run", is_flag=True, help="Show the change and write nothing.")
-def command(face: Face, agent: str, undo: bool, yes: bool, dry_run: bool) -> None:
+def command(face: Face, agent: str, write: bool, undo: bool, yes: bool, dry_run: bool) -> None:
     """Write an agent's MCP entry, or take it back.
 
-    The agent then starts `satchel mcp` by itself and can search this project. Other entries of the file stay as they
-    are; a file that does not parse is refused and left alone. Nothing is written before you have seen the change.
+    The agent then starts `satchel mcp` by itself and can search this project; with --write it may write into it, too.
+    Other entries of the file stay as they are; a file that does not parse is refused and left alone. Nothing is
+    written before you have seen the change.
     """
     chosen = AGENTS[agent]
     home = Path.home() if chosen.at_home else (find_root(face.cwd) or face.cwd)
     path = home / chosen.file
     before = _read(path)
-    after = edited(chosen, before, None if undo else _program())
+    after = edited(chosen, before, None if undo else _program(), write=write)
     difference = _difference(before, after, shown_path(path, face.cwd))
-    write = bool(difference) and not dry_run
+    go_on = bool(difference) and not dry_run
     if difference and not face.json:
         _show(face, difference)
-    if write and face.confirm(f"Write {shown_path(path, face.cwd)}?", yes=yes):
+    if go_on and face.confirm(f"Write {shown_path(path, face.cwd)}?", yes=yes):
         _write(path, after)
-    elif write:
+    elif go_on:
         face.note("Nothing was written.")
-        write = False
+        go_on = False
     face.answer(
-        {"agent": agent, "file": str(path), "changed": bool(difference), "written": write, "diff": "".join(difference)},
-        lambda: _tell(face, chosen, bool(difference), write, undo),
+        {"agent": agent, "file": str(path), "changed": bool(difference), "written": go_on, "diff": "".join(difference)},
+        lambda: _tell(face, chosen, bool(difference), go_on, undo),
     )
 
 

@@ -13,6 +13,7 @@ from satchel.context.local import LocalReader
 
 if TYPE_CHECKING:
     from satchel.context.answers import ContextReader
+    from satchel.context.project import LocalProject
 
 
 class Reading(NamedTuple):
@@ -68,15 +69,19 @@ def open_reading(
         # By name: what speaks to a network is loaded only where a person asked for the network.
         hosted = importlib.import_module("satchel.cli.hosted")
         return cast(Reading, hosted.reading(face, projects, everywhere))
-    if everywhere:
-        found = projects_everywhere(face)
-    elif projects:
-        found = list({project.slug: project for project in (project_named(face, name) for name in projects)}.values())
-    else:
-        found = [project_here(face)]
+    found = projects_asked(face, projects, everywhere=everywhere)
     wanted = [project.slug for project in found]
     if related and not everywhere:
         found += [project for project in projects_everywhere(face) if project.slug not in wanted]
     reader = LocalReader(found)
     roots = {project.slug: project.root for project in found}
     return Reading(reader, wanted, roots, face.cwd, reader.close)
+
+
+def projects_asked(face: Face, projects: Sequence[str], *, everywhere: bool = False) -> list[LocalProject]:
+    """The projects of this machine that are meant. Raises ``NoSuchProject``."""
+    if everywhere:
+        return projects_everywhere(face)
+    if projects:
+        return list({project.slug: project for project in (project_named(face, name) for name in projects)}.values())
+    return [project_here(face)]

@@ -2,13 +2,13 @@
 
 Every request stands alone (no sessions, JSON answers, nothing pushed), in spec 2026-07-28 and in those with a
 handshake, up to 2025-11-25. Whoever mounts the endpoint puts into the ASGI scope, under ``ASK``, the way to ask a
-reader that sees what the caller may see, and under ``CACHE_STATUS`` what answers have to say beside; host, origin and
-credential have been checked by then.
+reader that sees what the caller may see, under ``WRITE`` the way to write as the caller, and under ``CACHE_STATUS``
+what answers have to say beside; host, origin and credential have been checked by then.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar, cast
 
@@ -21,13 +21,19 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.types import Receive, Scope, Send
 
 from satchel.context.answers import ContextReader
+from satchel.context.writing import Change, Written
 from satchel.errors import NotFound, SatchelError
 from satchel.mcp import resources
 from satchel.mcp.stdio import RESOURCE_NOT_FOUND, tool_result
-from satchel.mcp.tools import INSTRUCTIONS, TOOLS, call, failure, find_tool
+from satchel.mcp.tool import Tool, ToolResult, failure
+from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, change_of, find_tool
 
 ASK = "satchel.ask"
 """Where the scope holds an ``Ask``."""
+WRITE = "satchel.write"
+"""Where it holds an ``AsyncWriter``, which refuses what the caller may not."""
+OFFERS_WRITING = "satchel.offers_writing"
+"""Where it says whether the tools that write are listed for the caller."""
 CACHE_STATUS = "satchel.cache_status"
 """Where the scope holds what to say of answers given while the store does not answer: called afterwards, it says
 ``None`` while all is well."""
@@ -46,21 +52,21 @@ class Ask(Protocol):
     def __call__(self, question: Callable[[ContextReader], T], /) -> Awaitable[T]: ...
 
 
+AsyncWriter = Callable[[Change], Awaitable[Written]]
+"""Carries out a change as the caller; raises ``SatchelError``."""
+
+
 class McpEndpoint:
     """ASGI application for POST requests to one address; serves while ``running``."""
 
     def __init__(self, version: str) -> None:
-        self._tools = types.ListToolsResult(
-            tools=[types.Tool.model_validate(tool.declaration()) for tool in TOOLS],
-            ttl_ms=_TOOLS_KEPT_MS,
-            cache_scope="public",
-        )
+        self._tools, self._all_tools = _listed(TOOLS), _listed((*TOOLS, *WRITING))
         self._templates = types.ListResourceTemplatesResult(
             resource_templates=[types.ResourceTemplate.model_validate(resources.TEMPLATE)],
             ttl_ms=_TOOLS_KEPT_MS,
             cache_scope="public",
         )
-        schemas = {tool.name: tool.input_schema for tool in TOOLS}
+        schemas = {tool.name: tool.input_schema for tool in (*TOOLS, *WRITING)}
         server: Server[Any] = Server(
             "satchel",
             version=version,
@@ -91,7 +97,8 @@ class McpEndpoint:
         await self._manager.handle_request(scope, receive, send)
 
     async def _list_tools(self, ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return self._tools
+        assert ctx.request is not None, "a request over HTTP brings its ASGI scope"
+        return self._all_tools if ctx.request.scope[OFFERS_WRITING] else self._tools
 
     async def _list_templates(
         self, ctx: Context, params: types.PaginatedRequestParams | None
@@ -99,15 +106,35 @@ class McpEndpoint:
         return self._templates
 
 
+def _listed(tools: Sequence[Tool]) -> types.ListToolsResult:
+    # What is listed depends on the credential: no cache may give it to another.
+    shown = [types.Tool.model_validate(tool.declaration()) for tool in tools]
+    return types.ListToolsResult(tools=shown, ttl_ms=_TOOLS_KEPT_MS, cache_scope="private")
+
+
 async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
     name, arguments = params.name, params.arguments
-    if find_tool(name) is None:
+    tool = find_tool(name)
+    if tool is None:
         raise MCPError(types.INVALID_PARAMS, f"there is no tool {name[:100]!r}")
+    if tool.writes:
+        return types.CallToolResult.model_validate(tool_result(await _changed(ctx, tool, arguments)))
     result = tool_result(await _ask(ctx)(lambda reader: call(reader, name, arguments)))
     said = ctx.request.scope[CACHE_STATUS]() if ctx.request is not None else None
     if said is not None and not result["isError"]:
         result["_meta"] = {CACHE_STATUS_KEY: said}
     return types.CallToolResult.model_validate(result)
+
+
+async def _changed(ctx: Context, tool: Tool, arguments: object) -> ToolResult:
+    """What a tool that writes comes to."""
+    assert ctx.request is not None, "a request over HTTP brings its ASGI scope"
+    write: AsyncWriter = ctx.request.scope[WRITE]
+    try:
+        change = await _ask(ctx)(lambda reader: change_of(reader, tool, arguments))
+        return ToolResult(dict(await write(change)), is_error=False)
+    except SatchelError as error:
+        return ToolResult(failure(error), is_error=True)
 
 
 async def _list_resources(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:

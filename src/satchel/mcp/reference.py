@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from satchel.mcp.schemas import Schema
-from satchel.mcp.tools import TOOLS
+from satchel.mcp.tools import TOOLS, WRITING
 
 
 def page() -> str:
@@ -16,10 +16,12 @@ def page() -> str:
         "The same over stdio (`satchel mcp`) and HTTP (`/mcp`). Made from the declarations in `satchel.mcp.tools`; do",
         "not edit by hand. Answers have the shapes of `satchel.context.answers`, as structured content and as JSON",
         "text. What goes wrong comes back as a tool error with `code`, `message` and `hint`; the codes have pages",
-        "in `docs/errors/`. Artifacts are resources too, as `satchel://{project}/{path}`.",
+        "in `docs/errors/`. Each tool says in its annotations whether it only reads. Artifacts are resources too, as `satchel://{project}/{path}`.",
     ]
-    for tool in TOOLS:
+    for tool in (*TOOLS, *WRITING):
         lines += ["", f"## {tool.name}", "", tool.description, ""]
+        if tool.writes:
+            lines += ["Writes: offered by `satchel mcp --write`, and at `/mcp` to who may write.", ""]
         if not tool.input_schema["properties"]:
             lines.append("No arguments.")
             continue

@@ -15,7 +15,8 @@ from satchel import __version__
 from satchel.context.answers import ContextReader
 from satchel.errors import InternalError, InvalidInput, NotFound, SatchelError
 from satchel.mcp import resources
-from satchel.mcp.tools import INSTRUCTIONS, TOOLS, ToolResult, call, failure, find_tool
+from satchel.mcp.tool import ToolResult, Writer, failure
+from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, find_tool
 
 MODERN = ("2026-07-28",)
 HANDSHAKE = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
@@ -52,9 +53,9 @@ class _Fault(Exception):
         self.code, self.message, self.data = code, message, data
 
 
-def serve(reader: ContextReader, stdin: BinaryIO, stdout: BinaryIO) -> None:
-    """Answer until ``stdin`` ends or the client stops reading."""
-    session = Session(reader)
+def serve(reader: ContextReader, stdin: BinaryIO, stdout: BinaryIO, write: Writer | None = None) -> None:
+    """Answer until ``stdin`` ends or the client stops reading. With ``write`` the tools that write are offered too."""
+    session = Session(reader, write)
     try:
         while line := stdin.readline(MAX_MESSAGE_BYTES + 1):
             if len(line) > MAX_MESSAGE_BYTES:
@@ -73,8 +74,9 @@ def serve(reader: ContextReader, stdin: BinaryIO, stdout: BinaryIO) -> None:
 class Session:
     """Answers messages one by one. It keeps nothing between them: each names what it needs."""
 
-    def __init__(self, reader: ContextReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: ContextReader, write: Writer | None = None) -> None:
+        self._reader, self._write = reader, write
+        self._tools = TOOLS if write is None else (*TOOLS, *WRITING)
         shared: dict[str, Callable[[Params], Result]] = {
             "tools/list": self._list_tools,
             "tools/call": self._call_tool,
@@ -156,13 +158,13 @@ class Session:
         return {}
 
     def _list_tools(self, params: Params) -> Result:
-        return {"tools": [tool.declaration() for tool in TOOLS]}
+        return {"tools": [tool.declaration() for tool in self._tools]}
 
     def _call_tool(self, params: Params) -> Result:
         name = params.get("name")
         if not isinstance(name, str) or find_tool(name) is None:
             raise _Fault(INVALID_PARAMS, f"there is no tool {str(name)[:100]!r}")
-        return tool_result(call(self._reader, name, params.get("arguments")))
+        return tool_result(call(self._reader, name, params.get("arguments"), self._write))
 
     def _list_resources(self, params: Params) -> Result:
         cursor = params.get("cursor")

@@ -5,6 +5,7 @@ Nothing an answer says is believed for its size or its form; see ``connection`` 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
@@ -273,6 +274,12 @@ class Remote:
             if len(data) > MAX_SIZE:
                 raise ServerLied(f"the server's answer is over {MAX_SIZE:,} bytes")
         return bytes(data)
+
+    def put_artifact(self, project: str, path: str, data: bytes, replaces: ObjectId | None) -> Committed:
+        """Write one artifact where it is still ``replaces`` (``None``: nothing). Raises ``PreconditionFailed``."""
+        match = {"if-none-match": "*"} if replaces is None else {"if-match": f'"{replaces}"'}
+        headers = {**match, "content-type": "application/octet-stream", "idempotency-key": os.urandom(16).hex()}
+        return committed(self._server.json("PUT", self._artifact(project, path), data, headers, again=True))
 
     def search(
         self,

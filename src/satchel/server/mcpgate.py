@@ -9,16 +9,19 @@ from typing import cast
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from satchel.auth.scopes import DEFAULT, scope_for
-from satchel.errors import SignInNeeded
-from satchel.mcp.http import ASK, CACHE_STATUS, Ask
+from satchel.auth.roles import Role
+from satchel.auth.scopes import DEFAULT, scope_for, scope_text
+from satchel.context.writing import Change, Written
+from satchel.errors import SatchelError, SignInNeeded
+from satchel.mcp.http import ASK, CACHE_STATUS, OFFERS_WRITING, WRITE, Ask
 from satchel.server import marks
-from satchel.server.access import authenticated
+from satchel.server.access import Caller, authenticated
 from satchel.server.cloud import Cloud
 from satchel.server.edge import Exchange
-from satchel.server.problems import MethodNotAllowed, problem
+from satchel.server.mcpwriting import carry_out, more_would_do, offers_writing
+from satchel.server.problems import CHALLENGE, MethodNotAllowed, problem
 
 
 class McpGate:
@@ -48,11 +51,32 @@ class McpGate:
         ask: Ask = lambda question: cloud.readers.ask(who, question, absent=absent)  # noqa: E731 (a closure)
         scope[ASK] = ask
         scope[CACHE_STATUS] = lambda: marks.CACHE_STATUS if cloud.outage.down else None
-        await self._endpoint(scope, receive, send)
+        caller = Caller(cloud, checked, exchange)
+        too_narrow: list[SatchelError] = []
+
+        async def write(change: Change) -> Written:
+            try:
+                return await carry_out(caller, change)
+            except SatchelError as error:
+                too_narrow.extend([error] if more_would_do(error) else ())
+                raise
+
+        async def send_or_ask_for_more(message: Message) -> None:
+            if too_narrow and message["type"] == "http.response.start":
+                asked = f'{CHALLENGE}, error="insufficient_scope", scope="{scope_text(Role.WRITE)}", {self._metadata()}'
+                headers = [*message.get("headers", ()), (b"www-authenticate", asked.encode())]
+                message = {**message, "status": 403, "headers": headers}
+            await send(message)
+
+        scope[WRITE], scope[OFFERS_WRITING] = write, offers_writing(caller)
+        await self._endpoint(scope, receive, send_or_ask_for_more)
+
+    def _metadata(self) -> str:
+        """Where a client learns how to log in (RFC 9728)."""
+        return f'resource_metadata="{self._cloud.settings.url}/.well-known/oauth-protected-resource/mcp"'
 
     def _challenge(self, error: SignInNeeded, exchange: Exchange) -> Response:
-        """The refusal that tells a client where to log in (RFC 9728), and what to ask for."""
+        """The refusal that tells a client where to log in, and what to ask for."""
         answer = problem(error, exchange.id)
-        metadata = f"{self._cloud.settings.url}/.well-known/oauth-protected-resource/mcp"
-        answer.headers["www-authenticate"] += f', resource_metadata="{metadata}", scope="{scope_for(DEFAULT)}"'
+        answer.headers["www-authenticate"] += f', {self._metadata()}, scope="{scope_for(DEFAULT)}"'
         return answer

@@ -14,8 +14,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from satchel.errors import InvalidInput, NotFound, PathRefused
-from satchel.objects.ids import object_id
-from satchel.objects.listing import Entry
+from satchel.objects.ids import Digest, object_id
+from satchel.objects.listing import Entry, digest
 from satchel.sync.conflicts import ConflictStore
 from satchel.sync.failpoints import reach
 from satchel.sync.folder import present
@@ -28,11 +28,11 @@ from satchel.worktree.base import Base, load_base, save_base
 from satchel.worktree.lock import folder_lock
 from satchel.worktree.materialise import Materialiser
 from satchel.worktree.undo import BOUNDS, Bounds, Kept, UndoStore, name_of_undo
-from satchel.worktree.walk import ChangedMeanwhile, Worktree
+from satchel.worktree.walk import ChangedMeanwhile, Scan, Worktree
 
 MAX_DAYS = 36_500
 _RESTORE = "-restore"
-"""Ends the name of an undo record of ``put_back``."""
+"""Ends the name of an undo record of ``edit``."""
 
 
 class NothingToUndo(NotFound):
@@ -228,15 +228,37 @@ def put_back(
 
     Raises ``ChangedMeanwhile`` where something else is in the way, and ``UndoFull``.
     """
+    changed, _ = edit(worktree, path, lambda _tree: (data, mode), bounds=bounds, random=random, clock_ns=clock_ns)
+    return changed
+
+
+def edit(
+    worktree: Worktree,
+    path: str,
+    decide: Callable[[Scan], tuple[bytes, str]],
+    *,
+    bounds: Bounds = BOUNDS,
+    random: Callable[[int], bytes] = os.urandom,
+    clock_ns: Callable[[], int] = time.time_ns,
+) -> tuple[bool, Digest]:
+    """Make a file hold what ``decide`` gives (bytes and mode) for the folder as it is, with nobody else at work in it.
+
+    Says whether it held something else, and the digest of the folder afterwards. What stood there can be brought back
+    by ``undo``. Raises ``Busy``, ``ChangedMeanwhile`` where something else is in the way, and ``UndoFull``.
+    """
     with folder_lock(worktree.root):
-        present_now = {path: entry} if (entry := worktree.scan().tree.get(path)) else {}
-        if present_now.get(path) == Entry(mode, object_id(data)):
-            return False
+        scan = worktree.scan()
+        data, mode = decide(scan)
+        entry = Entry(mode, object_id(data))
+        after = digest({**scan.tree, path: entry})
+        if scan.tree.get(path) == entry:
+            return False, after
         undo_id = f"{clock_ns():020d}-{random(3).hex()}{_RESTORE}"
+        present_now = {path: now} if (now := scan.tree.get(path)) else {}
         refused = _write(worktree, {path: (data, mode)}, present_now, undo_id, bounds)
         if refused:
             raise ChangedMeanwhile(refused)
-        return True
+        return True, after
 
 
 @dataclass(slots=True)

@@ -78,6 +78,8 @@ class Operation:
     query: Mapping[str, str] = field(default_factory=dict)
     unseen: Outcome = NO_PROJECT
     """What a project comes to that the caller may not read."""
+    narrow: Outcome = INSUFFICIENT
+    """What it comes to for who may see the project and not do this."""
     last: int = 0
     """Above 0: after it the target is not what it was, so that it is asked after those with less."""
 
@@ -167,7 +169,7 @@ def expected(operation: Operation, caller: Caller, target: Target) -> Outcome:
         return operation.ok if operation.of_project or len(operation.targets) == 1 or home else NOTHING
     if operation.of_project and target not in caller.roles:
         return operation.unseen
-    return NOTHING if operation.needs is Needs.OPERATOR else INSUFFICIENT
+    return NOTHING if operation.needs is Needs.OPERATOR else operation.narrow
 
 
 def lets_in(operation: Operation, caller: Caller, target: Target) -> bool:

@@ -13,6 +13,7 @@ from satchel.server.isolation.expectations import Needs, Operation, Outcome
 
 ERAS = ("2026-07-28", "2025-11-25")
 _UNSEEN = Outcome(200, "project.not_found")
+_NARROW = Outcome(200, "auth.insufficient_scope")
 _HELLO = {
     "protocolVersion": ERAS[1],
     "capabilities": {},
@@ -30,7 +31,7 @@ class Asked(NamedTuple):
 
 def _tool(name: str, needs: Needs = Needs.READ, **arguments: object) -> Operation:
     asked = Asked("tools/call", {"name": name, "arguments": arguments})
-    return Operation(f"MCP {name}", needs, body=asked, unseen=_UNSEEN)
+    return Operation(f"MCP {name}", needs, body=asked, unseen=_UNSEEN, narrow=_NARROW)
 
 
 def _method(name: str, *eras: str, **params: object) -> Operation:
@@ -45,10 +46,13 @@ def _resource(era: str, unseen: Outcome) -> Operation:
 OPERATIONS: tuple[Operation, ...] = (
     _tool("search", projects=["{p}"], query="everywhere"),
     _tool("artifacts_get", project="{p}", path="{path}"),
+    _tool("artifacts_outline", project="{p}", path="{path}"),
     _tool("artifacts_list", project="{p}"),
     _tool("tasks_open", project="{p}"),
     _tool("context_get", project="{p}"),
     _tool("history", project="{p}"),
+    _tool("artifacts_put", Needs.WRITE, project="{p}", path="mcp/{fresh}.md", text="# {fresh}"),
+    _tool("note_append", Needs.WRITE, project="{p}", path="mcp/of-{who}.md", text="{fresh}"),
     _tool("projects_list", Needs.SIGNED_IN),
     _tool("health", Needs.SIGNED_IN),
     _method("initialize", ERAS[1], **_HELLO),

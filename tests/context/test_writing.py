@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+
+from satchel.context.writing import Change, Content, Note, Put, content_of, path_of
+from satchel.errors import InvalidInput, PathRefused, PreconditionFailed
+from satchel.objects.ids import object_id
+
+NOW = "2026-01-31T14:03:05.678Z"
+
+
+def note(text: str, before: bytes | None = None, path: str = "journal/2026-01-31.md") -> Content:
+    return content_of(Note("acme", None, text), path, before, NOW)
+
+
+def lines_of(content: Content) -> list[str]:
+    assert content.lines is not None
+    first, last = content.lines
+    return content.data.decode().splitlines()[first - 1 : last]
+
+
+def test_a_text_replaces_what_its_writer_read() -> None:
+    before = b"# Old\n"
+    made = content_of(Put("acme", "a.md", "# New\n", object_id(before)), "a.md", before, NOW)
+    assert made == Content(b"# New\n", object_id(before))
+    assert made.changed
+    new = content_of(Put("acme", "a.md", "# New\n", None), "a.md", None, NOW)
+    assert (new.replaces, new.changed) == (None, True)
+
+
+@pytest.mark.promise("P7")
+def test_a_text_that_is_there_already_changes_nothing() -> None:
+    before = b"# New\n"
+    for replaces in (None, object_id(b"# Old\n"), object_id(before)):
+        made = content_of(Put("acme", "a.md", "# New\n", replaces), "a.md", before, NOW)
+        assert not made.changed
+
+
+@pytest.mark.parametrize(
+    ("replaces", "before", "said"),
+    [
+        (None, b"x", "exists already"),
+        ("0" * 64, b"x", "changed"),
+        ("0" * 64, None, "does not exist"),
+        ("*", b"x", "changed"),
+    ],
+)
+def test_a_text_never_replaces_anything_else(replaces: str | None, before: bytes | None, said: str) -> None:
+    with pytest.raises(PreconditionFailed, match=said):
+        content_of(Put("acme", "a.md", "y", replaces), "a.md", before, NOW)
+
+
+def test_a_note_begins_a_journal_and_goes_on_with_one() -> None:
+    first = note("Measured the tide.")
+    assert first.data == b"# Journal of 2026-01-31\n\n## 2026-01-31 14:03 UTC\n\nMeasured the tide.\n"
+    assert lines_of(first) == ["## 2026-01-31 14:03 UTC", "", "Measured the tide."]
+    second = note("\n- [ ] mend the gauge\n- [ ] tell Sam\n\n", first.data)
+    assert second.data == first.data + b"\n## 2026-01-31 14:03 UTC\n\n- [ ] mend the gauge\n- [ ] tell Sam\n"
+    assert lines_of(second)[2:] == ["- [ ] mend the gauge", "- [ ] tell Sam"]
+    assert note("x", path="notes/to-do.md").data.startswith(b"# To do\n")
+
+
+@pytest.mark.promise("P7")
+def test_a_note_that_the_file_holds_already_is_not_written_twice() -> None:
+    text = "Found it.\n\n## 2026-01-01 00:00 UTC\n\nnot a note of its own (.*"
+    before = note("Last.", note(text, note("First.").data).data).data
+    for again in ("First.", text, "Last.", text.replace("\n", "\r\n")):
+        made = note(again, before)
+        assert not made.changed
+        assert lines_of(made)[2:] == again.splitlines()
+    assert note("Firs", before).changed
+    assert note("First.\n\n## 2026-01-31 14:03 UTC", before).changed
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("before", [b"", b"no end", b"one\n", b"two\n\n", b"a\r\nb\nc", "é\r\n".encode(), b"\n\n\n"])
+def test_what_stands_in_the_file_stays_to_the_byte(before: bytes) -> None:
+    made = note("More.", before, "a.md")
+    assert made.data.startswith(before)
+    assert lines_of(made)[2:] == ["More."]
+    assert (b"\r\n" in made.data) == (b"\r\n" in before)
+
+
+@pytest.mark.parametrize(("text", "before"), [(" \n", None), ("x", b"\xff\xfe"), ("half \ud800", None)])
+def test_what_is_no_text_is_refused(text: str, before: bytes | None) -> None:
+    with pytest.raises(InvalidInput):
+        note(text, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (Put("acme", "../a.md", "x", None), PathRefused),
+        (Put("acme", ".git/config", "x", None), PathRefused),
+        (Put("acme", "con.md", "x", None), PathRefused),
+        (Put("acme", ".claude/settings.json", "x", None), PathRefused),
+        (Put("acme", ".github/workflows/a.yml", "x", None), PathRefused),
+        (Note("acme", "/a.md", "x"), PathRefused),
+        (Note("acme", "a.json", "x"), InvalidInput),
+        (Note("acme", "a", "x"), InvalidInput),
+    ],
+)
+def test_some_paths_are_no_agents_to_write(change: Change, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        path_of(change, NOW)
+
+
+def test_a_note_goes_into_the_journal_of_the_day() -> None:
+    assert path_of(Note("acme", None, "x"), NOW) == "journal/2026-01-31.md"
+    assert path_of(Note("acme", "notes/a.md", "x"), NOW) == "notes/a.md"
