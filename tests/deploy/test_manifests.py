@@ -100,7 +100,8 @@ def test_every_service_of_compose_is_held_hard_and_no_secret_is_in_the_file() ->
             assert "password" not in str(value).lower() or variable.endswith("_FILE"), name
     made = {secret["file"] for secret in compose["secrets"].values()}
     script = (DEPLOY / "compose" / "secrets.sh").read_text()
-    assert made == {f"compose/secrets/{name}" for name in re.findall(r"^keep (\w+)", script, re.MULTILINE)}
+    names = re.findall(r"^(?:keep|\[ -s) (\w+)", script, re.MULTILINE) + ["tls_certificate"]
+    assert made == {f"compose/secrets/{name}" for name in names}
 
 
 def test_secrets_of_compose_are_made_once_and_behind_a_folder_of_ones_own(tmp_path: Path) -> None:
@@ -118,6 +119,18 @@ def test_secrets_of_compose_are_made_once_and_behind_a_folder_of_ones_own(tmp_pa
     key = json.loads(before["s3_server"])["identities"][0]["credentials"][0]["secretKey"]
     assert key.encode() in before["s3_credentials"]
     assert len({before[name] for name in before if name.endswith("password")}) == 3
+    assert len(before["root_key"]) == 32
+
+
+def test_the_proxy_of_compose_lets_connections_go_before_a_node_that_drains_does() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    proxy = (DEPLOY / "compose" / "nginx.conf").read_text()
+    kept = re.search(r"^        keepalive_timeout (\d+)s;", proxy, re.MULTILINE)
+    assert kept
+    nodes = re.findall(r"server (satchel-\d):8470", proxy)
+    assert nodes == [name for name in compose["services"] if re.fullmatch(r"satchel-\d", name)]
+    for name in nodes:
+        assert int(compose["services"][name]["environment"]["SATCHEL_DRAIN_SECONDS"]) > int(kept.group(1))
 
 
 def test_the_image_runs_as_nobody_else_and_carries_no_digest_that_was_made_up() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from satchel.server import heads
+from satchel.server.serve import listen, waiting
 from tests.server.running import Client, Running, serving, until
 
 pytestmark = pytest.mark.promise("P8")
@@ -153,3 +155,42 @@ def test_a_slow_reader_that_goes_on_reading_gets_all_of_its_answer(
             while time.perf_counter() - began < got / 4_000_000:
                 time.sleep(0.002)
     assert got > 7_000_000
+
+
+def test_a_request_on_its_way_when_the_server_ends_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "FRESH_SECONDS", 60.0)
+    request = b"GET /api/v1/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+    with ExitStack() as stack:
+        server = stack.enter_context(serving(tmp_path / "data", shutdown_seconds=60))
+        state = server._server.server_state
+        silent, begun = (stack.enter_context(connected(server)) for _ in range(2))
+        begun.sendall(request + request[:9])
+        first = b""
+        while not first.endswith(b"}"):
+            first += begun.recv(65_536)
+        until(lambda: len(state.connections) == 2)
+        server.loop.call_soon_threadsafe(server._server.handle_exit, signal.SIGTERM, None)
+        until(lambda: server.prepared.listener.fileno() == -1)
+        silent.sendall(request)
+        begun.sendall(request[9:])
+        for connection in (silent, begun):
+            answer = ending(connection)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"connection: close" in answer
+        server.stop()
+        assert not state.connections
+
+
+def test_who_waits_to_be_taken_is_found_in_the_listener() -> None:
+    with listen("127.0.0.1", 0) as listener, ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(socket.create_connection(listener.getsockname(), timeout=10))
+        taken: list[socket.socket] = []
+
+        def both() -> bool:
+            taken.extend(waiting(listener))
+            return len(taken) == 2
+
+        until(both)
+        for connection in taken:
+            connection.close()

@@ -100,7 +100,9 @@ def test_a_server_told_to_stop_says_so_to_probes_while_it_goes_on_and_a_second_s
         assert client.get("/health/ready").status == 200
         process.send_signal(signal.SIGTERM)
         until(lambda: client.get("/health/ready").status == 503, 60)
-        assert client.get("/health").ok()["status"] == "stopping"
+        stopping = client.get("/health")
+        assert stopping.ok()["status"] == "stopping"
+        assert stopping.headers["connection"] == "close"  # the next request finds a connection to somebody who stays
         assert client.get("/health/live").status == 200
         assert client.post("/projects", {"slug": "still-taken"}).status == 201
         assert b"\nsatchel_draining 1.0" in metrics.request("GET", f"http://127.0.0.1:{port}/metrics", timeout=30).data

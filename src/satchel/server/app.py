@@ -65,6 +65,7 @@ async def application(
             address=address,
             meet_stranger=cloud.meet_stranger,
             meters=cloud.meters,
+            ending=cloud.ending.is_set,
         )
         yield edge, cloud
 

@@ -55,6 +55,8 @@ class Exchange:
         self.aside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         """Entered while the client is waited for: see ``turns``."""
         self.at_end: list[Callable[[], None]] = []
+        self.ends_connection: Callable[[], bool] = bool
+        """Whether the connection shall take no request after this one."""
         self._receive, self._send = receive, send
         self._idle = idle
         self._started = time.perf_counter()
@@ -123,7 +125,7 @@ class Exchange:
         headers.extend(pair for pair in _ALWAYS if pair[0] not in names)
         if b"cache-control" not in names:
             headers.append((b"cache-control", b"no-store"))
-        if not self._body_done:
+        if not self._body_done or self.ends_connection():
             headers.append((b"connection", b"close"))
         return {**message, "headers": headers}
 
@@ -145,6 +147,7 @@ class Exchange:
         next collection of garbage, for which everybody waits."""
         self.at_end.clear()
         self.aside = nullcontext
+        self.ends_connection = bool
         self._receive, self._send = _over, _gone
 
     @property
@@ -182,14 +185,17 @@ class Edge:
         address: Callable[[Scope], str] = lambda _scope: "",
         meet_stranger: Callable[[Exchange], None] = lambda _exchange: None,
         meters: Meters | None = None,
+        ending: Callable[[], bool] = bool,
     ) -> None:
         """``address`` finds where a request came from; ``meet_stranger`` may refuse one of whom no credential will
-        be looked at; ``meters`` count what was answered."""
+        be looked at; ``meters`` count what was answered; while the server is ``ending``, each answer ends its
+        connection, so that a proxy has none left to send another request by when the server goes."""
         self._meters = meters or Meters()
         self._app = app
         self._address, self._meet_stranger = address, meet_stranger
         self._random = random
         self._idle, self._total = idle, total
+        self._ending = ending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -197,6 +203,7 @@ class Edge:
             return
         exchange = Exchange(scope, receive, send, new_id("req", self._random(16)), self._idle, self._total)
         exchange.address = self._address(scope)
+        exchange.ends_connection = self._ending
         scope["satchel"] = exchange
         self._meters.under_way += 1
         try:

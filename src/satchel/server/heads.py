@@ -21,6 +21,8 @@ MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers. What a socket gives at once (256 KiB) may be over it before it is noticed."""
 HEAD_SECONDS = 20.0
 """From the connection, or the first byte of a later request on it, to the end of its headers."""
+FRESH_SECONDS = 1.0
+"""At the end of the server, for a request on a connection that was just made, or whose head has begun."""
 TAKEN_SECONDS = 60.0
 TAKEN_BYTES = 60 * 1024
 """What a client takes of a waiting answer in that time, at least: a kilobyte a second."""
@@ -99,6 +101,15 @@ class BoundedHeads(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head, self._head_bytes = True, 0
+
+    def shutdown(self) -> None:
+        """As uvicorn's, but for a connection whose next request has begun, or that has just been made for its first:
+        a proxy that sent one would have to say that it failed. It gets a moment to come."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._head_timer is not None and (cycle is None or cycle.response_complete):
+            self.loop.call_later(FRESH_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._late)

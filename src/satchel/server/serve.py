@@ -15,10 +15,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -180,7 +181,19 @@ class Serving(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping()
+        # Who connected and was not taken yet would be cut off with the listener, the request being sent already.
+        late = [connection for listener in sockets or [] for connection in waiting(listener)]
+        taking = [asyncio.create_task(self._take(connection)) for connection in late]
         await super().shutdown(sockets)
+        await asyncio.gather(*taking, return_exceptions=True)
+
+    async def _take(self, connection: socket.socket) -> None:
+        def protocol() -> Any:
+            kind: Any = self.config.http_protocol_class
+            return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+        _, taken = await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
+        taken.shutdown()  # after its request
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -248,6 +261,15 @@ def listen(host: str, port: int, *, metrics: bool = False) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
+
+
+def waiting(listener: socket.socket) -> list[socket.socket]:
+    """The connections that were made to a listener and that nobody has taken yet."""
+    taken = []
+    with suppress(OSError):  # there is none, or no more
+        while True:
+            taken.append(listener.accept()[0])
+    return taken
 
 
 async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, RootKey]:
