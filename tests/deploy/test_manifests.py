@@ -100,7 +100,7 @@ def test_every_service_of_compose_is_held_hard_and_no_secret_is_in_the_file() ->
             assert "password" not in str(value).lower() or variable.endswith("_FILE"), name
     made = {secret["file"] for secret in compose["secrets"].values()}
     script = (DEPLOY / "compose" / "secrets.sh").read_text()
-    names = re.findall(r"^(?:keep|\[ -s) (\w+)", script, re.MULTILINE) + ["tls_certificate"]
+    names = [*re.findall(r"^(?:keep|\[ -s) (\w+)", script, re.MULTILINE), "tls_certificate"]
     assert made == {f"compose/secrets/{name}" for name in names}
 
 
