@@ -57,8 +57,9 @@ types: $(STAMP)  ## mypy --strict
 imports: $(STAMP)  ## who may import whom
 	$(BIN)/lint-imports
 
-docs: $(STAMP)  ## the generated pages are up to date and the links hold
+docs: $(STAMP)  ## the generated pages are up to date, the links hold, and the site is built into build/site
 	$(BIN)/python scripts/promises.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	$(PYTEST) -q tests/repository/test_documentation.py
 
 serve: $(STAMP)  ## start the cloud service here, with its data in ./satchel-data

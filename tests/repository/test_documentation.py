@@ -66,7 +66,8 @@ def test_every_verb_that_the_readme_names_exists() -> None:
 def test_every_decision_is_listed_in_the_index() -> None:
     listed = {target for target in links(ROOT / "docs" / "adr" / "README.md") if re.match(r"\d", target)}
     assert listed == {page.name for page in DECISIONS}
-    assert [int(page.name[:4]) for page in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+    numbers = [int(page.name[:4]) for page in DECISIONS]
+    assert numbers == sorted(set(numbers)), "two decisions have one number"
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name)
