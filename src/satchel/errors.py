@@ -267,6 +267,11 @@ class ServerLied(Damaged):
     default_hint = "Nothing was written. Check that the address is right, then tell whoever runs the server."
 
 
+class ProtocolUnknown(Refused):
+    code = "protocol.unknown"
+    default_hint = "Upgrade whichever of client and server is older."
+
+
 class StoreUnavailable(Unavailable):
     code = "store.unavailable"
     default_hint = "Storage does not answer: the same request may succeed later."

@@ -35,6 +35,7 @@ from satchel.errors import (
     TooManyRequests,
     all_leaves,
 )
+from satchel.sync import protocol
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
@@ -162,7 +163,7 @@ class Connection:
                 token = self._renewed(token) or token
         answer = self._send(method, path, body, headers, token, again=again)
         if answer.status < 300:
-            return answer
+            return self._understood(answer)
         error = self._error(answer)
         # A stream is spent once sent; an expired token is refused before the server reads it, but it is gone here.
         if isinstance(error, CredentialExpired) and repeatable:
@@ -170,7 +171,7 @@ class Connection:
             if fresh is not None:
                 answer = self._send(method, path, body, headers, fresh, again=again)
                 if answer.status < 300:
-                    return answer
+                    return self._understood(answer)
                 error = self._error(answer)
         raise error
 
@@ -184,7 +185,7 @@ class Connection:
         *,
         again: bool,
     ) -> urllib3.BaseHTTPResponse:
-        sent = {**self._pool.headers, **headers}
+        sent = {**self._pool.headers, protocol.HEADER: str(protocol.OWN), **headers}
         if token is not None:
             if not re.fullmatch(r"[!-~]+", token):
                 # What would refuse it as a header names the whole of it, and so would a traceback.
@@ -209,6 +210,14 @@ class Connection:
                     if last:
                         raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _understood(self, answer: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
+        try:
+            protocol.expect(answer.headers.get(protocol.HEADER))
+        except SatchelError:
+            answer.close()
+            raise
+        return answer
 
     def _closing(self, answer: urllib3.BaseHTTPResponse) -> _closing:
         return _closing(answer, lambda count: self._count(received=count))

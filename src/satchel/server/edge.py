@@ -21,6 +21,7 @@ from satchel.objects.ids import new_id
 from satchel.server.logs import log, where
 from satchel.server.meters import METHODS, Meters
 from satchel.server.problems import problem
+from satchel.sync import protocol
 
 if TYPE_CHECKING:
     from satchel.server.credentials import Checked
@@ -31,6 +32,7 @@ SEND_SECONDS = 60.0
 """Longest wait for a client to take the next piece of an answer."""
 HEALTH = "/api/v1/health"
 """Nobody is refused here: a probe that finds no answer takes the server out of service."""
+_PROTOCOL = protocol.HEADER.encode()
 _ASKING = "/api/v1/"
 _UNASKED = frozenset(f"{_ASKING}auth/{name}" for name in ("token", "refresh", "revoke", "invitation", "join"))
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
@@ -64,6 +66,8 @@ class Exchange:
         names = {name for name, value in scope["headers"] if value != b"0"}
         self.credential = next((value for name, value in scope["headers"] if name == b"authorization"), None)
         """What the Authorization header says."""
+        self.protocols = next((value for name, value in scope["headers"] if name == _PROTOCOL), None)
+        """Those that a Satchel client says it speaks."""
         self.checked: Checked | None = None
         """Who sends it, once that is known and it was let in."""
         self.stamp: object | None = None
@@ -72,6 +76,14 @@ class Exchange:
         """Bytes of the two bodies so far."""
         self._body_done = not (b"content-length" in names or b"transfer-encoding" in names)
         self._finished = False
+
+    def agree(self) -> None:
+        """Answer in a protocol the client speaks, if it says which. Raises ``ProtocolUnknown``."""
+        if self.protocols is None:
+            return
+        self.headers.append((_PROTOCOL, str(protocol.OWN).encode()))
+        number = protocol.agree(self.protocols.decode("latin-1"))
+        self.headers[-1] = (_PROTOCOL, str(number).encode())
 
     def allow(self, seconds: float) -> None:
         """Give the whole body this long, from now."""
@@ -207,6 +219,7 @@ class Edge:
         scope["satchel"] = exchange
         self._meters.under_way += 1
         try:
+            exchange.agree()
             if not (exchange.credential and asks(scope["path"])) and not scope["path"].startswith(HEALTH):
                 self._meet_stranger(exchange)
             await self._app(scope, exchange.receive, exchange.send)

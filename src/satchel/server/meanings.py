@@ -195,6 +195,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
             "Files go only where their owner sent them, so nothing was sent and nothing fetched."
         ),
     ),
+    "protocol.unknown": (
+        "No protocol in common",
+        "Client and server are of releases too far apart: no protocol is spoken by both. Nothing was read or changed.",
+    ),
     "remote.untrustworthy": (
         "The server's answer cannot be right",
         "What came did not have the hash, size or history it was announced with. Nothing of it was written.",

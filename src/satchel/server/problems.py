@@ -46,6 +46,7 @@ class OriginRefused(errors.Refused):
 # Most exact class first: the first that matches decides.
 _STATUS: tuple[tuple[type[SatchelError], int], ...] = (
     (MalformedBody, 400),
+    (errors.ProtocolUnknown, 400),
     (MethodNotAllowed, 405),
     (WrongMediaType, 415),
     (errors.LengthRequired, 411),
