@@ -127,6 +127,19 @@ def test_resources_can_be_listed_and_read(world: World, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ERAS)
+def test_prompts_are_offered_and_name_the_project(world: World, mode: str) -> None:
+    async def ask(mcp: McpClient) -> Any:
+        with pytest.raises(MCPError) as caught:
+            await mcp.get_prompt("pick_up", {"project": "no name"})
+        return await mcp.list_prompts(), await mcp.get_prompt("pick_up", {"project": "lighthouse"}), caught.value
+
+    listed, got, refused = _with(world.reader, mode, ask)
+    assert [prompt.name for prompt in listed.prompts] == ["pick_up", "hand_off"]
+    assert "lighthouse" in got.messages[0].content.text
+    assert (refused.code, refused.data["code"]) == (-32602, "request.invalid")
+
+
+@pytest.mark.parametrize("mode", ERAS)
 def test_what_goes_wrong_in_a_tool_is_the_tools_error_with_code_and_hint(world: World, mode: str) -> None:
     found = _call(world.reader, mode, "context_get", project="nowhere")
     assert found.is_error

@@ -1,15 +1,16 @@
 """MCP over HTTP at one address: the official SDK speaks the protocol, ``mcp.tools`` answers.
 
-Every request stands alone (no sessions, JSON answers, nothing pushed), in spec 2026-07-28 and in those with a
-handshake, up to 2025-11-25. Whoever mounts the endpoint puts into the ASGI scope, under ``ASK``, the way to ask a
-reader that sees what the caller may see, under ``WRITE`` the way to write as the caller, and under ``CACHE_STATUS``
-what answers have to say beside; host, origin and credential have been checked by then.
+Every request stands alone (no sessions, JSON answers, nothing pushed but to who listens), in spec 2026-07-28 and in
+those with a handshake, up to 2025-11-25. Whoever mounts the endpoint puts into the ASGI scope, under ``ASK``, the way
+to ask a reader that sees what the caller may see, under ``WRITE`` the way to write as the caller, under ``LISTEN`` the
+way to hear what is new, and under ``CACHE_STATUS`` what answers have to say beside; host, origin and credential have
+been checked by then.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol, TypeVar, cast
 
 import mcp_types as types
@@ -23,10 +24,11 @@ from starlette.types import Receive, Scope, Send
 from satchel.context.answers import ContextReader
 from satchel.context.writing import Change, Written
 from satchel.errors import NotFound, SatchelError
-from satchel.mcp import resources
+from satchel.mcp import prompts, resources
 from satchel.mcp.stdio import RESOURCE_NOT_FOUND, tool_result
 from satchel.mcp.tool import Tool, ToolResult, failure
 from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, change_of, find_tool
+from satchel.mcp.watching import SUBSCRIPTION_KEY, wanted_of
 
 ASK = "satchel.ask"
 """Where the scope holds an ``Ask``."""
@@ -34,6 +36,8 @@ WRITE = "satchel.write"
 """Where it holds an ``AsyncWriter``, which refuses what the caller may not."""
 OFFERS_WRITING = "satchel.offers_writing"
 """Where it says whether the tools that write are listed for the caller."""
+LISTEN = "satchel.listen"
+"""Where it holds the way to hear what is new: given a ``Wanted`` an iterator of ``Told``, the first of them empty."""
 CACHE_STATUS = "satchel.cache_status"
 """Where the scope holds what to say of answers given while the store does not answer: called afterwards, it says
 ``None`` while all is well."""
@@ -52,6 +56,8 @@ class Ask(Protocol):
     def __call__(self, question: Callable[[ContextReader], T], /) -> Awaitable[T]: ...
 
 
+Told = tuple[bool, frozenset[str]]
+"""Whether other resources are listed, and which of the wanted ones hold something else."""
 AsyncWriter = Callable[[Change], Awaitable[Written]]
 """Carries out a change as the caller; raises ``SatchelError``."""
 
@@ -63,6 +69,11 @@ class McpEndpoint:
         self._tools, self._all_tools = _listed(TOOLS), _listed((*TOOLS, *WRITING))
         self._templates = types.ListResourceTemplatesResult(
             resource_templates=[types.ResourceTemplate.model_validate(resources.TEMPLATE)],
+            ttl_ms=_TOOLS_KEPT_MS,
+            cache_scope="public",
+        )
+        self._prompts = types.ListPromptsResult(
+            prompts=[types.Prompt.model_validate(prompt.declaration()) for prompt in prompts.PROMPTS],
             ttl_ms=_TOOLS_KEPT_MS,
             cache_scope="public",
         )
@@ -78,6 +89,9 @@ class McpEndpoint:
             on_list_resources=_list_resources,
             on_list_resource_templates=self._list_templates,
             on_read_resource=_read_resource,
+            on_list_prompts=self._list_prompts,
+            on_get_prompt=_get_prompt,
+            on_subscriptions_listen=_listen,
         )
         self._server = server
         self._manager: StreamableHTTPSessionManager | None = None
@@ -104,6 +118,9 @@ class McpEndpoint:
         self, ctx: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
         return self._templates
+
+    async def _list_prompts(self, ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
+        return self._prompts
 
 
 def _listed(tools: Sequence[Tool]) -> types.ListToolsResult:
@@ -146,6 +163,40 @@ async def _list_resources(ctx: Context, params: types.PaginatedRequestParams | N
 async def _read_resource(ctx: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
     uri = str(params.uri)
     return types.ReadResourceResult.model_validate(await _asked(ctx, lambda reader: resources.read(reader, uri)))
+
+
+async def _listen(ctx: Context, params: types.SubscriptionsListenRequestParams) -> types.SubscriptionsListenResult:
+    assert ctx.request is not None, "a request over HTTP brings its ASGI scope"
+    name = ctx.request_id
+    meta: dict[str, Any] = {SUBSCRIPTION_KEY: name}
+
+    async def say(notification: types.ServerNotification) -> None:
+        await ctx.session.send_notification(notification, related_request_id=name)
+
+    try:
+        wanted = wanted_of(params.notifications.model_dump(by_alias=True, exclude_none=True))
+        news: AsyncGenerator[Told] = ctx.request.scope[LISTEN](wanted)
+        async with aclosing(news):
+            async for listed, uris in news:
+                if not listed and not uris:
+                    honoured = types.SubscriptionFilter.model_validate(wanted.honoured())
+                    about = types.SubscriptionsAcknowledgedNotificationParams(notifications=honoured, _meta=meta)
+                    await say(types.SubscriptionsAcknowledgedNotification(params=about))
+                if listed:
+                    await say(types.ResourceListChangedNotification(params=types.NotificationParams(_meta=meta)))
+                for uri in sorted(uris):
+                    told = types.ResourceUpdatedNotificationParams(uri=uri, _meta=meta)
+                    await say(types.ResourceUpdatedNotification(params=told))
+    except SatchelError as error:
+        raise MCPError(types.INVALID_PARAMS, error.message, failure(error)) from error
+    return types.SubscriptionsListenResult(_meta=meta)
+
+
+async def _get_prompt(ctx: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+    try:
+        return types.GetPromptResult.model_validate(prompts.get(params.name, params.arguments))
+    except SatchelError as error:
+        raise MCPError(types.INVALID_PARAMS, error.message, failure(error)) from error
 
 
 def _ask(ctx: Context) -> Ask:

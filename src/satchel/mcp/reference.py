@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import json
 
+from satchel.mcp.prompts import PROMPTS
 from satchel.mcp.schemas import Schema
 from satchel.mcp.tools import TOOLS, WRITING
+from satchel.mcp.watching import MAX_WATCHED
+
+_RESOURCES = (
+    "Every artifact is a resource, `satchel://{project}/{path}`, the path percent-encoded part by part; lists come in",
+    "pages. A client of 2026-07-28 hears of changes by `subscriptions/listen`, over stdio and HTTP: of the resources",
+    f"it names (at most {MAX_WATCHED:,}), and of other resources being listed (`resourcesListChanged`). Over stdio, a",
+    "client of the versions with a handshake subscribes with `resources/subscribe`, and hears of another list once it",
+    "asked for one. A folder is looked at every five seconds, a server whenever something was committed. Tools and",
+    "prompts never change.",
+)
 
 
 def page() -> str:
@@ -30,6 +41,10 @@ def page() -> str:
         for name, schema in tool.input_schema["properties"].items():
             default = "required" if name in required else json.dumps(schema["default"]) if "default" in schema else ""
             lines.append(f"| `{name}` | {schema['type']} | {_limits(schema)} | {default} | {schema['description']} |")
+    lines += ["", "## Resources", "", *_RESOURCES, "", "## Prompts", ""]
+    for prompt in PROMPTS:
+        lines += [f"- `{prompt.name}`: {prompt.description} Takes `project`, which may be left out."]
+    lines += ["", "Prompts are fixed text: nothing stored is put into one."]
     return "\n".join(lines) + "\n"
 
 

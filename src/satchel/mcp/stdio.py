@@ -8,15 +8,18 @@ loop is our own because the SDK takes a second to import and loads network code;
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from satchel import __version__
 from satchel.context.answers import ContextReader
 from satchel.errors import InternalError, InvalidInput, NotFound, SatchelError
-from satchel.mcp import resources
+from satchel.mcp import prompts, resources
 from satchel.mcp.tool import ToolResult, Writer, failure
 from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, find_tool
+from satchel.mcp.watching import SUBSCRIPTION_KEY, Watching, wanted_of
 
 MODERN = ("2026-07-28",)
 HANDSHAKE = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
@@ -35,9 +38,21 @@ _VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 _CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 _SERVER_KEY = "io.modelcontextprotocol/serverInfo"
 _SERVER = {"name": "satchel", "title": "Satchel", "version": __version__}
-_CAPABILITIES: dict[str, Any] = {"tools": {"listChanged": False}, "resources": {"listChanged": False}}
+_ABOUT: dict[str, Any] = {"resultType": "complete", "_meta": {_SERVER_KEY: _SERVER}}
+"""What every result of 2026-07-28 says."""
+LISTEN = "subscriptions/listen"
+_CAPABILITIES: dict[str, Any] = {
+    "tools": {"listChanged": False},
+    "resources": {"listChanged": True, "subscribe": True},
+    "prompts": {"listChanged": False},
+}
+LOOK_SECONDS = 5.0
+"""How often it is looked for what a client wants to be told of."""
+LOOK_SHARE = 100
+"""Of the time at most one part in so many goes into looking: a folder of 100,000 files is looked at less often."""
 _FIXED = {"ttlMs": 3_600_000, "cacheScope": "public"}
 """Tools are the same for everybody until the program is replaced."""
+_NEVER_CHANGES = ("server/discover", "tools/list", "resources/templates/list", "prompts/list")
 _LIVE = {"ttlMs": 0, "cacheScope": "private"}
 """Artifacts may change before the next question."""
 
@@ -56,26 +71,55 @@ class _Fault(Exception):
 def serve(reader: ContextReader, stdin: BinaryIO, stdout: BinaryIO, write: Writer | None = None) -> None:
     """Answer until ``stdin`` ends or the client stops reading. With ``write`` the tools that write are offered too."""
     session = Session(reader, write)
+    turn, over = threading.Lock(), threading.Event()
+    watcher: threading.Thread | None = None
+
+    def say(*messages: Result) -> None:
+        stdout.write(b"".join(map(_encode, messages)))
+        stdout.flush()
+
+    def watch() -> None:
+        pause = LOOK_SECONDS
+        while not over.wait(pause):
+            began = time.monotonic()
+            try:
+                with turn:
+                    say(*session.look())
+            except (BrokenPipeError, ValueError):  # nobody reads any more
+                return
+            pause = max(LOOK_SECONDS, LOOK_SHARE * (time.monotonic() - began))
+
     try:
         while line := stdin.readline(MAX_MESSAGE_BYTES + 1):
             if len(line) > MAX_MESSAGE_BYTES:
                 while line and not line.endswith(b"\n"):
                     line = stdin.readline(MAX_MESSAGE_BYTES)
-                said: Result | None = _error(None, INVALID_REQUEST, f"a message is at most {MAX_MESSAGE_BYTES:,} bytes")
-            else:
+                refused = _error(None, INVALID_REQUEST, f"a message is at most {MAX_MESSAGE_BYTES:,} bytes")
+                with turn:
+                    say(refused)
+                continue
+            with turn:
                 said = session.answer(line)
-            if said is not None:
-                stdout.write(_encode(said))
-                stdout.flush()
+                say(*((said,) if said is not None else ()))
+            if watcher is None and session.watches:
+                watcher = threading.Thread(target=watch, name="watch", daemon=True)
+                watcher.start()
+        with turn:
+            say(*session.ended())
     except BrokenPipeError:
-        return
+        pass
+    finally:
+        over.set()
+        if watcher is not None:
+            watcher.join()
 
 
 class Session:
-    """Answers messages one by one. It keeps nothing between them: each names what it needs."""
+    """Answers messages one by one. It keeps nothing between them but what the client wants to be told of."""
 
     def __init__(self, reader: ContextReader, write: Writer | None = None) -> None:
         self._reader, self._write = reader, write
+        self._watching = Watching(reader)
         self._tools = TOOLS if write is None else (*TOOLS, *WRITING)
         shared: dict[str, Callable[[Params], Result]] = {
             "tools/list": self._list_tools,
@@ -83,9 +127,37 @@ class Session:
             "resources/list": self._list_resources,
             "resources/templates/list": self._list_templates,
             "resources/read": self._read_resource,
+            "prompts/list": self._list_prompts,
+            "prompts/get": self._get_prompt,
         }
         self._modern = {**shared, "server/discover": self._discover}
-        self._legacy = {**shared, "initialize": self._initialize, "ping": self._ping}
+        self._legacy = {
+            **shared,
+            "initialize": self._initialize,
+            "ping": self._ping,
+            "resources/list": self._list_and_follow,
+            "resources/subscribe": self._subscribe,
+            "resources/unsubscribe": self._unsubscribe,
+        }
+
+    @property
+    def watches(self) -> bool:
+        """Whether there is anything to look for."""
+        return self._watching.active
+
+    def look(self) -> list[Result]:
+        """What the client is to be told now. What cannot be looked at is looked at the next time."""
+        try:
+            return self._watching.look() if self.watches else []
+        except SatchelError:
+            return []
+
+    def ended(self) -> list[Result]:
+        """The answers to requests that lasted until now."""
+        return [
+            {"jsonrpc": "2.0", "id": name, "result": {**_ABOUT, "_meta": {**_ABOUT["_meta"], SUBSCRIPTION_KEY: name}}}
+            for name in self._watching.names
+        ]
 
     def answer(self, line: bytes) -> Result | None:
         """What to say to one message; ``None`` to a notification, to a blank line and to a response."""
@@ -105,8 +177,12 @@ class Session:
         if message.get("jsonrpc") != "2.0" or not isinstance(method, str):
             return _error(name, INVALID_REQUEST, "the message is not a JSON-RPC 2.0 request")
         if "id" not in message:
+            if method == "notifications/cancelled":
+                self._cancel(message.get("params"))
             return None
         try:
+            if method == LISTEN and isinstance(name, (str, int)) and _is_modern(message.get("params")):
+                return self._listen(name, message["params"])
             return {"jsonrpc": "2.0", "id": name, "result": self._dispatch(method, message.get("params"))}
         except _Fault as fault:
             return _error(name, fault.code, fault.message, fault.data)
@@ -117,11 +193,9 @@ class Session:
         if params is not None and not isinstance(params, dict):
             raise _Fault(INVALID_PARAMS, "params is not an object")
         given: Params = params or {}
-        meta = given.get("_meta")
-        modern = isinstance(meta, dict) and _VERSION_KEY in meta and method != "initialize"
+        modern = _is_modern(given) and method != "initialize"
         if modern:
-            assert isinstance(meta, dict)
-            _check_envelope(meta)
+            _check_envelope(given["_meta"])
         handler = (self._modern if modern else self._legacy).get(method)
         if handler is None:
             raise _Fault(METHOD_NOT_FOUND, f"there is no method {method[:100]}")
@@ -132,11 +206,10 @@ class Session:
             raise _Fault(RESOURCE_NOT_FOUND if absent else INVALID_PARAMS, error.message, failure(error)) from error
         if not modern:
             return result
-        about = {"resultType": "complete", "_meta": {_SERVER_KEY: _SERVER}}
-        if method == "tools/call":
-            return {**about, **result}
-        hints = _FIXED if method in ("server/discover", "tools/list", "resources/templates/list") else _LIVE
-        return {**about, **hints, **result}
+        if method in ("tools/call", "prompts/get"):
+            return {**_ABOUT, **result}
+        hints = _FIXED if method in _NEVER_CHANGES else _LIVE
+        return {**_ABOUT, **hints, **result}
 
     def _initialize(self, params: Params) -> Result:
         wanted = params.get("protocolVersion")
@@ -175,11 +248,55 @@ class Session:
     def _list_templates(self, params: Params) -> Result:
         return {"resourceTemplates": [resources.TEMPLATE]}
 
+    def _list_prompts(self, params: Params) -> Result:
+        return {"prompts": [prompt.declaration() for prompt in prompts.PROMPTS]}
+
+    def _get_prompt(self, params: Params) -> Result:
+        name, arguments = params.get("name"), params.get("arguments")
+        if not isinstance(name, str) or not isinstance(arguments, dict | None):
+            raise _Fault(INVALID_PARAMS, "a prompt needs its name, and its arguments as an object")
+        return prompts.get(name, arguments)
+
     def _read_resource(self, params: Params) -> Result:
-        uri = params.get("uri")
-        if not isinstance(uri, str):
-            raise InvalidInput("uri is missing")
-        return resources.read(self._reader, uri)
+        return resources.read(self._reader, _uri(params))
+
+    def _list_and_follow(self, params: Params) -> Result:
+        """Who has the list is told when it is another one."""
+        self._watching.add(listed=True)
+        return self._list_resources(params)
+
+    def _subscribe(self, params: Params) -> Result:
+        self._watching.add(_uri(params))
+        return {}
+
+    def _unsubscribe(self, params: Params) -> Result:
+        self._watching.drop(_uri(params))
+        return {}
+
+    def _listen(self, name: str | int, params: Params) -> Result:
+        """The acknowledgement: the request itself is answered when its subscription ends with the server."""
+        _check_envelope(params["_meta"])
+        try:
+            return self._watching.listen(name, wanted_of(params.get("notifications")))
+        except SatchelError as error:
+            raise _Fault(INVALID_PARAMS, error.message, failure(error)) from error
+
+    def _cancel(self, params: object) -> None:
+        name = params.get("requestId") if isinstance(params, dict) else None
+        if isinstance(name, (str, int)):
+            self._watching.end(name)
+
+
+def _uri(params: Params) -> str:
+    uri = params.get("uri")
+    if not isinstance(uri, str):
+        raise InvalidInput("uri is missing")
+    return uri
+
+
+def _is_modern(params: object) -> bool:
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    return isinstance(meta, dict) and _VERSION_KEY in meta
 
 
 def tool_result(result: ToolResult) -> Result:

@@ -50,8 +50,11 @@ class Listener:
     """One connection."""
 
     principal: PrincipalId
-    project: ProjectId
+    project: ProjectId | None
+    """``None`` where it looks for itself, each time there may be something new."""
     judge: Judge
+    checked: Checked | None = None
+    """What its credential was found to be at the last look."""
     told: Head | None = None
     waiting: list[Said] = field(default_factory=list)
     """At most the newest head and the end: a slow reader misses versions in between, which the newest stands for."""
@@ -107,7 +110,9 @@ class Listeners:
         """How many listen to projects of a tenant."""
         return len(self._by_tenant.get(tenant, ()))
 
-    def join(self, tenant: TenantId, principal: PrincipalId, project: ProjectId, head: Head, judge: Judge) -> Listener:
+    def join(
+        self, tenant: TenantId, principal: PrincipalId, project: ProjectId | None, head: Head | None, judge: Judge
+    ) -> Listener:
         """One more, who has to ``leave``. Raises ``TooManyRequests`` where there are as many as may be."""
         there = self._by_tenant.get(tenant, [])
         own = sum(listener.principal == principal for listener in there)
@@ -117,7 +122,8 @@ class Listeners:
                     f"{count} listeners of {whose} are connected; at most {most} can be", retry_after=RETRY_SECONDS
                 )
         listener = Listener(principal, project, judge)
-        listener.tell(head)
+        if head is not None:
+            listener.tell(head)
         if self._closed:
             listener.end("stopping")
         self._by_tenant.setdefault(tenant, []).append(listener)
@@ -165,10 +171,13 @@ class Listeners:
         there = list(self._by_tenant.get(tenant, ()))
         heads: dict[ProjectId, Head | None] = {}
         async with self._catalog.read(tenant) as s:
-            for project in {listener.project for listener in there}:
+            for project in {listener.project for listener in there if listener.project is not None}:
                 row = await projects.get(s, project)
                 heads[project] = None if row is None else Head(row.lineage, row.version, row.digest)
         for listener in there:
+            if listener.project is None:
+                listener.wake.set()
+                continue
             head = heads[listener.project]
             if head is None:
                 listener.end("project.not_found")
@@ -182,7 +191,11 @@ class Listeners:
         except SatchelError as error:
             listener.end("unavailable" if isinstance(error, Unavailable) else error.code)
             return
+        listener.checked = checked
         if checked.expires <= self._clock():
             listener.end("auth.expired")
-        elif not decide(checked.principal, Action.PROJECT_READ, listener.project).allowed:
+        elif (
+            listener.project is not None
+            and not decide(checked.principal, Action.PROJECT_READ, listener.project).allowed
+        ):
             listener.end("project.not_found")

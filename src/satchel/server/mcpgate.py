@@ -15,11 +15,13 @@ from satchel.auth.roles import Role
 from satchel.auth.scopes import DEFAULT, scope_for, scope_text
 from satchel.context.writing import Change, Written
 from satchel.errors import SatchelError, SignInNeeded
-from satchel.mcp.http import ASK, CACHE_STATUS, OFFERS_WRITING, WRITE, Ask
+from satchel.mcp.http import ASK, CACHE_STATUS, LISTEN, OFFERS_WRITING, WRITE, Ask
 from satchel.server import marks
 from satchel.server.access import Caller, authenticated
 from satchel.server.cloud import Cloud
+from satchel.server.credentials import Checked
 from satchel.server.edge import Exchange
+from satchel.server.mcplistening import news
 from satchel.server.mcpwriting import carry_out, more_would_do, offers_writing
 from satchel.server.problems import CHALLENGE, MethodNotAllowed, problem
 
@@ -68,6 +70,10 @@ class McpGate:
                 message = {**message, "status": 403, "headers": headers}
             await send(message)
 
+        async def judge() -> Checked:
+            return await cloud.authenticator.check(headers.get("authorization"), mcp=True)
+
+        scope[LISTEN] = lambda wanted: news(caller, wanted, judge)
         scope[WRITE], scope[OFFERS_WRITING] = write, offers_writing(caller)
         await self._endpoint(scope, receive, send_or_ask_for_more)
 

@@ -34,7 +34,7 @@ def _tool(name: str, needs: Needs = Needs.READ, **arguments: object) -> Operatio
     return Operation(f"MCP {name}", needs, body=asked, unseen=_UNSEEN, narrow=_NARROW)
 
 
-def _method(name: str, *eras: str, **params: object) -> Operation:
+def _method(name: str, /, *eras: str, **params: object) -> Operation:
     return Operation(f"MCP {name}", Needs.SIGNED_IN, body=Asked(name, params, eras or ERAS))
 
 
@@ -59,6 +59,8 @@ OPERATIONS: tuple[Operation, ...] = (
     _method("tools/list"),
     _method("resources/list"),
     _method("resources/templates/list"),
+    _method("prompts/list"),
+    _method("prompts/get", name="pick_up", arguments={"project": "{p}"}),
     _resource(ERAS[0], Outcome(400, "project.not_found")),
     _resource(ERAS[1], _UNSEEN),
 )
