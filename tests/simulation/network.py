@@ -181,7 +181,9 @@ class Line:
         def ask(cut: bool) -> Coroutine[Any, Any, Committed]:
             return server.receiver.sync(caller, server.project, _body(sent, cut), declared, key)
 
-        made: Committed = self.network.call(Request(self.who, f"push {key[33:-8]}", ask, key, self.decided))
+        made: Committed = self.network.call(
+            Request(self.who, f"push {key.partition('-')[2][:-8]}", ask, key, self.decided)
+        )
         return made
 
     def read_objects(self, project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from satchel.errors import SatchelError, ServerLied
+from satchel.errors import SatchelError, ServerAway, ServerLied
 from satchel.objects.frame import Frame, Slot, make_frames
 from satchel.objects.ids import Digest, ObjectId, object_id
 from satchel.objects.listing import Entry
@@ -160,3 +160,43 @@ def test_an_interrupted_fetch_keeps_what_it_wrote_and_goes_on(stocked: Desk, mon
     put(stocked.root, {"docs/b.md": "edited meanwhile\n"})
     report = stocked.sync()
     assert (report.conflicts, [c.path for c in report.pushed]) == ([], ["docs/b.md"])
+
+
+def test_a_renamed_file_is_taken_from_where_it_lies_and_not_sent_again(ann: Desk, bob: Desk) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    (ann.root / "a.md").rename(ann.root / "docs/moved.md")
+    ann.sync()
+    bob.peer.calls.clear()
+    bob.sync()
+    assert held(bob.root) == held(ann.root)
+    assert "read_objects" not in bob.peer.calls
+
+
+def test_a_file_that_moves_into_a_folder_of_its_name_makes_way(ann: Desk, bob: Desk) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    (ann.root / "a.md").unlink()
+    put(ann.root, {"a.md/inside.md": FILES["a.md"]})
+    ann.sync()
+    bob.sync()
+    assert held(bob.root) == held(ann.root)
+
+
+def test_what_only_moves_is_in_the_folder_all_the_time(ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    (ann.root / "a.md").rename(ann.root / "z.md")
+    put(ann.root, {"new.md": "new\n"})
+    ann.sync()
+
+    def away(*_asked: object) -> Iterator[Frame]:
+        raise ServerAway("no answer")
+
+    monkeypatch.setattr(bob.peer, "read_objects", away)
+    with pytest.raises(ServerAway):
+        bob.sync()
+    assert "A\n" in held(bob.root).values()

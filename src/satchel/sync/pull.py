@@ -20,7 +20,7 @@ from satchel.errors import FrameRefused, ObjectsMissing, PathRefused, ServerLied
 from satchel.objects.frame import MAX_FRAME_RAW, Assembler, Frame
 from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.listing import Entry, digest
-from satchel.objects.paths import path_problem
+from satchel.objects.paths import collision_key, path_problem
 from satchel.sync.failpoints import reach
 from satchel.sync.peer import Changes, Head, Peer
 from satchel.sync.push import Progress
@@ -222,8 +222,8 @@ def write(
     """Do the pulled ``steps``: deletions first, so that a folder may become a file, then content as it comes.
 
     ``local`` is what each path is expected to hold. ``contents`` are not asked of the peer, nor is what a file here
-    holds and the cloud does not. The old names in ``moves`` (by their new names) go last. Everything is durable when
-    this returns.
+    holds. The old names in ``moves`` (by their new names) go last, and so does a file whose content is to stand
+    elsewhere. Everything is durable when this returns.
     """
     pulled = Pulled()
     if not steps:
@@ -237,18 +237,27 @@ def write(
     undo.check_room(*_replaced(root, steps.keys() & local.keys()))
     note_after(undo, undo_id, steps)
     known = {name: data for name, data in (contents or {}).items() if name in places}
-    own = _own(places.keys() - known.keys(), local, cloud)
+    own = _own(places.keys() - known.keys(), local)
     sizes = {name: cloud.sizes.get(paths[0]) for name, paths in places.items() if name not in known | own}
-    late = {old: new for new, old in (moves or {}).items()}
+    late = _goes_last(steps, local, places) | {old: new for new, old in (moves or {}).items()}
     lost: set[ObjectId] = set()
+    there = {entry.object for entry in cloud.tree.values()} if own else set()
     keeping = Former(root).keep()
+
+    def otherwise(name: ObjectId) -> None:
+        """No file here holds it any more; what is to be fetched is asked for after all that is here."""
+        if name in there:
+            sizes[name] = cloud.sizes.get(places[name][0])
+        else:
+            lost.add(name)
+
     try:
         with Materialiser(root, undo) as folder:
             for path, entry in steps.items():
                 expect = local.get(path)
                 if entry is None and expect is not None and path not in late:
                     _one(pulled, path, None, partial(folder.delete, path, expect))
-            here = chain(known.items(), _read_here(root, own, lost))
+            here = chain(known.items(), _read_here(root, own, otherwise))
             for group, fetched in _both(_groups(here), _groups(fetch(peer, project, sizes, lost, keeping))):
                 pulled.bytes += sum(len(data) for _, data in group) if fetched else 0
                 pulled.sizes.update((name, len(data)) for name, data in group)
@@ -274,14 +283,45 @@ def _replaced(root: Path, paths: Set[str]) -> tuple[int, int]:
     return len(paths), size
 
 
-def _own(names: Set[ObjectId], local: Mapping[str, Entry], cloud: Cloud) -> dict[ObjectId, str]:
-    """Those of ``names`` that only files here hold, each with one of them."""
-    there = {entry.object for entry in cloud.tree.values()} if names else set()
-    wanted = names - there
-    return {entry.object: path for path, entry in local.items() if entry.object in wanted} if wanted else {}
+def _goes_last(
+    steps: Mapping[str, Entry | None], local: Mapping[str, Entry], places: Mapping[ObjectId, Sequence[str]]
+) -> dict[str, str]:
+    """Files to be deleted whose content is to stand elsewhere, with where: until it does, it is in the folder only here.
+
+    Not those in the way of what is to be written.
+    """
+    going = {path: places[local[path].object][0] for path in steps if _moves_on(path, steps, local, places)}
+    if not going:
+        return {}
+    files = {collision_key(path) for path, entry in steps.items() if entry is not None}
+    taken = files | {above for path in files for above in _above(path)}
+    keys = {path: collision_key(path) for path in going}
+    return {
+        path: new for path, new in going.items() if keys[path] not in taken and files.isdisjoint(_above(keys[path]))
+    }
 
 
-def _read_here(root: Path, own: Mapping[ObjectId, str], changed: set[ObjectId]) -> Iterator[tuple[ObjectId, bytes]]:
+def _moves_on(
+    path: str, steps: Mapping[str, Entry | None], local: Mapping[str, Entry], places: Mapping[ObjectId, Sequence[str]]
+) -> bool:
+    return steps[path] is None and path in local and local[path].object in places
+
+
+def _above(path: str) -> Iterator[str]:
+    """The folders that a path lies in."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _own(names: Set[ObjectId], local: Mapping[str, Entry]) -> dict[ObjectId, str]:
+    """Those of ``names`` that files here hold, each with one of them."""
+    return {entry.object: path for path, entry in local.items() if entry.object in names} if names else {}
+
+
+def _read_here(
+    root: Path, own: Mapping[ObjectId, str], otherwise: Callable[[ObjectId], None]
+) -> Iterator[tuple[ObjectId, bytes]]:
+    """What files hold; ``otherwise`` is told of what a file was to hold, and holds no more."""
     for name, path in own.items():
         try:
             with Beneath(root) as beneath:
@@ -295,7 +335,7 @@ def _read_here(root: Path, own: Mapping[ObjectId, str], changed: set[ObjectId]) 
         if object_id(data) == name:
             yield name, data
         else:
-            changed.add(name)
+            otherwise(name)
 
 
 def _both(here: Iterator[Group], fetched: Iterator[Group]) -> Iterator[tuple[Group, bool]]:

@@ -343,7 +343,7 @@ class _Run:
         whole, sending, former = outgoing.raw_bytes, Sending(self.root), Former(self.root)
         outgoing = replace(outgoing, contents=sending.rest(self.peer, self.project, outgoing.contents, self.resend))
         # The key names this very commit: sent again it is answered again, and any other commit has another key.
-        key = f"{self.nonce}-{cloud.head.version}-{outgoing.digest[:16]}"
+        key = f"{self.nonce}{cloud.head.lineage[:8]}-{cloud.head.version}-{outgoing.digest[:16]}"
         bases = former.read(bases_of(outgoing)) if self.deltas and former.taken(cloud.head.lineage) else {}
         keeping, sent_deltas = former.keep(), 0
         try:
