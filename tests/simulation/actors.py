@@ -183,6 +183,9 @@ class Client:
     def sync(self, direction: Direction, strategy: Strategy) -> SyncReport | None:
         """One command, which may be killed; ``None`` where it did not end well."""
         self.line.decided = decided = strategy is not Strategy.MANUAL
+        if (direction, strategy) == (Direction.TO_CLOUD, Strategy.CLOUD):
+            # What lost stays here until something is fetched.
+            self.who.removed |= tokens(self.files().values()) - tokens(self.ledger.head_files().values())
 
         def command() -> SyncReport:
             return run(

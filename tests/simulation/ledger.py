@@ -142,7 +142,9 @@ class Ledger:
     def begun_again(self, head: Head) -> None:
         """The catalog was lost, and made anew from the bucket, which may have lost the newest versions."""
         _require(head.lineage != self.lineage or head[1:] == self.history[-1].head[1:], "P4: a lineage forgot versions")
-        _require(head.digest == self.history[head.version - 1].head.digest, "P4: rebuilt otherwise than it was")
+        # Nothing is left where the only version was committed, and its server died before it was confirmed.
+        then = self.history[head.version - 1].head.digest if head.version else digest({})
+        _require(head.digest == then, "P4: rebuilt otherwise than it was")
         if head.lineage != self.lineage:
             # Nobody knows any more what was answered; what people deleted since may return.
             self.lineage, self.history = head.lineage, self.history[: head.version]

@@ -113,7 +113,7 @@ def test_going_local_only_forgets_the_base(root: Path) -> None:
     assert load_base(root) == (None, [])
 
 
-_PATHS = st.text(min_size=1, max_size=8).filter(lambda path: path.isprintable())
+_PATHS = st.text(min_size=1, max_size=8).filter(lambda path: path.isprintable()) | st.sampled_from(["],[", "a],[b"])
 _ENTRIES = st.builds(Entry, st.sampled_from(["100644", "100755"]), st.just(ObjectId("0" * 64)))
 _CLOUD = st.builds(
     CloudEntry, st.just("100644"), st.just(ObjectId("1" * 64)), st.integers(1, 9), st.text(max_size=5), st.integers()

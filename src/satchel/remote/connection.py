@@ -13,12 +13,10 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
-
-import urllib3
 
 from satchel import __version__
 from satchel.errors import (
@@ -35,11 +33,15 @@ from satchel.errors import (
     TooManyRequests,
     all_leaves,
 )
+from satchel.remote.http import Answer, Broken, Pool, Silent, Trouble, Unreachable, Untrusted
+from satchel.remote.http import Body as Body
 from satchel.sync import protocol
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 60.0
 """The longest silence of a server that is waited out."""
+KEPT = 4
+"""Connections that wait for further use."""
 MAX_JSON_BYTES = 64 << 20
 """A page of 10,000 changes with paths of 1,024 bytes, JSON escapes included, is below 40 MiB."""
 CHUNK_BYTES = 1 << 18
@@ -49,7 +51,6 @@ AGAIN_SECONDS = 1
 """The fact ``retry_after`` of a server that may be back soon: what waits for it is ``sync.patience``."""
 
 Json = dict[str, Any]
-Body = bytes | Iterable[bytes] | None
 
 
 class InsecureRemote(Refused):
@@ -101,15 +102,17 @@ class Connection:
         self.url = checked_url(url, insecure=insecure)
         self._tokens = tokens
         self._renewing = threading.Lock()
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-        self._pool = urllib3.connection_from_url(
-            self.url, timeout=timeout, retries=False, maxsize=4, headers={"user-agent": f"satchel/{__version__}"}
+        self._pool = Pool(
+            self.url,
+            connect=CONNECT_SECONDS,
+            silence=READ_SECONDS,
+            keep=KEPT,
+            sent=lambda count: self._count(sent=count),
         )
         self._prefix = (urlsplit(self.url).path or "").rstrip("/") + "/api/v1"
         self._connecting: threading.Thread | None = None
         self._counting = threading.Lock()
         self.traffic = Traffic()
-        self._pool.ConnectionCls = _counted(self._pool.ConnectionCls, lambda count: self._count(sent=count))
 
     def close(self) -> None:
         """Close the connections."""
@@ -121,11 +124,7 @@ class Connection:
 
         def connect() -> None:
             with suppress(Exception):  # whoever asks meets the same, and says so
-                connection = self._pool._get_conn()
-                try:
-                    connection.connect()
-                finally:
-                    self._pool._put_conn(connection)
+                self._pool.connect()
 
         self._connecting = threading.Thread(target=connect, name="satchel-connect", daemon=True)
         self._connecting.start()
@@ -150,11 +149,9 @@ class Connection:
         """The body of an answer as it comes."""
         answer = self._ask(method, path, body, headers, again=again)
         with trouble_as_away(self.url), self._closing(answer):
-            yield from answer.stream(CHUNK_BYTES)
+            yield from answer.chunks(CHUNK_BYTES)
 
-    def _ask(
-        self, method: str, path: str, body: Body, headers: Mapping[str, str], *, again: bool
-    ) -> urllib3.BaseHTTPResponse:
+    def _ask(self, method: str, path: str, body: Body, headers: Mapping[str, str], *, again: bool) -> Answer:
         """Send a request; the answer is a success whose body is still to be read."""
         token = self._tokens.token()
         repeatable = body is None or isinstance(body, (bytes, list, tuple))
@@ -184,34 +181,25 @@ class Connection:
         token: str | None,
         *,
         again: bool,
-    ) -> urllib3.BaseHTTPResponse:
-        sent = {**self._pool.headers, protocol.HEADER: str(protocol.OWN), **headers}
+    ) -> Answer:
+        sent = [("user-agent", f"satchel/{__version__}"), (protocol.HEADER, str(protocol.OWN)), *headers.items()]
         if token is not None:
             if not re.fullmatch(r"[!-~]+", token):
                 # What would refuse it as a header names the whole of it, and so would a traceback.
                 raise CredentialInvalid("the credential holds a character that none has")
-            sent["authorization"] = f"Bearer {token}"
+            sent.append(("authorization", f"Bearer {token}"))
         self._connected()
         with trouble_as_away(self.url):
             for last in (not again, True):
                 self._count(requests=1)
                 try:
-                    return self._pool.urlopen(
-                        method,
-                        self._prefix + path,
-                        body=body,
-                        headers=sent,
-                        redirect=False,
-                        preload_content=False,
-                        chunked=body is not None and not isinstance(body, bytes),
-                        assert_same_host=False,
-                    )
-                except urllib3.exceptions.ProtocolError:
+                    return self._pool.ask(method, self._prefix + path, body, sent)
+                except Broken:
                     if last:
                         raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _understood(self, answer: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
+    def _understood(self, answer: Answer) -> Answer:
         try:
             protocol.expect(answer.headers.get(protocol.HEADER))
         except SatchelError:
@@ -219,7 +207,7 @@ class Connection:
             raise
         return answer
 
-    def _closing(self, answer: urllib3.BaseHTTPResponse) -> _closing:
+    def _closing(self, answer: Answer) -> _closing:
         return _closing(answer, lambda count: self._count(received=count))
 
     def _renewed(self, refused: str | None) -> str | None:
@@ -238,7 +226,7 @@ class Connection:
         with trouble_as_away(self.url), self._closing(answer):
             return _json(answer)
 
-    def _error(self, answer: urllib3.BaseHTTPResponse) -> SatchelError:
+    def _error(self, answer: Answer) -> SatchelError:
         with trouble_as_away(self.url), self._closing(answer):
             if 300 <= answer.status < 400:
                 return ConfigInvalid(
@@ -318,7 +306,7 @@ def encode(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _json(answer: urllib3.BaseHTTPResponse) -> Json:
+def _json(answer: Answer) -> Json:
     data = _bounded(answer, MAX_JSON_BYTES)
     if not data and answer.status == 204:
         return {}
@@ -333,9 +321,9 @@ def _json(answer: urllib3.BaseHTTPResponse) -> Json:
     return value
 
 
-def _bounded(answer: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+def _bounded(answer: Answer, limit: int) -> bytes:
     parts, length = [], 0
-    for chunk in answer.stream(CHUNK_BYTES, decode_content=True):
+    for chunk in answer.chunks(CHUNK_BYTES):
         length += len(chunk)
         if length > limit:
             raise ServerLied(f"the server's answer is over {limit:,} bytes")
@@ -347,35 +335,19 @@ def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
-def _counted(kind: type[Any], count: Callable[[int], None]) -> type[Any]:
-    """A connection that tells of every byte it sends."""
-
-    class Counted(kind):  # type: ignore[misc]
-        def send(self, data: Any) -> None:
-            if isinstance(data, (bytes, bytearray, memoryview)):
-                count(len(data))
-            super().send(data)
-
-    return Counted
-
-
 class _closing:  # noqa: N801 - reads as the word it is
-    """Give the connection back if the answer was read to its end, else close it; tell how many bytes it had."""
+    """Close an answer, and tell how many bytes it had."""
 
-    def __init__(self, answer: urllib3.BaseHTTPResponse, count: Callable[[int], None]) -> None:
+    def __init__(self, answer: Answer, count: Callable[[int], None]) -> None:
         self._answer, self._count = answer, count
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
-            self._answer.drain_conn()
-        else:
-            self._answer.close()
-        head = sum(len(name) + len(value) + len(": \r\n") for name, value in self._answer.headers.items())
-        self._count(head + len("HTTP/1.1 200 OK\r\n\r\n") + self._answer.tell())
-        self._answer.release_conn()
+        self._answer.close()
+        head = sum(len(name) + len(value) + len(": \r\n") for name, value in self._answer.pairs())
+        self._count(head + len("HTTP/1.1 200 OK\r\n\r\n") + self._answer.read)
 
 
 class trouble_as_away:  # noqa: N801 - reads as the phrase it is
@@ -389,17 +361,16 @@ class trouble_as_away:  # noqa: N801 - reads as the phrase it is
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         match error:
-            case urllib3.exceptions.SSLError():
+            case Untrusted():
                 raise ServerAway(
                     f"no trusted connection to {self._url}: {error}",
                     hint="Its certificate does not count here: check the address, the date and the certificate.",
                 ) from error
-            case urllib3.exceptions.NewConnectionError():  # which urllib3 counts among the timeouts
-                # A server that restarts refuses connections; a name without an address is no server at all.
-                if isinstance(error.__cause__, ConnectionRefusedError):
-                    raise ServerAway(f"{self._url} cannot be reached", retry_after=AGAIN_SECONDS) from error
+            case Unreachable(refused=True):  # a server that restarts; a name without an address is no server at all
+                raise ServerAway(f"{self._url} cannot be reached", retry_after=AGAIN_SECONDS) from error
+            case Unreachable():
                 raise ServerAway(f"{self._url} cannot be reached") from error
-            case urllib3.exceptions.TimeoutError():
+            case Silent():
                 raise ServerAway(f"{self._url} did not answer in time", retry_after=AGAIN_SECONDS) from error
-            case urllib3.exceptions.HTTPError() | ConnectionError():
+            case Trouble():
                 raise ServerAway(f"the connection to {self._url} broke off", retry_after=AGAIN_SECONDS) from error

@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import urllib3
-
 from satchel import __version__
 from satchel.errors import CredentialInvalid, InsufficientScope, SatchelError, ServerFailed, ServerLied
 from satchel.remote.connection import CHUNK_BYTES, CONNECT_SECONDS, checked_url, trouble_as_away
 from satchel.remote.discovery import Challenge, challenge_in
+from satchel.remote.http import Answer, Broken, Pool
 
 SILENCE_SECONDS = 300.0
 """The longest silence of a server that is waited out: tools may take their time."""
@@ -54,8 +53,7 @@ class McpServer:
         """Raises ``ConfigInvalid`` for something that is no address, ``InsecureRemote`` for http:// elsewhere."""
         self.url = checked_url(url)
         self._tokens = tokens
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS)
-        self._pool = urllib3.connection_from_url(self.url, timeout=timeout, retries=False, maxsize=CONNECTIONS)
+        self._pool = Pool(self.url, connect=CONNECT_SECONDS, silence=SILENCE_SECONDS, keep=CONNECTIONS)
         self._path = urlsplit(self.url).path or "/"
         self._lock = threading.Lock()
         self._session: str | None = None
@@ -78,24 +76,18 @@ class McpServer:
         answer = self._answer(message)
         wanted = message.get("id") if "method" in message else None
         answered = wanted is None
-        with trouble_as_away(self.url):
-            try:
-                for said in _messages(answer):
-                    if answer.status >= 400 and said.get("id") is None:
-                        said["id"] = wanted  # an error of a message that was not read as far as its id
-                    if message.get("method") == "initialize" and "result" in said:
-                        self._agreed(said, answer)
-                    answered = answered or (said.get("id") == wanted and "method" not in said)
-                    deliver(said)
-            except BaseException:
-                answer.close()
-                raise
-            finally:
-                answer.release_conn()
+        with trouble_as_away(self.url), answer:
+            for said in _messages(answer):
+                if answer.status >= 400 and said.get("id") is None:
+                    said["id"] = wanted  # an error of a message that was not read as far as its id
+                if message.get("method") == "initialize" and "result" in said:
+                    self._agreed(said, answer)
+                answered = answered or (said.get("id") == wanted and "method" not in said)
+                deliver(said)
         if not answered:
             raise ServerFailed(f"{self.url} ended its answer before it was whole")
 
-    def _answer(self, message: Json) -> urllib3.BaseHTTPResponse:
+    def _answer(self, message: Json) -> Answer:
         body = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
         headers = self._headers(message)
         token, tries = self._tokens.token(), 0
@@ -103,10 +95,10 @@ class McpServer:
             answer = self._once("POST", body, headers, token, again=message.get("method") != "tools/call")
             if answer.status not in (401, 403):
                 return self._accepted(answer)
-            challenge = challenge_in([(name.lower(), value) for name, value in answer.headers.items()])
-            with trouble_as_away(self.url):
-                answer.drain_conn()
-                answer.release_conn()
+            challenge = challenge_in(answer.pairs())
+            with trouble_as_away(self.url), answer:
+                for _ in _bounded(answer.chunks(CHUNK_BYTES)):
+                    pass  # the connection is of use still
             tries += 1
             fresh = self._tokens.another(token, answer.status, challenge) if tries < MAX_TRIES else None
             if fresh is None:
@@ -117,7 +109,7 @@ class McpServer:
             raise InsufficientScope(f"{self.url} does not allow this.{lacks}")
         raise CredentialInvalid(f"{self.url} does not take the token it was given")
 
-    def _accepted(self, answer: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
+    def _accepted(self, answer: Answer) -> Answer:
         if answer.status < 300 or (answer.status >= 400 and _kind(answer) == "application/json"):
             return answer  # an error of the protocol comes with a status of HTTP, and in an answer of the protocol
         answer.close()
@@ -153,7 +145,7 @@ class McpServer:
                 headers["mcp-name"] = _header(name)
         return headers
 
-    def _agreed(self, said: Json, answer: urllib3.BaseHTTPResponse) -> None:
+    def _agreed(self, said: Json, answer: Answer) -> None:
         result = said["result"]
         version = result.get("protocolVersion") if isinstance(result, dict) else None
         session = answer.headers.get("mcp-session-id")
@@ -163,22 +155,20 @@ class McpServer:
 
     def _once(
         self, method: str, body: bytes | None, headers: Mapping[str, str], token: str | None, *, again: bool
-    ) -> urllib3.BaseHTTPResponse:
+    ) -> Answer:
         """``again``: whether it may be sent twice, where a kept connection turns out to be closed."""
-        sent = {**headers, "authorization": f"Bearer {token}"} if token is not None else headers
+        sent = [*headers.items(), *([("authorization", f"Bearer {token}")] if token is not None else [])]
         with trouble_as_away(self.url):
             for last in (not again, True):
                 try:
-                    return self._pool.urlopen(
-                        method, self._path, body=body, headers=sent, redirect=False, preload_content=False
-                    )
-                except urllib3.exceptions.ProtocolError:
+                    return self._pool.ask(method, self._path, body, sent)
+                except Broken:
                     if last:
                         raise
         raise AssertionError("the last attempt returns or raises")
 
 
-def _kind(answer: urllib3.BaseHTTPResponse) -> str:
+def _kind(answer: Answer) -> str:
     return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -188,14 +178,14 @@ def _header(text: str) -> str:
     return text if plain else f"=?base64?{base64.b64encode(text.encode('utf-8', 'replace')).decode()}?="
 
 
-def _messages(answer: urllib3.BaseHTTPResponse) -> Iterator[Json]:
+def _messages(answer: Answer) -> Iterator[Json]:
     """What an answer holds: one message, several in a list, or a stream of events; nothing where it was only taken."""
     kind = _kind(answer)
     if kind == "text/event-stream":
-        for data in _events(answer.stream(CHUNK_BYTES, decode_content=True)):
+        for data in _events(answer.chunks(CHUNK_BYTES)):
             yield from _parsed(data)
         return
-    data = b"".join(_bounded(answer.stream(CHUNK_BYTES, decode_content=True)))
+    data = b"".join(_bounded(answer.chunks(CHUNK_BYTES)))
     if answer.status != 202 and data.strip():
         if kind != "application/json":
             raise ServerLied("the MCP server's answer is neither JSON nor a stream of events")

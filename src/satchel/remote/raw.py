@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import urllib3
-
 from satchel import __version__
 from satchel.errors import ServerLied
-from satchel.remote.connection import CONNECT_SECONDS, READ_SECONDS, checked_url, trouble_as_away
+from satchel.remote.connection import CHUNK_BYTES, CONNECT_SECONDS, READ_SECONDS, checked_url, trouble_as_away
+from satchel.remote.http import Broken, Pairs, Pool
 
 MAX_ANSWER_BYTES = 64 << 20
 
@@ -39,8 +38,7 @@ class RawServer:
         """Raises ``ConfigInvalid`` for something that is no address, ``InsecureRemote`` for http:// elsewhere."""
         self._limit = limit
         self.url = checked_url(url, insecure=insecure)
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-        self._pool = urllib3.connection_from_url(self.url, timeout=timeout, retries=False, maxsize=1)
+        self._pool = Pool(self.url, connect=CONNECT_SECONDS, silence=READ_SECONDS, keep=1)
         self._prefix = (urlsplit(self.url).path or "").rstrip("/")
 
     def close(self) -> None:
@@ -52,24 +50,18 @@ class RawServer:
 
         Raises ``ServerAway``, and ``ServerLied`` for an answer over the limit.
         """
-        sent = urllib3.HTTPHeaderDict({"user-agent": f"satchel/{__version__}"})
-        for name, value in headers:
-            sent.add(name, value)
+        sent = [("user-agent", f"satchel/{__version__}"), *headers]
         with trouble_as_away(self.url):
             try:
                 return self._once(method, path, sent, body)
-            except urllib3.exceptions.ProtocolError:
+            except Broken:
                 return self._once(method, path, sent, body)
 
-    def _once(self, method: str, path: str, headers: urllib3.HTTPHeaderDict, body: bytes | None) -> Reply:
-        answer = self._pool.urlopen(
-            method, self._prefix + path, body=body, headers=headers, redirect=False, preload_content=False
-        )
-        try:
-            data = answer.read(self._limit + 1, decode_content=True)
-            if len(data) > self._limit:
-                answer.close()
-                raise ServerLied(f"the server's answer is over {self._limit:,} bytes")
-        finally:
-            answer.release_conn()
-        return Reply(answer.status, tuple((name.lower(), value) for name, value in answer.headers.items()), data)
+    def _once(self, method: str, path: str, headers: Pairs, body: bytes | None) -> Reply:
+        with self._pool.ask(method, self._prefix + path, body, headers) as answer:
+            data = bytearray()
+            for chunk in answer.chunks(CHUNK_BYTES):
+                data += chunk
+                if len(data) > self._limit:
+                    raise ServerLied(f"the server's answer is over {self._limit:,} bytes")
+            return Reply(answer.status, tuple(answer.pairs()), bytes(data))

@@ -19,7 +19,6 @@ import json
 import tomllib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
 START, MIDDLE, END = b"<<<<<<< LOCAL", b"=======", b">>>>>>> CLOUD"
@@ -231,6 +230,8 @@ class _Same(NamedTuple):
 
 def _common(was: Sequence[bytes], mine: Sequence[bytes], theirs: Sequence[bytes]) -> Iterator[_Same]:
     """What both sides kept of the base, in order; at last a run of nothing, at the end of all three."""
+    from difflib import SequenceMatcher  # most syncs merge nothing
+
     ours = deque(SequenceMatcher(None, was, mine).get_matching_blocks())
     others = deque(SequenceMatcher(None, was, theirs).get_matching_blocks())
     while ours and others:
@@ -244,6 +245,8 @@ def _common(was: Sequence[bytes], mine: Sequence[bytes], theirs: Sequence[bytes]
 
 def _apart(mine: Sequence[bytes], theirs: Sequence[bytes]) -> Iterator[_Part]:
     """Two sides with every difference as a conflict."""
+    from difflib import SequenceMatcher  # most syncs merge nothing
+
     for what, a, b, c, d in SequenceMatcher(None, mine, theirs).get_opcodes():
         yield _Part(mine[a:b]) if what == "equal" else _Part(mine[a:b], theirs[c:d])
 

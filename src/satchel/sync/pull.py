@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -286,7 +286,7 @@ def _replaced(root: Path, paths: Set[str]) -> tuple[int, int]:
 def _goes_last(
     steps: Mapping[str, Entry | None], local: Mapping[str, Entry], places: Mapping[ObjectId, Sequence[str]]
 ) -> dict[str, str]:
-    """Files to be deleted whose content is to stand elsewhere, with where: until it does, it is in the folder only here.
+    """Files to be deleted whose content is to stand elsewhere, with where: until then the folder has it only here.
 
     Not those in the way of what is to be written.
     """

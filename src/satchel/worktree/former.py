@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -54,9 +53,7 @@ class Former:
                     if place is not None:
                         frames[place[0]] = place[1]
                 for offset, length in sorted(frames.items()):
-                    for name, data in _objects(os.pread(file.fileno(), length, offset)):
-                        if name in left:
-                            found[name] = data
+                    found.update(_objects(os.pread(file.fileno(), length, offset), left))
             left -= found.keys()
         return found
 
@@ -81,6 +78,8 @@ class Former:
 
     def forget(self) -> None:
         """Keep nothing. What cannot be deleted stays."""
+        import shutil  # with it come bz2 and lzma, for what a sync seldom does
+
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _packs(self) -> list[Path]:
@@ -216,10 +215,12 @@ def _find(rows: bytes, name: bytes) -> tuple[int, int] | None:
     return offset, length
 
 
-def _objects(encoded: bytes) -> Iterator[tuple[ObjectId, bytes]]:
+def _objects(encoded: bytes, wanted: Set[ObjectId]) -> Iterator[tuple[ObjectId, bytes]]:
     frame = decode_frame(encoded)
     content = open_frame(frame)
     for slot in frame.table:
+        if slot.object not in wanted:
+            continue
         data = content[slot.offset : slot.offset + slot.length]
         if hashlib.sha256(data).hexdigest() == slot.object:
             yield slot.object, data

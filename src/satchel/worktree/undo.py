@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -172,6 +171,8 @@ class UndoStore:
 
     def forget(self, sync_id: str) -> None:
         """Let go of one sync, after it was undone for example."""
+        import shutil  # with it come bz2 and lzma, for what a sync seldom does
+
         shutil.rmtree(self.folder / sync_id, ignore_errors=True)
         with suppress(OSError):  # one that comes back after a power loss is only let go of again
             durable.sync_folder(self.folder)
