@@ -44,7 +44,7 @@ PLANTS: list[tuple[str, str, str]] = [
     ("sdk", "server/__init__.py", "import mcp"),
     ("web", "sync/__init__.py", "import starlette"),
     ("web", "mcp/tools.py", "import fastapi"),
-    ("client", "sync/__init__.py", "import urllib3"),
+    ("client", "sync/__init__.py", "import http.client"),
     ("fetch", "server/app.py", "import httpcore2"),
     ("pure", "objects/ids.py", "import os"),
     ("pure", "documents/__init__.py", "import socket"),

@@ -100,6 +100,8 @@ class Ledger:
             _require(digest(tree) == row.digest, f"P4: version {number} is not what its digest names")
             stayed = {entry.object for entry in before.tree.values()}
             new = {entry.object for entry in tree.values()} - stayed - (self.objects.keys() - self.gone)
+            # What was purged is in a version that was lost and is back without its content; by another path it returns.
+            new |= self.gone & {entry.object for path, entry in tree.items() if before.tree.get(path) != entry}
             found = self.server.run(self.server.contents(new))
             _require(found.keys() == new, f"P3: version {number} has no content for some of its files")
             self.objects |= found
@@ -121,11 +123,11 @@ class Ledger:
         lost = self.server.run(self.server.lost())
         back = self.lost - lost - self.gone
         found = self.server.run(self.server.contents(back))
-        there = {name: self.objects[name] for name in back if name in self._needed()}
+        there = {name: self.objects[name] for name in back if name in self.needed()}
         _require(there.items() <= found.items(), "P3: what a client gave back cannot be read")
         self.lost = lost
 
-    def _needed(self) -> set[ObjectId]:
+    def needed(self) -> set[ObjectId]:
         """What versions that did not expire hold."""
         kept = self.history[max(self.floor - 1, 0) :]
         return {entry.object for version in kept for entry in version.tree.values()} - self.gone
@@ -133,7 +135,7 @@ class Ledger:
     # What the operator does to history --------------------------------------------------------------------------------
 
     def readable(self) -> set[ObjectId]:
-        return self._needed() - self.lost
+        return self.needed() - self.lost
 
     def upkeep(self) -> None:
         """Versions may have expired, content been purged, damaged or restored."""

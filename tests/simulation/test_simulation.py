@@ -185,9 +185,9 @@ PLANTS: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, int]] = {
     merge_keeps_one_side: ("drops|lost", 88),
     overwritten_without_being_kept: ("neither in the undo store nor in history", 2),
     undo_forgets_what_it_left_alone: ("neither in the undo store nor in history", 70),
-    purge_finds_nothing: ("not gone", 13),
+    purge_finds_nothing: ("not gone", 19),
     all_but_the_head_expires: ("were to be kept", 138),
-    rebuilt_as_if_nothing_was_lost: ("a lineage forgot|another lineage", 59),
+    rebuilt_as_if_nothing_was_lost: ("a lineage forgot|another lineage", 133),
 }
 """What is said of a defect, and the number of a seed in which it shows as things are."""
 

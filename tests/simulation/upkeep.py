@@ -69,6 +69,7 @@ class Operator:
             raise Broken(f"P3: versions below {self.ledger.floor} expired, and those from {oldest} on were to be kept")
 
     def purge(self) -> None:
+        self.ledger.check()
         known = sorted({path for version in self.ledger.history for path in version.tree})
         if not known:
             return
@@ -84,6 +85,8 @@ class Operator:
         )
         if done is not None and not done.shared:
             left = {tree[path].object for tree in trees} - self.ledger.gone
+            # Of what only expired versions held nobody knows any more: it goes without a note.
+            left -= left - self.ledger.needed() - self.server.run(self.server.contents(left)).keys()
             if left:
                 raise Broken(f"purged, and not gone: {len(left)} contents of {path}")
 
@@ -111,6 +114,7 @@ class Operator:
 
     def lose_the_catalog(self) -> None:
         """The catalog is made anew from the bucket, which has perhaps lost the newest versions too."""
+        self.ledger.check()
         server, head = self.server, self.ledger.history[-1].head if self.ledger.history else None
         if head is None:
             return

@@ -1,4 +1,4 @@
-"""Another Satchel over HTTP, on urllib3 alone: what ``sync`` talks to and a reader of hosted projects."""
+"""Another Satchel over HTTP: what ``sync`` talks to and a reader of hosted projects."""
 
 from __future__ import annotations
 

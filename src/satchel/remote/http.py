@@ -243,7 +243,10 @@ class _Connection(client.HTTPConnection):
 
 def _send(connection: _Connection, method: str, target: str, body: Body, headers: Pairs) -> None:
     given = {name.lower() for name, _ in headers}
-    connection.putrequest(method, target, *(name in given for name in _GENERATED))
+    try:
+        connection.putrequest(method, target, *(name in given for name in _GENERATED))
+    except client.InvalidURL as error:
+        raise ValueError(str(error)) from error
     for name, value in headers:
         connection.putheader(name, value)
     if body is None:
