@@ -6,6 +6,7 @@ from satchel.search import matching
 from satchel.search.index import Index
 from satchel.search.matching import ENOUGH
 from satchel.search.query import parse_query
+from satchel.search.words import names, parted
 from tests.search.trees import bring, index_of
 
 
@@ -46,6 +47,54 @@ def test_identifiers_accents_and_inflections_are_found(text: str) -> None:
     body = "KEP-1287 sets max_unavailable in pkg.mod.fn of PodDisruptionBudget. The café runs. We don't."
     with index_of({"a.md": body, "b.md": "nothing to see"}) as index:
         assert paths(index, text) == ["a.md"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["camelCase", "camelcase", "camel", "case", "camel case", '"camel case"', "CAMEL_CASE", "cases", "camel*"],
+)
+def test_a_name_in_camel_case_is_found_whole_and_by_its_words(text: str) -> None:
+    with index_of({"a.md": "Calls camelCase() here.", "b.md": "A dromedary."}) as index:
+        assert paths(index, text) == ["a.md"]
+
+
+def test_a_name_in_camel_case_finds_its_words_however_they_are_joined() -> None:
+    files = {
+        "a.md": "a podSecurityPolicy",
+        "b.md": "a pod_security_policy",
+        "c.md": "Pod security policy",
+        "d.md": "pod",
+    }
+    with index_of(files) as index:
+        assert sorted(paths(index, "PodSecurityPolicy")) == ["a.md", "b.md", "c.md"]
+        assert paths(index, "podsecuritypolicy") == ["a.md"]
+        assert sorted(paths(index, "pod -podSecurityPolicy")) == ["b.md", "c.md", "d.md"]
+
+
+def test_a_phrase_is_not_made_of_the_words_of_two_names() -> None:
+    with index_of({"a.md": "gracefulNode, shutdownManager", "b.md": "the end is gracefulNode"}) as index:
+        assert paths(index, '"node shutdown"') == []
+        assert paths(index, '"end is graceful"') == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("camelCase", "camel Case"),
+        ("HTTPServer", "HTTP Server"),
+        ("sha256Sum", "sha256 Sum"),
+        ("APIs", "APIs"),
+        ("IPv4", "IPv4"),
+        ("snake_case", "snake_case"),
+        ("KEP-1287", "KEP-1287"),
+    ],
+)
+def test_names_are_parted_where_a_word_begins(name: str, words: str) -> None:
+    assert parted(name) == words
+
+
+def test_a_run_of_letters_longer_than_a_name_is_one_word() -> None:
+    assert list(names("aB" * 40 + " plainName")) == [(81, "plainName")]
 
 
 def test_the_beginning_of_a_word_finds_what_begins_so() -> None:

@@ -37,6 +37,13 @@ def test_a_long_section_shows_where_most_different_words_stand() -> None:
     assert len(shown) <= SNIPPET_CHARACTERS + 4
 
 
+def test_the_words_inside_a_name_light_up_where_they_stand() -> None:
+    assert snippet("数 Ünser camelCase, HTTPServer.", "case")[1] == ["Case"]
+    assert snippet("The HTTPServer calls a camelCase.", "server camel")[1] == ["Server", "camel"]
+    assert snippet("Uses camelCase and camel_case.", "camelCase")[1] == ["camelCase", "camel_case"]
+    assert snippet("Uses PodSecurityPolicy.", '"security policies"')[1] == ["SecurityPolicy"]
+
+
 def test_a_phrase_lights_up_as_one() -> None:
     assert snippet("the release train leaves; a train of release notes", '"release train"')[1] == ["release train"]
     assert snippet("set max_unavailable to one", "max_unavailable")[1] == ["max_unavailable"]

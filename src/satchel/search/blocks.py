@@ -23,6 +23,7 @@ else:
     from backports import zstd
 
 LEVEL = 1
+_HEADS = json.JSONEncoder(ensure_ascii=False)
 
 
 class SectionText(NamedTuple):
@@ -53,7 +54,7 @@ class Packer:
 
     def _encode(self, sections: Sequence[Section]) -> bytes:
         heads = [[s.first_line, s.last_line, s.trail, len(s.text)] for s in sections]
-        whole = json.dumps(heads, ensure_ascii=False) + "\n" + "".join([s.text for s in sections])
+        whole = _HEADS.encode(heads) + "\n" + "".join([s.text for s in sections])
         return self._compressor.compress(whole.encode(), zstd.ZstdCompressor.FLUSH_FRAME)
 
 

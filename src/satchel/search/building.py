@@ -16,7 +16,7 @@ import apsw
 from satchel.objects.listing import Entry
 from satchel.search.blocks import Packer
 from satchel.search.schema import SECTION_BITS
-from satchel.search.words import spaced
+from satchel.search.words import indexed
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -67,7 +67,7 @@ class Builder:
         low = number << SECTION_BITS
         about = f"{document.title}\n{path}\n"
         for at, section in enumerate(document.sections, low):
-            text = spaced(f"{about}{_above(document.title, section.trail)}\n{section.text}")
+            text = indexed(f"{about}{_above(document.title, section.trail)}\n{section.text}")
             self._texts.append(f"{at:0{_DIGITS}d}{text}")
             self._held += len(text)
         for at, block in self._packer.blocks(document.sections):

@@ -18,7 +18,7 @@ from satchel.search import blocks
 from satchel.search.query import Query
 from satchel.search.schema import SECTION_BITS, TOKENIZER, rows
 from satchel.search.snippet import Term, Token, cut_snippet, terms_of
-from satchel.search.words import completions, match_expression, quoted
+from satchel.search.words import completions, match_expression, parted, quoted
 
 ENOUGH = 5
 """Where fewer sections hold every word, one word is enough. On 42 questions over 30 MB of Markdown the mean reciprocal
@@ -128,9 +128,11 @@ class Matcher:
         return ENOUGH if alone and counted else len(counted)
 
     def _phrase(self, term: str) -> str:
-        """A sought term in the language of FTS5. The beginning of a word is also looked for in what stems to less."""
+        """A sought term in the language of FTS5. A name is also looked for as its words, and the beginning of a word in
+        what stems to less."""
         if not term.endswith("*"):
-            return quoted(term)
+            split = parted(term)
+            return quoted(term) if split == term else f"({quoted(term)} OR {quoted(split)})"
         begun = self._stem(term)
         others: dict[str, str] = {}
         for word in completions(term):

@@ -15,7 +15,7 @@ import apsw
 
 from satchel.errors import DiskFull, IndexCorrupt, SatchelError, StoreUnavailable
 
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
 """Kept in ``user_version``. Raise it when the tables, the words taken from a document or the reading of documents
 change: an index of another format is rebuilt."""
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from satchel.search.words import spaced
+from satchel.search.words import names, parted, spaced
 
 SNIPPET_CHARACTERS = 240
 """The most characters of a snippet, the ellipses not counted."""
@@ -27,6 +27,8 @@ class Term(NamedTuple):
     """One or more words of the index, in order."""
     begun: bool
     """Whether the last of them is the beginning of one."""
+    parted: tuple[str, ...]
+    """The same where it is a name made of several words: ``camelcase``, then ``camel`` and ``case``."""
 
 
 _HEADING = re.compile(r"\s{0,3}#{1,6}\s|[=\-~^\"'`*+#]{3,}\s*\Z|=+\s")
@@ -39,7 +41,14 @@ class Snippet(NamedTuple):
 
 def terms_of(sought: Sequence[str], tokenize: Tokenize) -> list[Term]:
     """Each sought word or phrase as words of the index; those that hold no word are left out."""
-    terms = [Term(tuple([token[2] for token in tokenize(spaced(text))]), text.endswith("*")) for text in sought]
+
+    def words(text: str) -> tuple[str, ...]:
+        return tuple([token[2] for token in tokenize(spaced(text))])
+
+    terms = []
+    for text in sought:
+        whole, split = words(text), parted(text)
+        terms.append(Term(whole, text.endswith("*"), whole if split == text else words(split)))
     return [term for term in terms if term.words]
 
 
@@ -70,31 +79,55 @@ def _matches(body: str, terms: Sequence[Term], tokenize: Tokenize) -> list[tuple
     if not terms:
         return []
     wide = spaced(body)
-    tokens = tokenize(wide)
-    first: dict[str, list[int]] = {}
+    found = _places(tokenize(wide), terms)
+    if not body.isascii():
+        if wide == body:
+            data = body.encode()
+            found = [(len(data[:a].decode()), len(data[:b].decode()), number) for a, b, number in found]
+        else:
+            place_of = _characters(body, wide)
+            found = [(place_of[a], place_of[b], number) for a, b, number in found]
+    inside = _inside_names(body, terms, tokenize)
+    return sorted({*found, *inside}) if inside else found
+
+
+def _places(tokens: Sequence[Token], terms: Sequence[Term]) -> list[tuple[int, int, int]]:
+    """(first byte, byte after the last, number of the term) of every term in these tokens, by first byte."""
+    first: dict[str, list[tuple[tuple[str, ...], bool, int]]] = {}
     beginnings: list[tuple[str, int]] = []
-    for number, (words, begun) in enumerate(terms):
+    for number, (words, begun, split) in enumerate(terms):
         if begun and len(words) == 1:
             beginnings.append((words[0], number))
         else:
-            first.setdefault(words[0], []).append(number)
+            for each in dict.fromkeys((words, split)):
+                first.setdefault(each[0], []).append((each, begun, number))
     found = []
     for place in [place for place, token in enumerate(tokens) if token[2] in first]:
-        for number in first[tokens[place][2]]:
-            words, begun = terms[number]
+        for words, begun, number in first[tokens[place][2]]:
             if len(words) == 1 or _stands([token[2] for token in tokens[place : place + len(words)]], words, begun):
                 found.append((tokens[place][0], tokens[place + len(words) - 1][1], number))
     for beginning, number in beginnings:
         found += [(start, end, number) for start, end, word in tokens if word.startswith(beginning)]
     if beginnings:
         found.sort()
-    if body.isascii():
-        return found
-    if wide == body:
-        data = body.encode()
-        return [(len(data[:a].decode()), len(data[:b].decode()), number) for a, b, number in found]
-    place_of = _characters(body, wide)
-    return [(place_of[a], place_of[b], number) for a, b, number in found]
+    return found
+
+
+def _inside_names(body: str, terms: Sequence[Term], tokenize: Tokenize) -> list[tuple[int, int, int]]:
+    """As ``_matches``, of the terms that are words inside a name: ``case`` in ``camelCase``."""
+    # A stem differs from its word at the end alone: most names are passed over without asking the tokenizer.
+    hints = {words[0][:3] for _, _, words in terms}
+    found = []
+    for at, name in names(body):
+        folded = name.lower()
+        if not any([hint in folded for hint in hints]):
+            continue
+        data = parted(name).encode()
+        for start, end, number in _places(tokenize(data.decode()), terms):
+            before, matched = data[:start].decode(), data[start:end].decode()
+            first = at + len(before) - before.count(" ")
+            found.append((first, first + len(matched) - matched.count(" "), number))
+    return found
 
 
 def _stands(tokens: Sequence[str], words: Sequence[str], begun: bool) -> bool:
