@@ -52,10 +52,9 @@ def make(root: Path, each: int, seed: int) -> list[dict[str, object]]:
     for name, found in where.items():
         alone = sorted((query, *paths) for query, paths in found.items() if len(paths) == 1)
         for query, path in dice.sample(alone, min(each, len(alone))):
-            if name == "sentence":
-                words = query.strip(".").split()
-                query = " ".join(dice.sample(words, len(words) * 2 // 3))
-            questions.append({"query": query, "relevant": [path], "set": name})
+            words = query.strip(".").split()
+            asked = " ".join(dice.sample(words, len(words) * 2 // 3)) if name == "sentence" else query
+            questions.append({"query": asked, "relevant": [path], "set": name})
     return questions
 
 

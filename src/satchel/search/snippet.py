@@ -120,7 +120,7 @@ def _inside_names(body: str, terms: Sequence[Term], tokenize: Tokenize) -> list[
     found = []
     for at, name in names(body):
         folded = name.lower()
-        if not any([hint in folded for hint in hints]):
+        if not any(hint in folded for hint in hints):
             continue
         data = parted(name).encode()
         for start, end, number in _places(tokenize(data.decode()), terms):

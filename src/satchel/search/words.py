@@ -53,8 +53,8 @@ _HEAD = re.compile(r"[^\W_]+")
 
 
 def parted(name: str) -> str:
-    """``name`` with a space before each word inside it: ``camelCase`` is ``camel Case``, ``HTTPServer`` ``HTTP Server``,
-    ``sha256Sum`` ``sha256 Sum``; ``APIs`` and ``IPv4`` stay whole."""
+    """``name`` with a space before each word inside it: ``camel Case``, ``HTTP Server``, ``sha256 Sum``; ``APIs`` and
+    ``IPv4`` stay whole."""
     return _HUMP.sub(r" \g<0>", name)
 
 

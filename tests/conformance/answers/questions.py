@@ -14,7 +14,8 @@ NATURAL = (
 )  # fmt: skip
 IDENTIFIERS = (
     "BERTH-1287", "max_unavailable", "maxUnavailable", "harbour.tide.max_unavailable", "BerthBudget",
-    "berthbudget", "berth budget", '"max unavailable"', "unavailable", "retry_after_ms", "HTTP/2", "--dry-run", "C++", "UTF-8", "don't", "0017", "key17",
+    "berthbudget", "berth budget", '"max unavailable"', "unavailable",
+    "retry_after_ms", "HTTP/2", "--dry-run", "C++", "UTF-8", "don't", "0017", "key17",
     "runbooks/rollback.md",
 )  # fmt: skip
 FILTERS = (
