@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.journeys.conftest import SATCHEL, Person, Server
+from tests.journeys.conftest import Person, Server
+from tests.journeys.quick import quickly
 
 GUIDE = Path(__file__).parents[2] / "docs/guide"
 IN_ORDER = ("getting-started", "connect", "cloud", "sync", "remote-agents", "deploy", "tenants", "quotas", "local-only")
@@ -28,14 +28,13 @@ def test_every_page_is_in_the_index_and_has_its_place_here() -> None:
 def test_the_commands_of_the_guide_work_in_the_order_of_its_pages(own_server: Server, sam: Person) -> None:
     folder = sam.folder.rename(sam.home / "lighthouse")
     (sam.home / "admin.key").write_text(own_server.admin)
-    programs = sam.home / "bin"
-    programs.mkdir()
-    (programs / "satchel").write_text(f'#!/bin/sh\nexec {shlex.join(SATCHEL)} "$@"\n')
-    (programs / "satchel").chmod(0o755)
-    env = {**sam.env, "PATH": f"{programs}:{sam.env['PATH']}"}
-    for page in IN_ORDER:
-        blocks = BLOCK.findall((GUIDE / f"{page}.md").read_text())
-        script = "set -eux\n" + "".join(blocks).replace("https://context.example.org", own_server.url)
-        done = subprocess.run(["bash", "-c", script], cwd=folder, env=env, capture_output=True, text=True, timeout=110)
-        assert done.returncode == 0, f"{page}.md\n{done.stdout}\n{done.stderr}"
+    with quickly(sam.home / "quick") as programs:
+        env = {**sam.env, "PATH": f"{programs}:{sam.env['PATH']}"}
+        for page in IN_ORDER:
+            blocks = BLOCK.findall((GUIDE / f"{page}.md").read_text())
+            script = "set -eux\n" + "".join(blocks).replace("https://context.example.org", own_server.url)
+            done = subprocess.run(
+                ["bash", "-c", script], cwd=folder, env=env, capture_output=True, text=True, timeout=110
+            )
+            assert done.returncode == 0, f"{page}.md\n{done.stdout}\n{done.stderr}"
     assert {path.name for path in (sam.home / "second/specs").iterdir()} == {"delivery.md", "warnings.md"}
