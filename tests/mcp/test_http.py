@@ -16,6 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 from satchel.mcp.tools import TOOLS
+from satchel.server.isolation.requests import message
 from tests.sample import write_sample_project
 from tests.server.running import Client, Running, serving
 
@@ -201,6 +202,24 @@ def test_a_page_elsewhere_is_refused_before_its_credential_is_looked_at(world: W
     for client in (world.reader, world.server.client("nonsense")):
         answer = client.send("POST", "/mcp", _HANDSHAKE, {**_ACCEPT, **headers})
         assert (answer.status, answer.code) == (403, "request.origin_refused")
+
+
+def test_space_around_a_header_is_no_part_of_it(world: World) -> None:
+    request = message("2026-07-28", "tools/call", {"name": "health", "arguments": {}})
+    for name in ("  health  ", "\thealth", "health"):
+        headers = {**dict(request.headers), "mcp-name": name}
+        assert world.reader.send("POST", "/mcp", request.body, headers).status == 200
+    headers = {**dict(request.headers), "mcp-name": "hea lth"}
+    assert world.reader.send("POST", "/mcp", request.body, headers).status == 400
+
+
+def test_only_resources_are_said_to_change(world: World) -> None:
+    request = message("2026-07-28", "server/discover", {})
+    said = world.reader.send("POST", "/mcp", request.body, dict(request.headers)).ok()["result"]["capabilities"]
+    assert said["resources"] == {"listChanged": True, "subscribe": True}
+    assert said["tools"] == said["prompts"] == {"listChanged": False}
+    said = world.reader.send("POST", "/mcp", _HANDSHAKE, _ACCEPT).ok()["result"]["capabilities"]
+    assert said["resources"] == {"listChanged": False, "subscribe": False}
 
 
 def test_the_servers_own_pages_and_loopback_may_ask(world: World) -> None:

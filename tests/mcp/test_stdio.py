@@ -17,6 +17,7 @@ from mcp_types import TextContent, TextResourceContents
 from satchel.context.answers import ContextReader
 from satchel.context.local import LocalReader
 from satchel.mcp import stdio
+from satchel.mcp.prompts import PROMPTS
 from satchel.mcp.stdio import HANDSHAKE, MAX_MESSAGE_BYTES, Session, serve
 from satchel.mcp.tools import TOOLS
 
@@ -88,6 +89,14 @@ def test_the_official_client_gets_the_answers_of_the_reader(
         contents = (await client.read_resource("satchel://lighthouse/README.md")).contents[0]
         assert isinstance(contents, TextResourceContents)
         assert contents.text == reader.artifact("lighthouse", "README.md")["text"]
+        prompts = (await client.list_prompts()).prompts
+        assert [one.name for one in prompts] == [one.name for one in PROMPTS]
+        for one in prompts:
+            shown = (await client.get_prompt(one.name, {"project": "lighthouse"})).messages[0].content
+            assert isinstance(shown, TextContent)
+            assert "lighthouse" in shown.text
+        with pytest.raises(MCPError, match="no prompt"):
+            await client.get_prompt("nonsense")
         with pytest.raises(MCPError, match="no artifact"):
             await client.read_resource("satchel://lighthouse/nope.md")
         with pytest.raises(MCPError, match="no tool"):

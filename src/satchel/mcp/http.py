@@ -62,6 +62,17 @@ AsyncWriter = Callable[[Change], Awaitable[Written]]
 """Carries out a change as the caller; raises ``SatchelError``."""
 
 
+class _Server(Server[Any]):
+    def get_capabilities(self, *given: Any, **named: Any) -> types.ServerCapabilities:
+        """What the SDK makes of the handlers, but that tools and prompts never change: it would say so of resources,
+        tools and prompts alike."""
+        able = super().get_capabilities(*given, **named)
+        for part in (able.tools, able.prompts):
+            if part is not None:
+                part.list_changed = False
+        return able
+
+
 class McpEndpoint:
     """ASGI application for POST requests to one address; serves while ``running``."""
 
@@ -78,7 +89,7 @@ class McpEndpoint:
             cache_scope="public",
         )
         schemas = {tool.name: tool.input_schema for tool in (*TOOLS, *WRITING)}
-        server: Server[Any] = Server(
+        server = _Server(
             "satchel",
             version=version,
             title="Satchel",

@@ -33,6 +33,8 @@ class McpGate:
         self._endpoint, self._cloud = endpoint, cloud
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # What stands around a value is no part of it (RFC 9110, 5.5), and not every parser takes it off.
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         headers = Headers(scope=scope)
         self._cloud.hosts.check_host(headers.get("host", ""))
         self._cloud.hosts.check_origin(headers.get("origin"))

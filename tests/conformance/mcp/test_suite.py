@@ -1,5 +1,5 @@
-"""The MCP conformance suite (npm, pinned by ``package-lock.json``) against both ends of a login: our bridge as a
-client, our server as an authorization server.
+"""The MCP conformance suite (npm, pinned by ``package-lock.json``) against our server with the suite's own tools in it,
+and against both ends of a login: our bridge as a client, our server as an authorization server.
 
 With ``PROVE=1`` every scenario of a client's login that either revision of the specification requires, and those of
 the revision before there was metadata; else the one that asks most of a client. Left out are the suite's extensions, by
@@ -16,8 +16,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
+from satchel.server.mcpgate import McpGate
 from tests import npm
+from tests.conformance.mcp.fixtures import TestEndpoint
 from tests.real import free_ports
 from tests.server.oauth.flow import registered
 from tests.server.running import serving
@@ -76,6 +79,51 @@ def test_our_authorization_server_is_one_for_the_suite(suite: Path, tmp_path: Pa
                 if line.startswith(f"{server.url}/oauth/authorize?"):
                     subprocess.run([sys.executable, str(CONSENTING), line.strip()], env=env, check=True, timeout=120)
         assert "Total: 3 passed, 0 failed" in said, said
+
+
+UNSUNG = pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
+"""The suite still asks for what 2026-07-28 deprecates."""
+
+
+@UNSUNG
+@pytest.mark.skipif(not os.environ.get("PROVE"), reason="a minute: runs with PROVE=1")
+@pytest.mark.parametrize(("revision", "required"), [("2025-11-25", 30), ("2026-07-28", 37)])
+def test_our_server_is_one_for_the_suite(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str, required: int
+) -> None:
+    said = asked(suite, tmp_path, monkeypatch, "--requirements", revision)
+    summary, _, beside = said.partition("=== SUMMARY ===")[2].partition("Not scored")
+    passed, failed = ({name for mark, name in re.findall(r"([✓✗]) ([\w-]+)", summary) if mark == one} for one in "✓✗")
+    beside_failed = set(re.findall(r"✗ ([\w-]+)", beside))
+    assert failed <= beside_failed, said
+    assert len(passed - set(re.findall(r"[✓✗] ([\w-]+)", beside))) == required, said
+    # Beside what is required: of the suite's extensions there is none here, nor a tool whose arguments are headers.
+    assert all(name.startswith("tasks-") or name == "http-custom-header-server-validation" for name in beside_failed)
+
+
+@UNSUNG
+def test_every_request_stands_alone_as_the_suite_asks(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--scenario", "server-stateless", "--spec-version", "2026-07-28"]
+    said = asked(suite, tmp_path, monkeypatch, *words)
+    assert re.search(r"Passed: (\d+)/\1, 0 failed, 0 warnings", said), said
+
+
+def asked(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
+    """What the suite says of the test build: it cannot send a credential, so that one is put in for it."""
+    key = ""
+
+    class Gate(McpGate):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            scope["headers"] = [*scope["headers"], (b"authorization", f"Bearer {key}".encode())]
+            await super().__call__(scope, receive, send)
+
+    monkeypatch.setattr("satchel.server.app.McpGate", Gate)
+    monkeypatch.setattr("satchel.server.app.McpEndpoint", TestEndpoint)
+    with serving(tmp_path / "data") as server:
+        key = server.admin.key or ""
+        return run(suite, tmp_path, "server", "--url", f"{server.url}/mcp", *words, "-o", str(tmp_path / "out"))
 
 
 def run(suite: Path, folder: Path, *words: str) -> str:
