@@ -32,6 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         owner, stranger = server.tenant("acme"), server.tenant("other")
         for one in (owner, stranger):
             one.post("/projects", {"slug": "tides"}).ok()
+            one.put("tides", "a.md", b"there from the beginning").ok()
         owner.post("/projects", {"slug": "hidden"}).ok()
         only = [{"project": "tides", "role": "read"}]
         reader = server.client(owner.post("/keys", {"name": "reader", "projects": only}).ok()["key"])
