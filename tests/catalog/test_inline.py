@@ -52,6 +52,12 @@ async def test_a_quick_read_starts_no_thread(connection: inline.Connection, monk
     assert threading.active_count() == before
 
 
+async def test_text_that_is_no_utf_8_is_refused_as_the_driver_refuses_it(connection: inline.Connection) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="UTF-8"):
+        await connection.fetch("SELECT CAST(x'c3' AS TEXT)", ())
+    assert await ask(connection, COUNT.format(3)) == (3, 3)
+
+
 async def test_a_long_read_is_answered_and_does_not_stop_the_loop(connection: inline.Connection) -> None:
     done = asyncio.Event()
     began = time.perf_counter()

@@ -215,17 +215,11 @@ packs.seal = sealed
 """
 PLAINTEXT_IN_THE_STORE = """
 import satchel.store.packs as packs
-kept = packs.seal
-packs.seal = lambda key, binding, name, plaintext, **place: kept(key, binding, name, plaintext, **place)
-real = packs.PackWriter._put
-async def put(self):
-    await real(self)
-    await self._store.put(f"{self._folder}/packs/pak_spoilt", self._canary, create=False)
-add = packs.PackWriter.add
-async def added(self, frame):
-    self._canary = frame.data
-    await add(self, frame)
-packs.PackWriter._put, packs.PackWriter.add = put, added
+put = packs.PackWriter._put
+async def spoilt(self, frames, *rest):
+    await put(self, frames, *rest)
+    await self._store.put(f"{self._folder}/packs/pak_spoilt", frames[0][1].data, create=False)
+packs.PackWriter._put = spoilt
 """
 DEFECTS = {
     "an index without a key": INDEX_WITHOUT_A_KEY,

@@ -48,7 +48,8 @@ class Connection:
         try:
             return self._run(text, values)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _AGAIN:
+            # The driver's own complaint, of text that is no UTF-8, has no code.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _AGAIN:
                 raise
         finally:
             self._until = _FOREVER
