@@ -7,6 +7,7 @@ the test is skipped by name. Connected means that it has agreed on a protocol wi
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -20,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import SATCHEL
+from tests.sample import write_sample_project
 from tests.server.running import Running, serving
 from tests.server.web.people import PASSWORD
 
@@ -97,6 +100,19 @@ def server(tmp_path: Path) -> Iterator[Running]:
     with serving(tmp_path / "data", client_documents=False) as running:
         running.admin.post("/members", {"email": "sam@example.org", "name": "Sam", "password": PASSWORD}).ok(201)
         yield running
+
+
+def test_claude_code_starts_satchel_in_a_folder_that_was_connected(claude: Claude) -> None:
+    write_sample_project(claude.home / "lighthouse")
+    folder = claude.home / "lighthouse"
+    for words in (("init", "--quiet"), ("connect", "claude-code", "--write", "--yes")):
+        command = [sys.executable, "-m", "satchel.cli.main", *words]
+        subprocess.run(command, cwd=folder, env=claude.env, check=True, capture_output=True, timeout=60)
+    entry = json.loads((folder / ".mcp.json").read_text())["mcpServers"]["satchel"]
+    assert entry["args"] == ["mcp", "--write"]
+    claude.mcp("add", "by-folder", "--", *SATCHEL, *entry["args"], "-C", str(folder))
+    said = claude.mcp("get", "by-folder")
+    assert "Connected" in said, said
 
 
 def test_claude_code_connects_with_a_key_by_login_and_over_the_bridge(claude: Claude, server: Running) -> None:
