@@ -1,0 +1,210 @@
+"""Where an installation bends under the mix of requests of people and agents, and whether it grows while it works.
+
+    python bench/load_mix.py [--topology one two nodes] [--rates 50 100 150 ...] [--seconds 10] [--json FILE]
+    python bench/load_mix.py --soak 30 --rate 100 [--topology one]
+
+50 tenants with 10 projects of 20 files each; the mix is that of ``mix.py``. Topologies: ``one`` worker; ``two``, asked
+in turn; two ``nodes`` behind nginx with the file of deploy/compose, TLS included. All on one PostgreSQL with durable
+commits and one S3 server (SeaweedFS), which take the same cores, as does the generator: so the table has the CPU of
+the servers alone, for each request. The knee is the highest rate at which all were answered, p95 was below 50 ms and
+p99 below 150 ms. ``--soak`` keeps one rate for so many minutes and tells how resident memory and open files grew in ten
+minutes, by least squares, without the first fifth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from filling import home, open_files, status
+from measure import machine, percentile, report, save
+from mix import Measured, Mix, found
+from nodes import cpu
+from reads import postgres
+
+from tests.journeys.conftest import Server
+from tests.nodes.conftest import started
+from tests.nodes.nginx import Nginx
+from tests.postgres import Postgres
+from tests.real import SeaweedFS
+
+P95_MS, P99_MS = 50.0, 150.0
+RATES = (50, 100, 150, 200, 250, 300, 350, 400, 500, 600)
+ADDRESS = "http://satchel.example"
+
+
+@dataclass(frozen=True)
+class Topology:
+    name: str
+    urls: list[str]
+    nodes: list[Server]
+    operator: str
+    cold_seconds: float
+    """From the start of the process to the open port, with nothing there."""
+    certificate: str | None = None
+
+    def taken(self) -> float:
+        return sum(cpu(node) for node in self.nodes)
+
+    def resident(self) -> float:
+        return sum(status(node.process.pid, "VmRSS") for node in self.nodes if node.process) / 1e6
+
+    def files(self) -> int:
+        return sum(open_files(node.process.pid) for node in self.nodes if node.process)
+
+
+@contextmanager
+def served(name: str) -> Iterator[Topology]:
+    with ExitStack() as stack:
+        place = home("mix", stack)
+        place.chmod(0o755)
+        for part in ("pg", "weed", "nodes", "nginx"):
+            (place / part).mkdir()
+        settings = stack.enter_context(postgres(place / "pg"))
+        store = SeaweedFS(place / "weed")
+        stack.callback(store.stop)
+        store.start()
+        proxy = Nginx(place / "nginx") if name == "nodes" else None
+        database = Postgres(settings["SATCHEL_DATABASE_URL"])
+        cluster = stack.enter_context(started(place / "nodes", database, store.bucket(), 0))
+        cold = 0.0
+        for _ in range(1 if name == "one" else 2):
+            node = cluster.new(SATCHEL_LOG_LEVEL="warning", **({"SATCHEL_PUBLIC_URL": proxy.url} if proxy else {}))
+            began = time.perf_counter()
+            cluster.start(node)
+            cold = cold or time.perf_counter() - began
+        urls = [node.url for node in cluster.nodes]
+        certificate = None
+        if proxy is not None:
+            stack.callback(proxy.stop)
+            proxy.start([node.port for node in cluster.nodes])
+            urls, certificate = [proxy.url], str(proxy.certificate)
+        yield Topology(name, urls, cluster.nodes, cluster.operator, cold, certificate)
+
+
+def line(topology: Topology, measured: Measured, taken: float) -> dict[str, float]:
+    every = measured.all or [float("inf")]
+    return {
+        "rate": measured.rate,
+        "answered/s": measured.per_second,
+        "p50 ms": percentile(every, 0.5),
+        "p95 ms": percentile(every, 0.95),
+        "p99 ms": percentile(every, 0.99),
+        "failed": measured.failed,
+        "CPU ms": 1_000 * taken / max(len(every), 1),
+        "RSS MB": topology.resident(),
+        "fds": topology.files(),
+    }
+
+
+def holds(row: dict[str, float]) -> bool:
+    """Whether everything was answered, soon enough."""
+    kept_up = row["answered/s"] > 0.95 * row["rate"] and not row["failed"]
+    return kept_up and row["p95 ms"] < P95_MS and row["p99 ms"] < P99_MS
+
+
+async def climb(topology: Topology, mix: Mix, rates: Sequence[float], seconds: float) -> list[dict[str, float]]:
+    """One line for each rate, until far more is asked than is answered."""
+    rows = []
+    await mix.warm()
+    await mix.run(rates[0], seconds)
+    for rate in rates:
+        before = topology.taken()
+        measured = await mix.run(rate, seconds)
+        rows.append(line(topology, measured, topology.taken() - before))
+        if measured.per_second < 0.7 * rate:
+            break
+    await mix.close()
+    return rows
+
+
+def knee(rows: Sequence[dict[str, float]]) -> float:
+    """The highest rate that held, if all below it did."""
+    best = 0.0
+    for row in rows:
+        if not holds(row):
+            break
+        best = row["rate"]
+    return best
+
+
+async def soak(topology: Topology, mix: Mix, rate: float, minutes: float) -> dict[str, Any]:
+    """One rate for a long time, sampled every half minute, and at least 20 times."""
+    await mix.warm()
+    piece = min(30.0, minutes * 60 / 20)
+    samples: list[tuple[float, float, float]] = []
+    total = Measured(rate)
+    began = time.monotonic()
+    while time.monotonic() - began < minutes * 60:
+        measured = await mix.run(rate, piece)
+        total.statuses += measured.statuses
+        for what, values in measured.latencies.items():
+            total.latencies.setdefault(what, []).extend(values)
+        total.seconds += measured.seconds
+        samples.append(((time.monotonic() - began) / 600, topology.resident(), topology.files()))
+    await mix.close()
+    warm = samples[len(samples) // 5 :]
+    return {
+        "minutes": minutes,
+        **line(topology, total, 0.0),
+        "RSS MB per 10 min": slope([(when, resident) for when, resident, _ in warm]),
+        "fds per 10 min": slope([(when, files) for when, _, files in warm]),
+        "samples": samples,
+    }
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """By least squares."""
+    middle, level = (sum(values) / len(points) for values in zip(*points, strict=True))
+    spread = sum((x - middle) ** 2 for x, _ in points)
+    return sum((x - middle) * (y - level) for x, y in points) / spread if spread else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--topology", nargs="+", choices=("one", "two", "nodes"), default=["one", "two", "nodes"])
+    parser.add_argument("--rates", nargs="+", type=float, default=RATES)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--tenants", type=int, default=50)
+    parser.add_argument("--projects", type=int, default=10)
+    parser.add_argument("--soak", type=float, default=0, metavar="MINUTES")
+    parser.add_argument("--rate", type=float, default=100, help="of the soak")
+    parser.add_argument("--json")
+    given = parser.parse_args()
+    print(machine())
+    figures: dict[str, Any] = {}
+    for name in given.topology:
+        with served(name) as topology:
+            tenants = found(topology.urls[0] if not topology.certificate else topology.nodes[0].url,
+                            topology.operator, given.tenants, given.projects, 20, 3_000)  # fmt: skip
+            mix = Mix(topology.urls, tenants, cafile=topology.certificate)
+            print(f"\n{name}: cold start {topology.cold_seconds:.2f} s, {mix_size(given)}")
+            if given.soak:
+                told = uvloop.run(soak(topology, mix, given.rate, given.soak))
+                figures[name] = told
+                rows = [[f"{value:.1f}" for key, value in told.items() if key != "samples"]]
+                report(f"{name}: soak", rows, [key for key in told if key != "samples"])
+                continue
+            climbed = uvloop.run(climb(topology, mix, given.rates, given.seconds))
+            figures[name] = {"cold start s": topology.cold_seconds, "rows": climbed, "knee": knee(climbed)}
+            report(name, [[f"{value:.1f}" for value in row.values()] for row in climbed], list(climbed[0]))
+            print(f"\nknee: {knee(climbed):.0f} requests a second")
+    save(given.json, figures)
+
+
+def mix_size(given: argparse.Namespace) -> str:
+    return f"{given.tenants} tenants with {given.projects} projects of 20 files"
+
+
+if __name__ == "__main__":
+    main()
