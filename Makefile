@@ -69,7 +69,7 @@ bench: $(STAMP)  ## measure, on generated text or on BENCH_DIR=path; figures als
 	@mkdir -p build/bench
 	@test -n "$(BENCH_DIR)" || test -d build/bench/fresh || \
 	    $(BIN)/python bench/corpus.py fresh build/bench/fresh --files $(BENCH_FILES) --megabytes $(BENCH_MB)
-	@for script in search startup sync api auth reads fairness seal verify store; do \
+	@for script in search startup sync api auth reads traces fairness seal verify store; do \
 	    echo "==> bench/$$script.py"; \
 	    $(BIN)/python bench/$$script.py "$(or $(BENCH_DIR),build/bench/fresh)" --json build/bench/$$script.json || exit 1; \
 	done
@@ -88,8 +88,8 @@ release: $(STAMP)  ## build, check and measure what a release consists of, into 
 	$(BIN)/python scripts/release.py
 
 lock: $(STAMP)  ## renew requirements/*.txt from pyproject.toml
-	$(LOCK) --upgrade --extra server --extra semantic --extra aws-kms --extra keyring --group dev -o requirements/dev.txt
-	$(LOCK) --constraint requirements/dev.txt --extra server -o requirements/server.txt
+	$(LOCK) --upgrade --extra server --extra semantic --extra aws-kms --extra keyring --extra otel --group dev -o requirements/dev.txt
+	$(LOCK) --constraint requirements/dev.txt --extra server --extra otel -o requirements/server.txt
 	$(LOCK) --constraint requirements/dev.txt -o requirements/base.txt
 	$(subst pyproject.toml,--group pyproject.toml:build,$(LOCK)) --constraint requirements/dev.txt -o requirements/build.txt
 

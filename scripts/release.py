@@ -149,7 +149,7 @@ def main() -> None:
         use(base, place / "used")
         server = install(wheel, "requirements/server.txt", place / "server")
         run(server.parent / "satchel", "serve", "--help", at=place)
-        print(f"with [server] it is {len(packages(server))} packages and {size(server) / 1e6:.1f} MB")
+        print(f"with [server,otel] it is {len(packages(server))} packages and {size(server) / 1e6:.1f} MB")
         for path in (wheel, sdist):
             shutil.copy(path, DIST)
         when = datetime.fromtimestamp(moment, UTC)

@@ -45,6 +45,7 @@ PLANTS: list[tuple[str, str, str]] = [
     ("web", "sync/__init__.py", "import starlette"),
     ("web", "mcp/tools.py", "import fastapi"),
     ("client", "sync/__init__.py", "import http.client"),
+    ("traces", "server/edge.py", "import opentelemetry.trace"),
     ("fetch", "server/app.py", "import httpcore2"),
     ("pure", "objects/ids.py", "import os"),
     ("pure", "documents/__init__.py", "import socket"),

@@ -80,7 +80,7 @@ def test_the_base_installs_alone_stays_light_and_answers(offline_base: Path, tmp
 def test_the_page_about_versions_names_the_packages_that_the_locks_hold() -> None:
     page = (ROOT / "docs" / "guide" / "support.md").read_text()
     assert f"{len(sbom.pinned(BASE))} packages beside Satchel" in page
-    assert f"({len(sbom.pinned(ROOT / 'requirements' / 'server.txt'))} packages," in page
+    assert f"({len(sbom.pinned(ROOT / 'requirements' / 'server.txt'))} packages together," in page
 
 
 def test_a_base_over_its_bounds_is_refused(offline_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -282,6 +282,19 @@ class ServerSettings:
         low=0,
         high=1_000,
     )
+    otlp_url: str = setting(
+        "",
+        "Collector that traces are sent to, by OTLP over HTTP, such as http://127.0.0.1:4318; needs the extra `otel`. "
+        "Default: none are made.",
+    )
+    trace_percent: int = setting(
+        1,
+        "How many of a hundred requests are traced, beside those that one of the `trusted_proxies` says are.",
+        kind="number",
+        unit="percent",
+        low=0,
+        high=100,
+    )
     drain_seconds: int = setting(
         0,
         "How long after SIGTERM requests are still taken, while `/api/v1/health/ready` says 503 already: time for a "

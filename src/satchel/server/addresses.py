@@ -58,6 +58,17 @@ def finder(trusted: Sequence[Network], header: str) -> Callable[[Scope], str]:
     return find
 
 
+def trust(trusted: Sequence[Network]) -> Callable[[Scope], bool]:
+    """Tells whether one of the operator's own proxies sends an ASGI request."""
+
+    def trusts(scope: Scope) -> bool:
+        client = scope.get("client") if trusted else None
+        peer = _address(client[0]) if client else None
+        return peer is not None and _among(peer, trusted)
+
+    return trusts
+
+
 def _among(address: Address, trusted: Sequence[Network]) -> bool:
     return any(address in network for network in trusted)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from satchel.errors import InternalError, InvalidInput, NoSuchThing, SatchelErro
 from satchel.mcp.http import McpEndpoint
 from satchel.server import pages
 from satchel.server.access import cloud_of, exchange_of
-from satchel.server.addresses import finder, networks
+from satchel.server.addresses import finder, networks, trust
 from satchel.server.background import running
 from satchel.server.bodies import answer
 from satchel.server.cloud import Cloud, now_ms, open_cloud
@@ -51,8 +52,14 @@ async def application(
     Raises what ``open_cloud`` raises.
     """
     endpoint = McpEndpoint(__version__)
-    address = finder(networks(settings.trusted_proxies), settings.proxy_header)
-    async with open_cloud(settings, clock=clock, random=random) as cloud, endpoint.running(), running(cloud):
+    proxies = networks(settings.trusted_proxies)
+    address = finder(proxies, settings.proxy_header)
+    async with (
+        open_cloud(settings, clock=clock, random=random) as cloud,
+        endpoint.running(),
+        running(cloud),
+        _traces(settings, cloud, trust(proxies)) as traces,
+    ):
         app = build()
         _put_together(app)
         app.state.cloud = cloud
@@ -66,8 +73,25 @@ async def application(
             meet_stranger=cloud.meet_stranger,
             meters=cloud.meters,
             ending=cloud.ending.is_set,
+            traces=traces,
         )
         yield edge, cloud
+
+
+@asynccontextmanager
+async def _traces(settings: ServerSettings, cloud: Cloud, trusts: Callable[[Scope], bool]) -> AsyncIterator[Any]:
+    """What follows requests, where a collector is named; until then nothing of it is loaded."""
+    if not settings.otlp_url:
+        yield None
+        return
+    module = importlib.import_module("satchel.server.traces")
+    traces = module.Traces(settings.otlp_url, settings.trace_percent, random=cloud.random, trusts=trusts)
+    cloud.meters.told = traces.call
+    try:
+        yield traces
+    finally:
+        cloud.meters.told = None
+        await traces.close()
 
 
 def build() -> FastAPI:

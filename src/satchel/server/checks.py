@@ -38,6 +38,8 @@ from satchel.store.urls import open_store
 
 CHECK_SECONDS = 30.0
 """Longest wait for one dependency."""
+TRACES_SECONDS = 5.0
+"""Longest wait for the collector of traces."""
 LITTLE_SPACE_BYTES = 1_000_000_000
 """Less free disk than this is warned of."""
 CLOCK_WARNING_MS, CLOCK_WRONG_MS = 2_000, 60_000
@@ -87,6 +89,7 @@ async def survey(settings: ServerSettings) -> Survey:
         ("installation", look.installation),
         ("sign-in provider", look.provider),
         ("backups", look.backups),
+        ("traces", look.traces),
     ]
     try:
         for name, step in steps:
@@ -249,6 +252,19 @@ class _Look:
         except SatchelError as error:  # the server does without
             return _Found(error.message, "warning", error.hint)
         return _Found(f"{self._settings.backup_url} keeps what is written")
+
+    async def traces(self) -> _Found | None:
+        if not self._settings.otlp_url:
+            return None
+        parts = urlsplit(self._settings.otlp_url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            async with asyncio.timeout(TRACES_SECONDS):
+                _, writer = await asyncio.open_connection(parts.hostname, port)
+        except (OSError, TimeoutError):  # the server does without
+            return _Found(f"nothing answers at {parts.hostname} port {port}", "warning", "Is the collector running?")
+        writer.close()
+        return _Found(f"{parts.hostname} port {port} answers; {self._settings.trace_percent} % of requests go there")
 
 
 def judged(ahead_ms: int) -> _Found:

@@ -25,6 +25,7 @@ from satchel.sync import protocol
 
 if TYPE_CHECKING:
     from satchel.server.credentials import Checked
+    from satchel.server.traces import Trace, Traces
 
 LINGER_BYTES = 16 * 1024 * 1024
 LINGER_SECONDS = 3.0
@@ -72,6 +73,8 @@ class Exchange:
         """Who sends it, once that is known and it was let in."""
         self.stamp: object | None = None
         """The catalog's, where the answer follows from caller, address and catalog alone: see ``recall``."""
+        self.trace: Trace | None = None
+        """Of the few requests that are traced."""
         self.received = self.sent = 0
         """Bytes of the two bodies so far."""
         self._body_done = not (b"content-length" in names or b"transfer-encoding" in names)
@@ -198,16 +201,19 @@ class Edge:
         meet_stranger: Callable[[Exchange], None] = lambda _exchange: None,
         meters: Meters | None = None,
         ending: Callable[[], bool] = bool,
+        traces: Traces | None = None,
     ) -> None:
         """``address`` finds where a request came from; ``meet_stranger`` may refuse one of whom no credential will
-        be looked at; ``meters`` count what was answered; while the server is ``ending``, each answer ends its
-        connection, so that a proxy has none left to send another request by when the server goes."""
+        be looked at; ``meters`` count what was answered, and ``traces`` follow some of it; while the server is
+        ``ending``, each answer ends its connection, so that a proxy has none left to send another request by when the
+        server goes."""
         self._meters = meters or Meters()
         self._app = app
         self._address, self._meet_stranger = address, meet_stranger
         self._random = random
         self._idle, self._total = idle, total
         self._ending = ending
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -217,6 +223,8 @@ class Edge:
         exchange.address = self._address(scope)
         exchange.ends_connection = self._ending
         scope["satchel"] = exchange
+        if self._traces is not None:
+            exchange.trace = self._traces.begin(scope)
         self._meters.under_way += 1
         try:
             exchange.agree()
@@ -256,6 +264,10 @@ class Edge:
         route = getattr(scope.get("route"), "path", None) or scope.get("satchel.route") or "(none)"
         seconds = exchange.seconds
         self._meters.answered(method, route, exchange, seconds)
+        traced = {}
+        if exchange.trace is not None:
+            exchange.trace.end(method, route, exchange)
+            traced["trace"] = exchange.trace.id
         log.info(
             "request",
             request=exchange.id,
@@ -266,4 +278,5 @@ class Edge:
             tenant=exchange.tenant,
             principal=exchange.principal,
             code=exchange.code,
+            **traced,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Meters:
         """Transactions by kind."""
         self.failures: Counter[str] = Counter()
         """Times that a work in the background failed."""
+        self.told: Callable[[str, str, float, bool], None] | None = None
+        """Hears of each call and transaction too, where requests are traced."""
         self._hits: dict[str, Hits] = {}
         self._most_tenants = tenants
 
@@ -104,10 +107,14 @@ class Meters:
     def note_store(self, operation: str, seconds: float, good: bool) -> None:
         """Count a call of the store."""
         _note(self.store, operation, seconds, good)
+        if self.told is not None:
+            self.told("store", operation, seconds, good)
 
     def note_database(self, kind: str, seconds: float, good: bool) -> None:
         """Count a transaction."""
         _note(self.database, kind, seconds, good)
+        if self.told is not None:
+            self.told("catalog", kind, seconds, good)
 
 
 def _note(spent: dict[str, Spent], name: str, seconds: float, good: bool) -> None:

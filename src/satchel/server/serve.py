@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import importlib.util
 import os
 import signal
 import socket
@@ -223,8 +224,27 @@ def refuse_contradictions(settings: ServerSettings) -> None:
         kms_place(settings.root_kms)
     if settings.metrics_port and settings.metrics_port == settings.port:
         raise ConfigInvalid("SATCHEL_METRICS_PORT has to be another than SATCHEL_PORT")
+    refuse_untraceable(settings)
     networks(settings.trusted_proxies)
     provider_of(settings)
+
+
+def refuse_untraceable(settings: ServerSettings) -> None:
+    """Raise ``ConfigInvalid`` where traces are wanted and cannot be made."""
+    if not settings.otlp_url:
+        return
+    parts = urlsplit(settings.otlp_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ConfigInvalid("SATCHEL_OTLP_URL has to be an address such as http://127.0.0.1:4318")
+    try:
+        there = all(importlib.util.find_spec(f"opentelemetry.{name}") for name in ("sdk", "exporter.otlp.proto.http"))
+    except ModuleNotFoundError:
+        there = False
+    if not there:
+        raise ConfigInvalid(
+            "SATCHEL_OTLP_URL is set, and what makes traces is not installed",
+            hint='Install it beside the server: pip install "satchel[server,otel]"; or unset SATCHEL_OTLP_URL.',
+        )
 
 
 def make_data(data: Path) -> None:
