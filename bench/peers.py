@@ -190,7 +190,7 @@ class Satchel(Peer):
 
     def prepare(self, folder: Path) -> None:
         key = self._key()
-        insecure = [] if self.link.address.startswith("127.") else ["--insecure"]
+        insecure = [] if self.link.address.startswith("127.") or self.url.startswith("https:") else ["--insecure"]
         self.run(*self.satchel, "login", self.url, "--key", "-", *insecure, text=key)
         self.run(*self.satchel, "init", cwd=folder)
         self.run(*self.satchel, "remote", "add", self.url, cwd=folder)
@@ -214,6 +214,87 @@ class Satchel(Peer):
         self.run(*self.satchel, "init", cwd=target)
         join = [*self.satchel, "remote", "add", self.url, "--project", "folder", "--quiet"]
         return [join, [*self.satchel, "sync", "--from-cloud", "--quiet"]]
+
+
+class SatchelTls(Satchel):
+    """The same behind nginx with TLS, as ``deploy/compose/nginx.conf`` sets it up; what nginx takes is not counted."""
+
+    name = "satchel tls"
+    tool = "nginx"
+
+    def __init__(self, link: Link, scratch: Path) -> None:
+        super().__init__(link, scratch)
+        self.outside = free_port()
+        self.url = f"https://{link.address}:{self.outside}"
+        self.certificate, self.key = scratch / "certificate.pem", scratch / "key.pem"
+        self.env["SSL_CERT_FILE"] = str(self.certificate)
+
+    @classmethod
+    def absent(cls) -> str:
+        return next((f"{tool} is not installed" for tool in ("nginx", "openssl") if not shutil.which(tool)), "")
+
+    def serve(self) -> Command:
+        return [*super().serve(), "--public-url", self.url]
+
+    @contextmanager
+    def _served(self) -> Iterator[subprocess.Popen[bytes]]:
+        new = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ]
+        names = ["-subj", "/CN=bench", "-addext", f"subjectAltName=IP:{self.link.address}"]
+        self.run(*new, *names, "-out", self.certificate, "-keyout", self.key)
+        settings = self.scratch / "nginx.conf"
+        settings.write_text(_NGINX.format(peer=self))
+        command = [*self.link.server, "nginx", "-e", "stderr", "-p", str(self.scratch), "-c", str(settings)]
+        with Path(self.scratch, "nginx.log").open("wb") as log:
+            nginx = subprocess.Popen(command, stdout=log, stderr=log)
+            try:
+                with super()._served() as server:
+                    yield server
+            finally:
+                nginx.terminate()
+                nginx.wait()
+
+
+_NGINX = """
+daemon off;
+pid nginx.pid;
+worker_processes 1;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    upstream satchel {{ server {peer.link.address}:{peer.port}; keepalive 16; }}
+    server {{
+        listen {peer.link.address}:{peer.outside} ssl;
+        ssl_certificate {peer.certificate};
+        ssl_certificate_key {peer.key};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        client_max_body_size 0;
+        location / {{
+            proxy_pass http://satchel;
+            proxy_http_version 1.1;
+            proxy_request_buffering off;
+            proxy_buffering off;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+        }}
+    }}
+}}
+"""
 
 
 class Git(Peer):
@@ -346,4 +427,4 @@ class Rclone(Peer):
         return [["rclone", "copy", "-q", "--transfers", "32", "--checkers", "32", "bench:", "."]]
 
 
-ALL: tuple[type[Peer], ...] = (Satchel, Git, Restic, Rsync, RsyncZ, Rclone)
+ALL: tuple[type[Peer], ...] = (Satchel, SatchelTls, Git, Restic, Rsync, RsyncZ, Rclone)
