@@ -13,6 +13,7 @@ import ctypes
 import importlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -41,7 +42,10 @@ PR_SET_PTRACER = 0x59616D61
 DONE = "done"
 OUT_OF_THE_WAY = 900
 """A file descriptor that nothing else in a child gets."""
-LATE = ("pathspec", "satchel.sync.merge", "satchel.sync.secrets", "satchel.upkeep.openers")
+LATE = (
+    *("difflib", "pathspec", "satchel.search.building", "satchel.sync.merge", "satchel.sync.secrets"),
+    *("satchel.upkeep.openers", "shutil"),
+)
 """What is loaded by name, or only when it is needed."""
 
 
@@ -179,12 +183,14 @@ def _serve(stage: Stage, line: Connection) -> None:
 
 
 def _forked(play: Callable[[], None], outcome: Path, waits: int, go: int) -> int:
+    tells = os.open(outcome, os.O_WRONLY | os.O_CREAT)
     pid = os.fork()
     if pid == 0:
         os.close(go)
         ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))  # where only a parent may trace otherwise
-        told = os.dup2(os.open(outcome, os.O_WRONLY | os.O_CREAT), OUT_OF_THE_WAY)
-        os.read(waits, 1)
+        # Nothing that is counted or made to fail, since whoever does that may come before it or after it.
+        told = os.dup2(tells, OUT_OF_THE_WAY)
+        select.select([waits], [], [])
         try:
             play()
             ended = DONE
@@ -194,6 +200,7 @@ def _forked(play: Callable[[], None], outcome: Path, waits: int, go: int) -> int
             ended = traceback.format_exc()
         os.writev(told, [ended.encode()])  # a call that no test makes fail
         os._exit(0)
+    os.close(tells)
     return pid
 
 

@@ -21,11 +21,12 @@ pytestmark = [on_file, pytest.mark.system("strace"), pytest.mark.promise("P6"), 
 
 FILLING = ("write", "pwrite64", "openat", "mkdir", "mkdirat", "link", "rename", "renameat")
 FEW = {("merge", "ENOSPC"): 3, ("merge", "EIO"): 3}
-"""Errors in the suite, of about 1,300 in all."""
+"""Errors in the suite, of about 2,000 in all."""
+DISTURBED = [name for name in SCENES if name != "edit"]  # in which a person saves files, beside what the others do
 
 
 @pytest.mark.parametrize(
-    ("name", "error"), [(name, error) for name in SCENES for error in ("ENOSPC", "EIO")] if ALL else list(FEW)
+    ("name", "error"), [(name, error) for name in DISTURBED for error in ("ENOSPC", "EIO")] if ALL else list(FEW)
 )
 @pytest.mark.timeout(7200)
 def test_a_disk_that_fails_costs_nothing_and_is_told_by_name(
@@ -37,8 +38,9 @@ def test_a_disk_that_fails_costs_nothing_and_is_told_by_name(
     broken = []
     for call in points:
         stage = built.copy(tmp_path / "disk")
-        # A full disk stays full, for that call; a broken one fails once.
-        inject = f"inject={call.name}:error={error}:when={call.nth}{'+' if error == 'ENOSPC' else ''}"
+        # A full disk stays full, for that call; a broken one fails once, and so does what may only want to read.
+        stays = error == "ENOSPC" and call.name != "openat"
+        inject = f"inject={call.name}:error={error}:when={call.nth}{'+' if stays else ''}"
         options = ("-o", os.devnull, "-e", f"trace={call.name}", "-e", inject)
         [ended] = puppets.play(name, stage.where, BOTH, *options).values()
         try:

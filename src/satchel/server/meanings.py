@@ -98,6 +98,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "folder.changed": ("A file changed meanwhile", "A file was edited while a command was working on it."),
     "folder.not_a_folder": ("Not a folder", "The path does not exist, is not a folder, or may not be read."),
     "folder.not_a_project": ("Not a project", "The folder, and every folder above it, has no .satchel directory."),
+    "folder.unreadable": (
+        "The folder cannot be read",
+        "A file of the folder, or of .satchel, is there and could not be read.",
+    ),
     "folder.unwritable": (
         "The folder cannot be written",
         "A file of the folder, or of .satchel, could not be written.",

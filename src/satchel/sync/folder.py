@@ -15,6 +15,7 @@ from unicodedata import normalize
 
 from satchel.objects.listing import Entry, Tree
 from satchel.objects.paths import collision_key
+from satchel.worktree.durable import FolderUnreadable, upward
 from satchel.worktree.walk import Scan
 
 
@@ -38,6 +39,15 @@ def present(root: Path, scan: Scan, base: Tree, unsettled: Iterable[str] = ()) -
         if path in base:
             tree[path] = base[path]
     return tree
+
+
+def require_read(scan: Scan, paths: Iterable[str]) -> None:
+    """Raise ``FolderUnreadable`` where the disk did not show one of ``paths``: it must not be taken for changed."""
+    unread = {left.path: left.detail for left in scan.left_out if left.reason == "unreadable"}
+    for path in paths if unread else ():
+        for place in upward(path):
+            if place in unread or (not place and "." in unread):
+                raise FolderUnreadable(f"cannot read {path}: {unread.get(place) or unread.get('.')}")
 
 
 def _has_name(root: Path, path: str) -> bool:

@@ -56,6 +56,7 @@ from satchel.sync.resume import LARGE_BYTES, Sending
 from satchel.sync.session import Conflict, Direction, Steps, Strategy, choose, fold
 from satchel.sync.texts import Looked, look
 from satchel.worktree.base import Base, CloudEntry, load_base, save_base
+from satchel.worktree.durable import by_name
 from satchel.worktree.flush import flush_news
 from satchel.worktree.former import Former
 from satchel.worktree.lock import folder_lock
@@ -120,7 +121,7 @@ def run(
     ``ServerAway``, ``ServerLied``, ``HeadMoved`` (somebody else was faster each time), and what the peer refuses with.
     """
     report = SyncReport(direction, dry_run)
-    with folder_lock(worktree.root):
+    with folder_lock(worktree.root), by_name(worktree.root):
         one = _Run(worktree, peer, project, report, strategy, trust, progress, bounds, random, clock_ns)
         one.prune, one.governing = prune, governing or one.governing
         if patience is None:

@@ -18,13 +18,14 @@ from satchel.objects.ids import Digest, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.sync.conflicts import ConflictStore
 from satchel.sync.failpoints import reach
-from satchel.sync.folder import present
+from satchel.sync.folder import present, require_read
 from satchel.sync.merge import hunks
 from satchel.sync.plan import NEITHER, Clash, plan
 from satchel.sync.pull import note_after, read_after
 from satchel.sync.record import Record, Remembered, Sides
 from satchel.sync.session import choose, free_beside
 from satchel.worktree.base import Base, load_base, save_base
+from satchel.worktree.durable import by_name
 from satchel.worktree.lock import folder_lock
 from satchel.worktree.materialise import Materialiser
 from satchel.worktree.undo import BOUNDS, Bounds, Kept, UndoStore, name_of_undo
@@ -75,8 +76,8 @@ def resolve(
     decides none.
     """
     root = worktree.root
-    with folder_lock(root):
-        waiting = _waiting(worktree)
+    with folder_lock(root), by_name(root):
+        waiting = _waiting(worktree, paths)
         agreed = [path for path in paths if waiting.agreed(path)]
         strange = [path for path in paths if path not in waiting.conflicts and path not in agreed]
         if waiting.base is None or strange:
@@ -109,7 +110,7 @@ class Conflicting(NamedTuple):
 
 def conflicting(worktree: Worktree, path: str) -> Conflicting:
     """One conflict. Raises ``InvalidInput`` for a path that is not in conflict."""
-    waiting = _waiting(worktree)
+    waiting = _waiting(worktree, [path])
     if path not in waiting.conflicts:
         raise InvalidInput(f"{path} is not in conflict", hint="`satchel conflicts` lists what is.")
     record = waiting.record(path)
@@ -140,11 +141,13 @@ class _Waiting(NamedTuple):
         return self.known.open.get(path) or self.known.beside.get(path)
 
 
-def _waiting(worktree: Worktree) -> _Waiting:
-    """The conflicts that the last sync left."""
+def _waiting(worktree: Worktree, paths: Sequence[str]) -> _Waiting:
+    """The conflicts that the last sync left, ``paths`` among them. Raises ``FolderUnreadable`` for one of these."""
     base, _ = load_base(worktree.root)
     before = base.tree if base else {}
-    local = present(worktree.root, worktree.scan(), before)
+    scan = worktree.scan()
+    require_read(scan, paths)
+    local = present(worktree.root, scan, before)
     cloud = {path: Entry(entry.mode, entry.object) for path, entry in base.cloud.items()} if base else {}
     records = ConflictStore(worktree.root)
     known = records.load().judged(before if base else None, local)
@@ -246,8 +249,9 @@ def edit(
     Says whether it held something else, and the digest of the folder afterwards. What stood there can be brought back
     by ``undo``. Raises ``Busy``, ``ChangedMeanwhile`` where something else is in the way, and ``UndoFull``.
     """
-    with folder_lock(worktree.root):
+    with folder_lock(worktree.root), by_name(worktree.root):
         scan = worktree.scan()
+        require_read(scan, [path])
         data, mode = decide(scan)
         entry = Entry(mode, object_id(data))
         after = digest({**scan.tree, path: entry})
@@ -284,7 +288,7 @@ def undo(
     off is gone on with. Raises ``NothingToUndo``, ``UndoFull``.
     """
     root = worktree.root
-    with folder_lock(root):
+    with folder_lock(root), by_name(root):
         store = UndoStore(root, bounds._replace(days=MAX_DAYS))  # however old: it is brought back right now
         last, kept, begun = _latest(store)
         base, _ = load_base(root)
@@ -292,7 +296,9 @@ def undo(
         if base is not None:
             wrote = {path: Entry(*entry[:2]) if (entry := base.cloud.get(path)) else None for path in kept}
         wrote |= read_after(store, last)
-        local = present(root, worktree.scan(), {})
+        scan = worktree.scan()
+        require_read(scan, kept)
+        local = present(root, scan, {})
         result = Undone()
         todo: dict[str, Kept] = {}
         for path, was in kept.items():

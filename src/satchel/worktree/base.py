@@ -71,7 +71,11 @@ class _Whole(NamedTuple):
 
 
 def load_base(root: Path) -> tuple[Base | None, list[str]]:
-    """The newest whole base, and what a person should be told. ``None`` before any sync and when both are lost."""
+    """The newest whole base, and what a person should be told. ``None`` before any sync and when both are lost.
+
+    Raises ``FolderUnreadable`` where one is there and the disk does not give it: it may be the newest, and with the one
+    before it a sync would take what it did itself for what somebody did since.
+    """
     found = _read_both(root)
     newest = _newest(found)
     notices = [
@@ -90,7 +94,10 @@ def load_base(root: Path) -> tuple[Base | None, list[str]]:
 
 
 def save_base(root: Path, base: Base) -> None:
-    """Make it the newest generation, durably. Raises ``DiskFull`` or ``FolderUnwritable``; the old one stays then."""
+    """Make it the newest generation, durably; the old one stays where it cannot be written.
+
+    Raises ``DiskFull``, ``FolderUnwritable`` and, as ``load_base`` does, ``FolderUnreadable``.
+    """
     found = _read_both(root)
     newest = _newest(found)
     slot = 1 - found.index(newest) if newest is not None else 0
@@ -123,7 +130,10 @@ class History:
     """Who last changed a path, as the last sync knew it, without decoding the whole base: for the hits of a search."""
 
     def __init__(self, root: Path) -> None:
-        self._whole = _newest(_read_both(root))
+        try:
+            self._whole = _newest(_read_both(root))
+        except durable.FolderUnreadable:
+            self._whole = None
 
     @property
     def lineage(self) -> Lineage | None:
@@ -159,15 +169,17 @@ def history_of(root: Path, paths: Iterable[str]) -> dict[str, CloudEntry]:
 
 
 def _read_both(root: Path) -> list[_Whole | str | None]:
-    """Per slot: whole, ``"damaged"``, or ``None`` where there is no file."""
+    """Per slot: whole, ``"damaged"``, or ``None`` where there is no file. Raises ``FolderUnreadable``."""
     found: list[_Whole | str | None] = []
     for slot in _SLOTS:
         try:
             data = (local_dir(root) / slot).read_bytes()
         except FileNotFoundError:
             found.append(None)
-        except OSError:
+        except IsADirectoryError:
             found.append("damaged")
+        except OSError as error:
+            raise durable.unreadable(error, str(local_dir(root) / slot)) from error
         else:
             found.append(_open(data) or "damaged")
     return found

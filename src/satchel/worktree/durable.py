@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from satchel.errors import DiskFull, SatchelError, Unavailable
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FolderUnwritable(Unavailable):
@@ -15,9 +18,29 @@ class FolderUnwritable(Unavailable):
     default_hint = "Check that the folder exists, that you may write there and that it is not mounted read-only."
 
 
+class FolderUnreadable(Unavailable):
+    code = "folder.unreadable"
+    default_hint = "Nothing was changed for it. Check the disk and the permissions, and run the command again."
+
+
+def unreadable(error: OSError, what: str) -> SatchelError:
+    """The error to raise where ``what`` is there and cannot be read."""
+    return FolderUnreadable(f"cannot read {what}: {error.strerror}")
+
+
+@contextmanager
+def by_name(root: Path) -> Iterator[None]:
+    """Give whatever the disk refuses below ``root`` a name, where nothing closer to it does."""
+    try:
+        yield
+    except OSError as error:
+        what = str(error.filename or root)
+        raise refused(error, what) if error.errno in FULL else unreadable(error, what) from error
+
+
 def refused(error: OSError, what: str) -> SatchelError:
     """The error to raise for a failed write of ``what``."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         return DiskFull(f"no space left to write {what}")
     return FolderUnwritable(f"cannot write {what}: {error.strerror}")
 

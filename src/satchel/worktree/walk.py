@@ -234,7 +234,11 @@ class Worktree:
                 if error.errno != errno.ENOENT:
                     walk.left_out.append(LeftOut(folder, "unreadable", error.strerror or ""))
                 continue
-            level = self.level(folder, rules, entries)
+            try:
+                level = self.level(folder, rules, entries)
+            except OSError as error:  # what they would leave out may be secret
+                walk.left_out.append(LeftOut(folder or ".", "unreadable", error.strerror or ""))
+                continue
             if level is None:
                 # Not "some of its rules": what a rule unread would leave out may be secret.
                 walk.left_out.append(LeftOut(folder or ".", "too-many-rules"))
@@ -248,7 +252,7 @@ class Worktree:
         return walk
 
     def level(self, folder: str, above: Level | Root, entries: Iterable[Named]) -> Level | Root | None:
-        """The rules in force in a folder; ``None`` where they are too many."""
+        """The rules in force in a folder; ``None`` where they are too many. Raises ``OSError`` as ``ignore_file``."""
         names = {entry.name for entry in entries if entry.name in (GITIGNORE, SATCHELIGNORE)}
         if not names:
             return above
@@ -259,7 +263,10 @@ class Worktree:
         return Level(above, folder, *texts) if above.root.has_room(*texts) else None
 
     def ignore_file(self, path: str) -> bytes:
-        """Its beginning; nothing for a symlink, which git does not follow either, and for what cannot be read."""
+        """Its beginning; nothing for what is none, such as a symlink, which git does not follow either.
+
+        Raises ``OSError`` for one that cannot be read.
+        """
         try:
             with Beneath(self.root) as beneath:
                 fd, _ = beneath.open(path)
@@ -267,8 +274,10 @@ class Worktree:
                     return os.read(fd, MAX_IGNORE_BYTES)
                 finally:
                     os.close(fd)
-        except OSError:
-            return b""
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                return b""
+            raise
 
     def _sort_out(
         self, folder: str, entries: list[os.DirEntry[str]], rules: Level | Root, before: Remembered, walk: _Walk
@@ -401,6 +410,8 @@ class Worktree:
             self._state.save(fresh, changed, gone_files, gone_folders, clashes)
 
 
+# Absent, a symlink, a folder or a device, and nothing that could be read.
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.EINVAL, errno.ENXIO)
 _MODES = {0: "100644", stat.S_IXUSR: "100755"}
 
 
