@@ -6,6 +6,7 @@ import json
 import re
 import stat
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,27 @@ def test_the_chart_carries_the_alerts_and_takes_its_own_defaults_and_value_sets(
     Draft7Validator.check_schema(schema)
     for values in sorted((CHART / "ci").glob("*.yaml")):
         Draft7Validator(schema).validate({**defaults, **yaml.safe_load(values.read_text())})
+
+
+def test_the_recipes_name_what_the_chart_and_the_settings_know() -> None:
+    text = (ROOT / "docs/guide/operate/recipes.md").read_text()
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["yaml"] * 3 + ["toml"] * 2
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    for kind, block in blocks:
+        if kind == "yaml":
+            Draft7Validator(schema).validate(merged(defaults, yaml.safe_load(block)))
+        else:
+            tomllib.loads(block)
+    assert set(re.findall(r"\bSATCHEL_[A-Z0-9_]*[A-Z0-9]\b", text)) <= KNOWN
+
+
+def merged(under: Any, over: Any) -> Any:
+    """As Helm lays values over the chart's own."""
+    if not isinstance(under, dict) or not isinstance(over, dict):
+        return over
+    return {**under, **{name: merged(under.get(name), value) for name, value in over.items()}}
 
 
 def test_every_service_of_compose_is_held_hard_and_no_secret_is_in_the_file() -> None:
