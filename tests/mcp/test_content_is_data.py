@@ -29,7 +29,7 @@ PLANTED: dict[str, str] = {
     "tools/list.json": json.dumps({"jsonrpc": "2.0", "id": 1, "result": {"tools": [TOOL], "instructions": ORDER}}),
     "context.json": json.dumps({"name": MARK, "description": ORDER, "instructions": ORDER, "tools": [TOOL]}),
 }
-ABOUT = (
+ABOUT: tuple[tuple[str, dict[str, Any]], ...] = (
     ("tools/list", {}),
     ("prompts/list", {}),
     ("prompts/get", {"name": "pick_up", "arguments": {"project": "tides"}}),
