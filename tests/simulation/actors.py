@@ -158,7 +158,7 @@ class Client:
         head, has = self.ledger.head_files(), self.files()
         own = [path for path in has if path not in head and path_problem(path) is None]
         clashing = [path for path in own if tree_problems([*head, path])]
-        clashing += [path for path in own if path not in clashing and tree_problems([*own, path])]
+        clashing += [path for path in tree_problems(own) if path not in clashing]
         for path in clashing:
             stem, dot, suffix = path.replace("/", "-").rpartition(".")
             new = f"{stem or suffix}-{self.name}-{len(self.who.wrote)}{dot if stem else ''}{suffix if stem else ''}"

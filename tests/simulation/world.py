@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from random import Random
 
+from satchel.sync.pull import LOST
 from satchel.sync.report import SyncReport
 from satchel.sync.session import Direction, Strategy
 from tests.simulation.actors import CLASHING, Agent, Client, Pen
@@ -182,10 +183,12 @@ class World:
         return path in tree and tree[path].object in self.ledger.lost | self.ledger.gone
 
     def _in_step(self, client: Client, report: SyncReport) -> bool:
-        if any(not self._lost(one.path) for one in report.conflicts):
+        # A file that was renamed here waits for what the store lost by its new name.
+        waits = {one.path for one in report.conflicts if one.reason == LOST and self.ledger.lost | self.ledger.gone}
+        if any(not self._lost(one.path) and one.path not in waits for one in report.conflicts):
             return False
         has, head = client.files(), self.ledger.head_files()
-        own = {left.path for left in report.left_out}
+        own = {left.path for left in report.left_out} | waits
         differ = {path for path in has.keys() | head.keys() if has.get(path) != head.get(path)}
         return all(path in own or self._lost(path) for path in differ)
 

@@ -32,8 +32,9 @@ def command(face: Face) -> None:
             face.line(face.fit(path))
         for path, reason in result.skipped.items():
             face.note(f"Left alone: {face.fit(path)} ({reason})")
-        face.note(f"{plural(len(result.restored), 'file')} as before the last sync.")
-        if result.restored:
+        before = "the last sync" if result.waits else "your last step here"
+        face.note(f"{plural(len(result.restored), 'file')} as before {before}.")
+        if result.restored and result.waits:
             face.note(f"Then decide:  satchel resolve {result.restored[0]} --take local|cloud")
 
     face.answer({"restored": result.restored, "skipped": result.skipped}, show)

@@ -273,6 +273,8 @@ class Undone:
     """Paths that are as they were before the sync: files brought back, and new files taken away."""
     skipped: dict[str, str] = field(default_factory=dict)
     """Paths left alone, with the reason: they are not what the sync wrote any more."""
+    waits: bool = False
+    """Whether the paths brought back are held until somebody decides; a person's own step waits for nobody."""
 
 
 def undo(
@@ -309,6 +311,7 @@ def undo(
             else:
                 result.skipped[path] = "changed since"
         own = last.endswith(_RESTORE)  # a person's own step: the base has nothing to do with it
+        result.waits = base is not None and not own
         if base is not None and not own:
             _hold(worktree, base, todo)
         reach("undo.after_hold")
