@@ -13,6 +13,7 @@ from satchel.sync.settle import Take, put_back, resolve, undo
 from satchel.worktree.base import History, load_base, save_base
 from satchel.worktree.beneath import Beneath
 from satchel.worktree.durable import FolderUnreadable
+from satchel.worktree.materialise import Materialiser
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk
 
@@ -101,6 +102,28 @@ def test_undo_and_restore_touch_nothing_beside_what_cannot_be_read(
         with pytest.raises(FolderUnreadable, match=r"docs/b\.md"):
             put_back(bob.worktree, "docs/b.md", b"B\n", "100644")
     assert held(bob.root) == before
+    assert sorted(undo(bob.worktree).restored) == ["a.md", "docs/b.md"]
+    assert held(bob.root) == FILES
+
+
+def test_an_undo_that_a_disk_cut_off_is_gone_on_with(ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"a.md": "second\n", "docs/b.md": "second\n"})
+    ann.sync()
+    bob.sync()
+    real = Materialiser._present
+
+    def broken(self: Materialiser, path: str) -> object:
+        if path == "docs/b.md":
+            raise OSError(errno.EIO, "Input/output error", path)
+        return real(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Materialiser, "_present", broken)
+        with pytest.raises(FolderUnreadable, match=r"docs/b\.md"):
+            undo(bob.worktree)
     assert sorted(undo(bob.worktree).restored) == ["a.md", "docs/b.md"]
     assert held(bob.root) == FILES
 

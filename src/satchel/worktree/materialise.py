@@ -160,6 +160,8 @@ class Materialiser:
         try:
             present = self._present(path)
         except OSError as error:
+            if error.errno == errno.EIO:  # as expected or not: the disk does not say
+                raise durable.unreadable(error, path) from error
             raise ChangedMeanwhile(f"{path} cannot be replaced safely: {error.strerror}") from error
         if (present is None) != (expect is None) or (present and expect and present[0] != expect):
             raise ChangedMeanwhile(f"{path} changed while the sync ran")
