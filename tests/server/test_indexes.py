@@ -7,8 +7,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from satchel.objects.ids import Digest, ProjectId, TenantId, object_id
 from satchel.objects.listing import Entry, digest
+from satchel.search.index import Index
+from satchel.server import indexes
 from satchel.server.indexes import IndexCache, Ref
 
 REF = Ref(TenantId("ten_00000000000000000000000001"), ProjectId("prj_00000000000000000000000001"))
@@ -94,3 +98,30 @@ def test_the_index_of_the_past_goes_with_that_of_the_head_and_with_the_process(t
     with again.borrow(REF, keys(1)) as index:
         assert index.digest == head
     again.close()
+
+
+def test_of_many_projects_the_last_that_were_asked_stay_open_and_the_bytes_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "MAX_OPEN", 3)
+    cache = IndexCache(tmp_path, 1 << 30, random=os.urandom)
+    refs = [REF._replace(project=ProjectId(f"prj_{number:026}")) for number in range(6)]
+    for ref in refs:
+        bring(cache, keys(1), f"# {ref.project}\n", ref)
+    seen: dict[Ref, Index] = {}
+    for ref in refs:
+        with cache.borrow(ref, keys(1)) as index:
+            seen[ref] = index
+    for ref in (refs[5], refs[3], refs[5]):
+        with cache.borrow(ref, keys(1)) as index:
+            assert index is seen[ref]  # still open
+    with cache.borrow(refs[0], keys(1)) as index:
+        assert index is not seen[refs[0]]
+    with cache.borrow(refs[4], keys(1)) as index:
+        assert index is not seen[refs[4]]  # it was the one asked longest ago
+    on_disk = {path.name: path.stat().st_size for path in tmp_path.rglob("*.db")}
+    assert cache.bytes_used >= sum(on_disk.values())
+    cache.discard(refs[0])
+    cache.forget(REF.tenant)
+    assert (cache.bytes_used, files(tmp_path)) == (0, [])
+    cache.close()

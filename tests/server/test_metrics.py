@@ -15,9 +15,10 @@ from prometheus_client.samples import Sample
 from satchel.config.server import server_settings
 from satchel.errors import ConfigInvalid
 from satchel.server import quotause
+from satchel.server.contradictions import refuse_contradictions
 from satchel.server.meters import BUCKETS, OTHERS, Meters
 from satchel.server.metrics import METRICS, metrics_served, reference
-from satchel.server.serve import listen, refuse_contradictions
+from satchel.server.serve import listen
 from tests.server.running import Running, serving, until
 
 DOCS = Path(__file__).parents[2] / "docs"

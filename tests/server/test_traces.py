@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 
 from satchel.config.server import ServerSettings, server_settings
 from satchel.errors import ConfigInvalid
-from satchel.server import serve
 from satchel.server.checks import survey
+from satchel.server.contradictions import refuse_contradictions
 from satchel.server.traces import MAX_CALLS, Traces
 from tests.server.running import Answer, Running, serving, until
 
@@ -193,16 +193,16 @@ def _settings(**values: object) -> ServerSettings:
 @pytest.mark.parametrize("url", ["collector:4318", "ftp://collector", "http://", "http://me:secret@collector"])
 def test_a_collector_that_is_no_address_stops_the_server(url: str) -> None:
     with pytest.raises(ConfigInvalid, match="SATCHEL_OTLP_URL has to be an address") as caught:
-        serve.refuse_contradictions(_settings(otlp_url=url))
+        refuse_contradictions(_settings(otlp_url=url))
     assert "secret" not in str(caught.value)
 
 
 def test_without_the_extra_a_server_that_shall_trace_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = _settings(otlp_url="http://127.0.0.1:4318")
-    serve.refuse_contradictions(settings)
+    refuse_contradictions(settings)
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(ConfigInvalid, match="not installed") as caught:
-        serve.refuse_contradictions(settings)
+        refuse_contradictions(settings)
     assert "satchel[server,otel]" in caught.value.hint
 
 

@@ -20,12 +20,12 @@ from satchel.catalog.scope import Catalog
 from satchel.config.server import ServerSettings
 from satchel.errors import SatchelError, StartRefused, StoreUnavailable, WrongKey
 from satchel.server.cloud import now_ms
+from satchel.server.contradictions import refuse_contradictions
 from satchel.server.provider import provider_of
 from satchel.server.serve import (
     installation_missing,
     listen,
     make_data,
-    refuse_contradictions,
     refuse_moved,
     root_key_missing,
     wrong_root_key,

@@ -53,6 +53,10 @@ class IndexCache:
         self._lock = threading.Lock()
         # By last use: the first is the first to go.
         self._slots: OrderedDict[Ref, _Slot] = OrderedDict()
+        # Those of them that have an index open and free, by last use too. Counted with each question, and few, while
+        # there may be a slot for each project of thousands of tenants.
+        self._idle: OrderedDict[Ref, _Slot] = OrderedDict()
+        self._used = 0
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in sorted(root.glob("ten_*/prj_*/*.db"), key=lambda p: p.stat().st_mtime):
             self._adopt(path)
@@ -66,6 +70,8 @@ class IndexCache:
             slot = self._slot(ref)
             slot.borrowed += 1
             index = slot.free.pop() if slot.free else None
+            if not slot.free:
+                self._idle.pop(ref, None)
         try:
             if index is None:
                 index = self._open(slot, key_of)
@@ -104,7 +110,10 @@ class IndexCache:
         finally:
             with self._lock:
                 slot.borrowed -= 1
-                slot.size = _size(slot.path)
+                size = _size(slot.path)
+                if self._slots.get(ref) is slot:
+                    self._used += size - slot.size
+                slot.size = size
             self._make_room()
 
     @contextmanager
@@ -133,7 +142,7 @@ class IndexCache:
                 slot = self._slots.get(each)
                 if slot is None or (not_since is not None and _written(slot.path) > not_since):
                     continue
-                del self._slots[each]
+                self._drop(each)
             for index in slot.free:
                 index.close()
             remove(slot.path)
@@ -146,7 +155,7 @@ class IndexCache:
     def forget(self, tenant: TenantId) -> None:
         """Delete every index of a tenant."""
         with self._lock:
-            gone = [self._slots.pop(ref) for ref in list(self._slots) if ref.tenant == tenant]
+            gone = [self._drop(ref) for ref in list(self._slots) if ref.tenant == tenant]
         for slot in gone:
             for index in slot.free:
                 index.close()
@@ -155,9 +164,10 @@ class IndexCache:
     def close(self) -> None:
         """Close what is open and not borrowed."""
         with self._lock:
-            closing = [index for slot in self._slots.values() for index in slot.free]
-            for slot in self._slots.values():
+            closing = [index for slot in self._idle.values() for index in slot.free]
+            for slot in self._idle.values():
                 slot.free = []
+            self._idle.clear()
         for index in closing:
             index.close()
 
@@ -165,7 +175,7 @@ class IndexCache:
     def bytes_used(self) -> int:
         """Disk in use."""
         with self._lock:
-            return sum(slot.size for slot in self._slots.values())
+            return self._used
 
     def _slot(self, ref: Ref) -> _Slot:
         slot = self._slots.get(ref)
@@ -188,28 +198,36 @@ class IndexCache:
         if self._slots.get(ref) is not slot:
             return [index]  # the file was deleted meanwhile
         slot.free.append(index)
+        self._idle[ref] = slot
+        self._idle.move_to_end(ref)
         return self._surplus()
 
     def _surplus(self) -> list[Index]:
         surplus: list[Index] = []
-        for slot in self._slots.values():
-            if sum(len(each.free) for each in self._slots.values()) - len(surplus) <= MAX_OPEN:
-                break
+        kept = sum(len(slot.free) for slot in self._idle.values())
+        while kept - len(surplus) > MAX_OPEN:
+            _, slot = self._idle.popitem(last=False)
             surplus += slot.free
             slot.free = []
         return surplus
+
+    def _drop(self, ref: Ref) -> _Slot:
+        slot = self._slots.pop(ref)
+        self._idle.pop(ref, None)
+        self._used -= slot.size
+        return slot
 
     def _make_room(self) -> None:
         """Delete the least recently used files until the bound holds; those in use stay."""
         gone: list[_Slot] = []
         with self._lock:
-            used = sum(slot.size for slot in self._slots.values())
+            if self._used <= self._max_bytes:
+                return
             for ref, slot in list(self._slots.items()):
-                if used <= self._max_bytes:
+                if self._used <= self._max_bytes:
                     break
                 if slot.borrowed == 0:
-                    gone.append(self._slots.pop(ref))
-                    used -= slot.size
+                    gone.append(self._drop(ref))
         for slot in gone:
             for index in slot.free:
                 index.close()
@@ -225,7 +243,8 @@ class IndexCache:
         if len(file_id) != _FILE_ID_BYTES or ref in self._slots:
             remove(path)
             return
-        self._slots[ref] = _Slot(file_id, path, _size(path))
+        slot = self._slots[ref] = _Slot(file_id, path, _size(path))
+        self._used += slot.size
 
 
 def _written(path: Path) -> int:

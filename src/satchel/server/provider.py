@@ -159,7 +159,15 @@ def provider_of(settings: ServerSettings) -> Provider | None:
             "SATCHEL_OIDC_ISSUER needs SATCHEL_OIDC_CLIENT_ID or SATCHEL_OIDC_AUDIENCE",
             hint="A client id lets people sign in by it; an audience lets its access tokens count here.",
         )
-    return Provider(settings) if settings.oidc_issuer else None
+    if not settings.oidc_issuer:
+        for name in ("client_id", "client_secret", "audience", "rules", "networks", "trust_email"):
+            if getattr(settings, f"oidc_{name}"):
+                raise ConfigInvalid(
+                    f"SATCHEL_OIDC_{name.upper()} is set, and SATCHEL_OIDC_ISSUER is not",
+                    hint="Name the provider in SATCHEL_OIDC_ISSUER, or unset what belongs to it.",
+                )
+        return None
+    return Provider(settings)
 
 
 def _reach(settings: ServerSettings) -> Reach:

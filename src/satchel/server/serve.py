@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-import importlib.util
 import os
 import signal
 import socket
@@ -21,7 +20,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 import uvicorn
 import uvloop
@@ -32,15 +30,14 @@ from satchel.catalog import installation as catalog_installation
 from satchel.catalog.quotas import Limits
 from satchel.catalog.scope import Catalog
 from satchel.config.server import ServerSettings
-from satchel.errors import ConfigInvalid, StartRefused, StoreMissing, WrongKey
+from satchel.errors import StartRefused, StoreMissing, WrongKey
 from satchel.objects.ids import new_id
-from satchel.server.addresses import networks
 from satchel.server.app import application
 from satchel.server.cloud import now_ms
+from satchel.server.contradictions import refuse_contradictions
 from satchel.server.heads import bounded
 from satchel.server.housekeeping import keep_house
 from satchel.server.logs import configure, log
-from satchel.server.provider import provider_of
 from satchel.store.durable_local import make_directory
 from satchel.store.generations import Generations
 from satchel.store.keyring import INSTALLATION, Installation, Keyring
@@ -209,44 +206,6 @@ class Serving(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def refuse_contradictions(settings: ServerSettings) -> None:
-    """Raise ``ConfigInvalid`` for settings that are well-formed each by itself, and cannot be meant."""
-    if settings.public_url:
-        try:
-            parts = urlsplit(settings.public_url)
-            good = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
-            good = good and not parts.username and parts.port != 0
-        except ValueError:
-            good = False
-        if not good:
-            raise ConfigInvalid("SATCHEL_PUBLIC_URL has to be an address such as https://context.example.org")
-    if settings.root_kms:
-        kms_place(settings.root_kms)
-    if settings.metrics_port and settings.metrics_port == settings.port:
-        raise ConfigInvalid("SATCHEL_METRICS_PORT has to be another than SATCHEL_PORT")
-    refuse_untraceable(settings)
-    networks(settings.trusted_proxies)
-    provider_of(settings)
-
-
-def refuse_untraceable(settings: ServerSettings) -> None:
-    """Raise ``ConfigInvalid`` where traces are wanted and cannot be made."""
-    if not settings.otlp_url:
-        return
-    parts = urlsplit(settings.otlp_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise ConfigInvalid("SATCHEL_OTLP_URL has to be an address such as http://127.0.0.1:4318")
-    try:
-        there = all(importlib.util.find_spec(f"opentelemetry.{name}") for name in ("sdk", "exporter.otlp.proto.http"))
-    except ModuleNotFoundError:
-        there = False
-    if not there:
-        raise ConfigInvalid(
-            "SATCHEL_OTLP_URL is set, and what makes traces is not installed",
-            hint='Install it beside the server: pip install "satchel[server,otel]"; or unset SATCHEL_OTLP_URL.',
-        )
-
-
 def make_data(data: Path) -> None:
     """Make the data directory where it is absent. Raises ``StartRefused`` unless it can be written."""
     try:
@@ -339,6 +298,11 @@ async def _root_key(settings: ServerSettings, store: ObjectStore, known: str | N
                 return RootKey.create(path)
             own = new_id("ins", os.urandom(16))
             return RootKey.create(path, kms=kms_place(settings.root_kms), installation=own)
+    except OSError as error:
+        raise StartRefused(
+            f"the root key {path} cannot be made: {error.strerror}",
+            hint="Make its directory, for this user alone, or name another file in SATCHEL_ROOT_KEY.",
+        ) from error
     except WrongKey as error:
         raise StartRefused(error.message, hint="Put the key back from its copy: a root key is not text.") from error
     raise root_key_missing(settings, known)
