@@ -14,6 +14,8 @@ minutes, by least squares, without the first fifth.
 from __future__ import annotations
 
 import argparse
+import asyncio
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -51,16 +53,34 @@ class Topology:
     operator: str
     cold_seconds: float
     """From the start of the process to the open port, with nothing there."""
+    database: Postgres
     certificate: str | None = None
 
     def taken(self) -> float:
         return sum(cpu(node) for node in self.nodes)
+
+    def taken_by_database(self) -> float:
+        """CPU seconds of PostgreSQL and its children, those that have ended too."""
+        [row] = self.database.run("SELECT pg_backend_pid()")
+        first = int(Path(f"/proc/{row[0]}/stat").read_text().rpartition(")")[2].split()[1])
+        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        ticks = sum(_ticks(first)) + sum(sum(_ticks(int(child))[:2]) for child in children)
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def resident(self) -> float:
         return sum(status(node.process.pid, "VmRSS") for node in self.nodes if node.process) / 1e6
 
     def files(self) -> int:
         return sum(open_files(node.process.pid) for node in self.nodes if node.process)
+
+
+def _ticks(process: int) -> list[int]:
+    """User and system time of a process, and of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return [0, 0, 0, 0]
+    return [int(field) for field in fields[11:15]]
 
 
 @contextmanager
@@ -89,10 +109,10 @@ def served(name: str) -> Iterator[Topology]:
             stack.callback(proxy.stop)
             proxy.start([node.port for node in cluster.nodes])
             urls, certificate = [proxy.url], str(proxy.certificate)
-        yield Topology(name, urls, cluster.nodes, cluster.operator, cold, certificate)
+        yield Topology(name, urls, cluster.nodes, cluster.operator, cold, database, certificate)
 
 
-def line(topology: Topology, measured: Measured, taken: float) -> dict[str, float]:
+def line(topology: Topology, measured: Measured, taken: float, database: float = 0.0) -> dict[str, float]:
     every = measured.all or [float("inf")]
     return {
         "rate": measured.rate,
@@ -102,6 +122,7 @@ def line(topology: Topology, measured: Measured, taken: float) -> dict[str, floa
         "p99 ms": percentile(every, 0.99),
         "failed": measured.failed,
         "CPU ms": 1_000 * taken / max(len(every), 1),
+        "database CPU ms": 1_000 * database / max(len(every), 1),
         "RSS MB": topology.resident(),
         "fds": topology.files(),
     }
@@ -119,9 +140,10 @@ async def climb(topology: Topology, mix: Mix, rates: Sequence[float], seconds: f
     await mix.warm()
     await mix.run(rates[0], seconds)
     for rate in rates:
-        before = topology.taken()
+        before, database = topology.taken(), await asyncio.to_thread(topology.taken_by_database)
         measured = await mix.run(rate, seconds)
-        rows.append(line(topology, measured, topology.taken() - before))
+        database = await asyncio.to_thread(topology.taken_by_database) - database
+        rows.append(line(topology, measured, topology.taken() - before, database))
         if measured.per_second < 0.7 * rate:
             break
     await mix.close()

@@ -78,7 +78,6 @@ def _arrives(person: Person, site: Site, key: str) -> None:
 def test_the_five_journeys_go_through_tls_to_two_nodes(
     site: Site, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(site.proxy.certificate))
     # 1. Deployed: both nodes made one installation, and http leads to https.
     assert len(site.cluster.shown) == 1
     assert site.client(None).get("/health").ok()["status"] == "ok"
@@ -96,6 +95,8 @@ def test_the_five_journeys_go_through_tls_to_two_nodes(
     sam.folder.rmdir()
     write_sample_project(sam.folder)
     (sam.folder / "plan.bin").write_bytes(secrets.token_bytes(6 << 20))
+    refused = kim.run("login", site.proxy.url, "--key-file", "-", stdin=owner, status=6)
+    assert "certificate does not count" in refused.stderr  # of somebody who was not told to trust it
     for person in (sam, kim):
         _arrives(person, site, owner)
     sam.run("sync")
@@ -106,6 +107,7 @@ def test_the_five_journeys_go_through_tls_to_two_nodes(
     sam.run("sync")
     assert kim.digest() == sam.digest()
     # 4. A remote agent gets what the folder answers.
+    monkeypatch.setenv("SSL_CERT_FILE", str(site.proxy.certificate))
     agent = sam.json("key", "create", "agent", "--project", "demo:read")["key"]
     here = [sam.json("search", question) for question in QUESTIONS]
     assert [bool(answer["hits"]) for answer in here] == [True, True, True, False]

@@ -1,0 +1,63 @@
+"""The clock of a running server is put right, forward or back: who may come in is let in, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from satchel.server.app import application
+from satchel.server.cloud import now_ms
+from tests.server import running
+from tests.server.running import Running, serving
+
+HOUR_MS = 3_600_000
+
+
+class Clock:
+    """The machine's, and what somebody turned it by."""
+
+    def __init__(self) -> None:
+        self.off = 0
+
+    def __call__(self) -> int:
+        return now_ms() + self.off
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(running, "application", partial(application, clock=made))
+    return made
+
+
+@pytest.fixture
+def server(tmp_path: Path, clock: Clock) -> Iterator[Running]:
+    with serving(tmp_path / "data") as one:
+        yield one
+
+
+@pytest.mark.parametrize("hours", [26, -26], ids=["forward", "back"])
+def test_a_clock_that_jumps_costs_a_new_token_and_nothing_else(server: Running, clock: Clock, hours: int) -> None:
+    owner = server.tenant("acme")
+    owner.post("/projects", {"slug": "demo"}).ok()
+    owner.put("demo", "a.md", b"# A\n\nword\n").ok()
+    token = owner.post("/auth/token", {"apiKey": owner.key}).ok()["accessToken"]
+    later = ""
+    for off in (hours * HOUR_MS, 0):  # and it is put right again
+        clock.off = off
+        assert owner.get("/projects/demo/artifacts/a.md").body == b"# A\n\nword\n"
+        assert len(owner.get("/projects/demo/search", q="word").ok()["hits"]) == 1
+        owner.put("demo", f"at-{off}.md", b"# Then\n").ok()
+        of_then = owner.post("/auth/token", {"apiKey": owner.key}).ok()["accessToken"]
+        assert server.client(of_then).get("/auth/whoami").status == 200
+        if off:
+            assert server.client(token).get("/auth/whoami").status == 401  # over, or not begun
+            later = of_then
+    assert server.client(token).get("/auth/whoami").status == 200
+    assert server.client(later).get("/auth/whoami").status == 401
+    versions = owner.get("/projects/demo/versions").ok()["items"]
+    assert [row["version"] for row in versions] == [3, 2, 1]
+    assert server.client(None).get("/health/ready").status == 200
