@@ -61,8 +61,8 @@ class Topology:
 
     def taken_by_database(self) -> float:
         """CPU seconds of PostgreSQL and its children, those that have ended too."""
-        [row] = self.database.run("SELECT pg_backend_pid()")
-        first = int(Path(f"/proc/{row[0]}/stat").read_text().rpartition(")")[2].split()[1])
+        rows = self.database.run("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = user")
+        first = int(Path(f"/proc/{rows[0][0]}/stat").read_text().rpartition(")")[2].split()[1])
         children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
         ticks = sum(_ticks(first)) + sum(sum(_ticks(int(child))[:2]) for child in children)
         return ticks / os.sysconf("SC_CLK_TCK")
