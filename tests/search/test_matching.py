@@ -4,7 +4,7 @@ import pytest
 
 from satchel.search import matching
 from satchel.search.index import Index
-from satchel.search.matching import ENOUGH
+from satchel.search.matching import ENOUGH, Ranked
 from satchel.search.query import parse_query
 from satchel.search.words import names, parted
 from tests.search.trees import bring, index_of
@@ -12,6 +12,11 @@ from tests.search.trees import bring, index_of
 
 def paths(index: Index, text: str, limit: int = 20, offset: int = 0) -> list[str]:
     return [hit.path for hit in index.search(parse_query(text), limit, offset).sections]
+
+
+def ranked(index: Index, text: str, *, every: bool, only: list[str] | None = None) -> Ranked:
+    asked = index.asked(parse_query(text))
+    return index.rank(asked, index.statistics(asked, every=every), every=every, wanted=50, only=only)
 
 
 def test_sections_with_every_word_come_alone_where_there_are_enough() -> None:
@@ -122,10 +127,10 @@ def test_a_run_of_characters_that_stands_nowhere_is_taken_apart() -> None:
 def test_files_named_by_the_caller_alone_are_asked_and_listed_in_that_order() -> None:
     files = {f"{name}.md": "whale" for name in "abcd"}
     with index_of(files) as index:
-        found = index.match(parse_query("whale"), every=True, limit=9, only=["d.md", "b.md"])
-        assert ([hit.path for hit in found.sections], found.total) == (["b.md", "d.md"], 2)
-        found = index.match(parse_query(""), every=True, limit=9, only=["d.md", "b.md", "none.md"])
-        assert [hit.path for hit in found.sections] == ["d.md", "b.md"]
+        found = ranked(index, "whale", every=True, only=["d.md", "b.md"])
+        assert ([row.path for row in found.rows], found.total) == (["b.md", "d.md"], 2)
+        found = ranked(index, "", every=True, only=["d.md", "b.md", "none.md"])
+        assert [row.path for row in found.rows] == ["d.md", "b.md"]
 
 
 def test_near_words_are_those_of_live_sections_as_they_are_written() -> None:
@@ -232,10 +237,10 @@ def test_only_sections_with_a_rarer_word_are_scored_and_all_words_count(monkeypa
     files = {f"c{number:02}.md": "common" if number < 10 else "filler" for number in range(30)}
     files |= {"r1.md": "rare thing", "r2.md": "rare common"}
     with index_of(files) as index:
-        assert index.match(parse_query("rare common"), every=False, limit=50).total == 12
+        assert ranked(index, "rare common", every=False).total == 12
         monkeypatch.setattr(matching, "RARE_ROWS", 5)
-        found = index.match(parse_query("rare common"), every=False, limit=50)
-        assert [hit.path for hit in found.sections] == ["r2.md", "r1.md"]
+        found = ranked(index, "rare common", every=False)
+        assert [row.path for row in found.rows] == ["r2.md", "r1.md"]
         assert found.total == 2
 
 

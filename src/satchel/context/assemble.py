@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from satchel.context.limits import MAX_SEARCH_DEPTH, MAX_SEARCH_LIMIT
 from satchel.context.part import Part, Past, history_of, in_range
 from satchel.errors import InvalidInput, NoSuchProject
-from satchel.search.matching import ENOUGH, Found, FoundSection
+from satchel.search.matching import ENOUGH, Asked, FoundSection, Ranked, Row
 from satchel.search.query import Query, parse_query
+from satchel.search.scoring import together
 
 if TYPE_CHECKING:
     from satchel.context.answers import Answered, Hit, QueryUnderstood, SearchAnswer, Skipped
@@ -107,32 +108,55 @@ def search_answer(
         for part in parts:
             moment.enter_context(part.moment())
         admitted = [_admitted(query, part) for part in parts]
-        counts = (part.index.count_every(query, only) for part, only in zip(parts, admitted, strict=True))
-        every = sum(counts) >= ENOUGH
-        found = [
-            part.index.match(query, every=every, limit=offset + limit, only=only)
-            for part, only in zip(parts, admitted, strict=True)
-        ]
-        suggestions = _suggestions(query, parts) if query.sought and not any(one.total for one in found) else []
-    best = [(section, place) for place, one in enumerate(found) for section in one.sections]
-    pasts: dict[tuple[int, str], Past] = {}
+        asked = parts[0].index.asked(query) if parts else None
+        every = asked is not None and _every(asked, parts, admitted)
+        best, ranked = _ranked(asked, parts, admitted, every=every, wanted=offset + limit) if asked else ([], [])
+        if not _by_age(query):
+            best.sort(key=lambda hit: (-hit[0].score, parts[hit[1]].project, hit[0].path, hit[0].position))
+            best = best[offset : offset + limit]
+        shown = [(parts[place].index.show(row, asked, every=every), place) for row, place in best] if asked else []
+        suggestions = _suggestions(query, parts) if query.sought and not any(one.total for one in ranked) else []
+    pasts = _pasts(parts, shown)
     if _by_age(query):
-        pasts = _pasts(parts, best)
-        best.sort(key=lambda hit: _age(parts[hit[1]], hit[0], pasts.get((hit[1], hit[0].path))))
-    else:
-        best.sort(key=lambda hit: (-hit[0].score, parts[hit[1]].project, hit[0].path, hit[0].position))
-    best = best[offset : offset + limit]
-    pasts = pasts or _pasts(parts, best)
-    hits = [_hit(parts[place], section, pasts.get((place, section.path))) for section, place in best]
+        shown.sort(key=lambda hit: _age(parts[hit[1]], hit[0], pasts.get((hit[1], hit[0].path))))
+        shown = shown[offset : offset + limit]
+    hits = [_hit(parts[place], section, pasts.get((place, section.path))) for section, place in shown]
     return {
         "query": _understood(query, every=every, at=at),
         "hits": hits,
-        "total": sum(one.total for one in found),
-        "facets": _facets(parts, found),
+        "total": sum(one.total for one in ranked),
+        "facets": _facets(parts, ranked),
         "projects": [_answered(part) for part in parts],
         "skipped": list(skipped),
         "suggestions": suggestions,
     }
+
+
+def _every(asked: Asked, parts: Sequence[Part], admitted: Sequence[list[str] | None]) -> bool:
+    """Whether enough sections of all parts together hold every word."""
+    counted = 0
+    for part, only in zip(parts, admitted, strict=True):
+        counted += part.index.count_every(asked, only)
+        if counted >= ENOUGH:
+            return True
+    return False
+
+
+def _ranked(
+    asked: Asked, parts: Sequence[Part], admitted: Sequence[list[str] | None], *, every: bool, wanted: int
+) -> tuple[list[tuple[Row, int]], list[Ranked]]:
+    """The best rows of all parts, each with the place of its part, and what every part found."""
+    statistics = together([part.index.statistics(asked, every=every) for part in parts])
+    best: list[tuple[Row, int]] = []
+    ranked: list[Ranked] = []
+    floor = 0.0
+    for place, (part, only) in enumerate(zip(parts, admitted, strict=True)):
+        one = part.index.rank(asked, statistics, every=every, wanted=wanted, only=only, floor=floor)
+        ranked.append(one)
+        best += [(row, place) for row in one.rows]
+        scores = sorted((row.score for row, _ in best), reverse=True)
+        floor = scores[wanted - 1] if len(scores) >= wanted else 0.0
+    return best, ranked
 
 
 # History ---------------------------------------------------------------------------------------------------------
@@ -249,7 +273,7 @@ def _understood(query: Query, *, every: bool, at: str | None) -> QueryUnderstood
     }
 
 
-def _facets(parts: Sequence[Part], found: Sequence[Found]) -> dict[str, dict[str, int]]:
+def _facets(parts: Sequence[Part], found: Sequence[Ranked]) -> dict[str, dict[str, int]]:
     kinds: dict[str, int] = {}
     for one in found:
         for kind, count in one.kinds.items():

@@ -19,8 +19,9 @@ from satchel.errors import IndexCorrupt
 from satchel.objects.ids import Digest, ObjectId
 from satchel.objects.listing import Entry, Tree
 from satchel.search import schema
-from satchel.search.matching import ENOUGH, Found, Matcher
+from satchel.search.matching import ENOUGH, Asked, Found, FoundSection, Matcher, Ranked, Row
 from satchel.search.query import Query
+from satchel.search.scoring import Statistics
 
 if TYPE_CHECKING:
     from satchel.documents.sections import TaskLine
@@ -171,25 +172,50 @@ class Index:
 
     def search(self, query: Query, limit: int, offset: int = 0) -> Found:
         """The best sections: those with every word or, where fewer than ``ENOUGH`` have, with any one of them."""
-        every = self.count_every(query) >= ENOUGH
-        return self.match(query, every=every, limit=limit, offset=offset)
+        asked = self.asked(query)
+        every = self.count_every(asked) >= ENOUGH
+        ranked = self.rank(asked, self.statistics(asked, every=every), every=every, wanted=offset + limit)
+        sections = [self.show(row, asked, every=every) for row in ranked.rows[offset : offset + limit]]
+        return Found(sections, ranked.total, ranked.kinds, "all" if every else "any")
 
-    def count_every(self, query: Query, only: Sequence[str] | None = None) -> int:
+    def asked(self, query: Query) -> Asked:
+        """The query as this and any other index is asked it."""
+        with self._trouble():
+            return self._matcher.asked(query)
+
+    def count_every(self, asked: Asked, only: Sequence[str] | None = None) -> int:
         """How many sections hold every word, counted up to ``ENOUGH``; that many where there is one word to hold."""
         with self._trouble():
-            return self._matcher.count_every(query, only)
+            return self._matcher.count_every(asked, only)
 
-    def match(
-        self, query: Query, *, every: bool, limit: int, offset: int = 0, only: Sequence[str] | None = None
-    ) -> Found:
-        """As ``search``, with the choice between ``every`` word and any one of them made by the caller, and of the
-        files named by ``only`` where it is given.
+    def statistics(self, asked: Asked, *, every: bool) -> Statistics:
+        """What scores depend on: to be summed over all indexes that are asked together."""
+        with self._trouble():
+            return self._matcher.statistics(asked, every=every)
+
+    def rank(
+        self,
+        asked: Asked,
+        statistics: Statistics,
+        *,
+        every: bool,
+        wanted: int,
+        only: Sequence[str] | None = None,
+        floor: float = 0.0,
+    ) -> Ranked:
+        """The sections that hold ``every`` word, or any one of them, in the files named by ``only`` where it is given:
+        at least the ``wanted`` best, but those that score less than ``floor`` may be missing.
 
         A query without words lists the first section of every document its filters admit, in the order of ``only`` or
         by path, with score 0.
         """
         with self._trouble():
-            return self._matcher.match(query, every=every, limit=limit, offset=offset, only=only)
+            return self._matcher.rank(asked, statistics, every=every, wanted=wanted, only=only, floor=floor)
+
+    def show(self, row: Row, asked: Asked, *, every: bool) -> FoundSection:
+        """A row of ``rank`` with its text."""
+        with self._trouble():
+            return self._matcher.show(row, asked, every=every)
 
     def near(self, query: Query, most: int) -> list[Near]:
         """Words of the index that are spelled almost like those sought, the nearest first."""

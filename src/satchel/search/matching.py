@@ -1,8 +1,8 @@
 """A query asked of one index: which sections match, in which order, and what they look like.
 
 Order is by score, then path, then position, so that equal scores (copied boilerplate has many) come the same way
-whatever edits led to the index. Scores are BM25 as FTS5 counts it over live sections, higher is better, kept to six
-significant digits: the last digits of a logarithm differ between machines.
+whatever edits led to the index. Scores are BM25 over the live sections of all indexes asked together (``scoring``),
+higher is better, kept to six significant digits: the last digits of a logarithm differ between machines.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from satchel.objects.ids import ObjectId
 from satchel.search import blocks
 from satchel.search.query import Query
 from satchel.search.schema import SECTION_BITS, TOKENIZER, rows
-from satchel.search.snippet import Term, Token, cut_snippet, terms_of
-from satchel.search.words import completions, match_expression, parted, quoted
+from satchel.search.scoring import CLOSE, Scorer, Statistics, Term, highest, words_of
+from satchel.search.snippet import Term as Shown
+from satchel.search.snippet import Token, cut_snippet, terms_of
+from satchel.search.words import completions, match_expression, parted, quoted, spaced
 
 ENOUGH = 5
 """Where fewer sections hold every word, one word is enough. On 42 questions over 30 MB of Markdown the mean reciprocal
@@ -26,12 +28,14 @@ rank is 0.74 with 1, 0.81 with 5 and 0.82 with 50 (``bench/search.py``)."""
 
 RARE_ROWS = 4_000
 RARE_SHARE = 10
-"""Where one word is enough, only sections that hold one of the rarer words are scored: as many of the rarest words as
-stand in one section of ``RARE_SHARE`` together, or in ``RARE_ROWS`` of a large index. All words still count for the
-score. It bounds the time (p95 8 ms instead of 21 on the same questions) and changes the mean reciprocal rank by less
-than 0.01."""
+"""Where one word is enough, only sections that hold one of the rarer words count as found: as many of the rarest words
+as stand in one section of ``RARE_SHARE`` together, or in ``RARE_ROWS`` of a large index. All words still count for the
+score. It bounds the time."""
 RARE_AT_LEAST = 200
 
+FIRST_ROWS = 100
+"""Of the rarest words, at least this many sections are scored first: what they score tells which words are too common
+to bring another section among the best."""
 TIES_READ_AHEAD = 32
 """Rows read beyond the wanted ones, in case they score the same as the last of them."""
 _BITS = SECTION_BITS
@@ -54,6 +58,13 @@ class FoundSection(NamedTuple):
     highlights: list[list[int]]
 
 
+class Row(NamedTuple):
+    score: float
+    path: str
+    position: int
+    document: int
+
+
 class Found(NamedTuple):
     """The wanted stretch of hits, and how many there are in all."""
 
@@ -65,11 +76,31 @@ class Found(NamedTuple):
     """``all`` or ``any``."""
 
 
-class _Row(NamedTuple):
-    score: float
-    path: str
-    position: int
-    document: int
+class Asked(NamedTuple):
+    """A query as every index is asked it."""
+
+    query: Query
+    terms: tuple[Term, ...]
+    loose: tuple[Term, ...]
+    """Instead of ``terms`` where one is enough."""
+    without: tuple[str, ...]
+    shown: tuple[Shown, ...]
+    """What is lit up in a snippet, for ``terms`` and for ``loose``."""
+    loose_shown: tuple[Shown, ...]
+
+    def of(self, *, every: bool) -> tuple[Term, ...]:
+        return self.terms if every else self.loose
+
+
+class Ranked(NamedTuple):
+    """The best rows in their order, and how many match in all."""
+
+    rows: list[Row]
+    kinds: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.kinds.values())
 
 
 class Matcher:
@@ -78,47 +109,120 @@ class Matcher:
     def __init__(self, database: apsw.Connection) -> None:
         self._database = database
         self._tokenizer: apsw.FTS5Tokenizer | None = None
+        self._scorer: Scorer | None = None
 
-    def match(
+    def asked(self, query: Query) -> Asked:
+        """The query in the language of FTS5: the same for every index."""
+        terms, shown = self._terms(query.sought)
+        loose, loose_shown = (terms, shown) if query.text.isascii() else self._terms(query.loose)
+        without = tuple([quoted(term) for term in self._holding(query.without)])
+        return Asked(query, terms, loose, without, shown, loose_shown)
+
+    def statistics(self, asked: Asked, *, every: bool) -> Statistics:
+        """What the scores of this index depend on."""
+        counts = [tuple([self._holders(phrase) for phrase in term.phrases]) for term in asked.of(every=every)]
+        sections = rows(self._database, "SELECT sections FROM state")
+        record = rows(self._database, "SELECT block FROM fts_data WHERE id = 1")
+        words = words_of(record[0][0]) if record else 0
+        return Statistics(sections[0][0] if sections else 0, words, tuple(counts))
+
+    def rank(
         self,
-        query: Query,
+        asked: Asked,
+        statistics: Statistics,
         *,
         every: bool,
-        limit: int,
-        offset: int,
+        wanted: int,
         only: Sequence[str] | None,
-    ) -> Found:
-        words = "all" if every else "any"
-        sought = self._holding(query.sought if every else query.loose)
-        without = [quoted(term) for term in self._holding(query.without)]
-        where, values = _filter(query, only)
-        if sought:
-            phrases = [self._phrase(term) for term in sought]
-            needed = phrases if every else self._rare(phrases)
-            kinds = self._count(match_expression(needed, (), without, every=every), where, values)
-            expression = match_expression(needed, phrases, without, every=every)
-            best = self._best(expression, where, values, offset + limit) if kinds else []
-        elif query.sought:
-            return Found([], 0, {}, words)
-        else:
-            avoided = match_expression(without, (), (), every=False)
-            kinds, best = self._listed(avoided, where, values, offset + limit, only)
-        terms = terms_of(sought, self.tokenize)
-        sections = [self._show(row, terms) for row in best[offset : offset + limit]]
-        return Found(sections, sum(kinds.values()), kinds, words)
+        floor: float = 0.0,
+    ) -> Ranked:
+        """At least the ``wanted`` best rows if there are so many, without those that score less than ``floor``.
 
-    def count_every(self, query: Query, only: Sequence[str] | None) -> int:
+        ``statistics`` are those of all indexes that are asked together.
+        """
+        where, values = _filter(asked.query, only)
+        terms = asked.of(every=every)
+        without = asked.without
+        if not terms:
+            if asked.query.sought:
+                return Ranked([], {})
+            avoided = match_expression(without, (), (), every=False)
+            kinds, listed = self._listed(avoided, where, values, wanted, only)
+            return Ranked(listed, kinds)
+        phrases = [term.expression for term in terms]
+        if every:
+            expression = match_expression(phrases, (), without, every=True)
+            kinds = self._count(expression, where, values)
+            best = self._best(expression, statistics, 0, floor, where, values, wanted) if kinds else []
+            return Ranked(best, kinds)
+        counts = [sum(each) for each in statistics.counts]
+        order = sorted(range(len(terms)), key=lambda at: (counts[at], phrases[at]))
+        rare = _rarest(order, counts, _few(statistics.sections))
+        kinds = self._count(match_expression([phrases[at] for at in rare], (), without, every=False), where, values)
+        best = self._best_any(phrases, order, rare, statistics, floor, without, where, values, wanted) if kinds else []
+        return Ranked(best, kinds)
+
+    def _best_any(
+        self,
+        phrases: Sequence[str],
+        order: Sequence[int],
+        rare: list[int],
+        statistics: Statistics,
+        floor: float,
+        without: Sequence[str],
+        where: str,
+        values: Sequence[str],
+        wanted: int,
+    ) -> list[Row]:
+        """The best of the sections that hold a rare term, every term counted.
+
+        A section without the rarer terms scores at most what the others can add together: once ``wanted`` sections
+        score more, no such section is looked at. Nothing is left out that belongs among the best.
+        """
+        tops = highest(statistics)
+
+        def best(needed: Sequence[int], done: Sequence[int], floor: float) -> list[Row]:
+            chosen = [phrases[at] for at in needed]
+            expression = f"({' OR '.join(chosen)}) AND ({' OR '.join(phrases)})"
+            avoided = [*without, *(phrases[at] for at in done)]
+            expression = match_expression([expression], (), avoided, every=True)
+            first = sum(len(statistics.counts[at]) for at in needed)
+            return self._best(expression, statistics, first, floor, where, values, wanted)
+
+        first = rare[:1]
+        while len(first) < len(rare) and sum(sum(statistics.counts[at]) for at in first) < FIRST_ROWS:
+            first = rare[: len(first) + 1]
+        found = best(first, (), floor)
+        if len(found) >= wanted:
+            floor = max(floor, found[wanted - 1].score)
+        left = sum(tops)
+        needed: list[int] = []
+        for at in order:
+            if left < floor * CLOSE:
+                break
+            left -= tops[at]
+            needed.append(at)
+        more = [at for at in needed if at in rare and at not in first]
+        if more:
+            found = sorted([*found, *best(more, first, floor)], key=_placed)
+        return found
+
+    def show(self, row: Row, asked: Asked, *, every: bool) -> FoundSection:
+        """What a row looks like."""
+        return self._show(row, asked.shown if every else asked.loose_shown)
+
+    def count_every(self, asked: Asked, only: Sequence[str] | None) -> int:
         """How many sections hold every term and pass the filters, up to ``ENOUGH``.
 
         That many for one term or none; but a run of a script without spaces has to be found at least once.
         """
-        sought = [self._phrase(term) for term in self._holding(query.sought)]
-        alone = len(sought) < 2
-        if alone and len(query.loose) == len(query.sought):
+        alone = len(asked.query.sought) < 2
+        if alone and len(asked.query.loose) == len(asked.query.sought):
             return ENOUGH
-        where, values = _filter(query, only)
-        without = [quoted(term) for term in self._holding(query.without)]
-        expression = match_expression(sought, (), without, every=True)
+        if not asked.terms:
+            return 0
+        where, values = _filter(asked.query, only)
+        expression = match_expression([term.expression for term in asked.terms], (), asked.without, every=True)
         counted = rows(
             self._database,
             f"SELECT 1 FROM fts CROSS JOIN document ON id = fts.rowid >> {_BITS} "  # noqa: S608
@@ -127,26 +231,33 @@ class Matcher:
         )
         return ENOUGH if alone and counted else len(counted)
 
-    def _phrase(self, term: str) -> str:
+    def _terms(self, sought: Sequence[str]) -> tuple[tuple[Term, ...], tuple[Shown, ...]]:
+        holding = self._holding(sought)
+        return tuple([Term(self._phrases(term)) for term in holding]), tuple(terms_of(holding, self.tokenize))
+
+    def _phrases(self, term: str) -> tuple[str, ...]:
         """A sought term in the language of FTS5. A name is also looked for as its words, and the beginning of a word in
         what stems to less."""
         if not term.endswith("*"):
             split = parted(term)
-            return quoted(term) if split == term else f"({quoted(term)} OR {quoted(split)})"
+            return (quoted(term),) if split == term else (quoted(term), quoted(split))
         begun = self._stem(term)
         others: dict[str, str] = {}
         for word in completions(term):
             stem = self._stem(word)
             if not stem.startswith(begun):
                 others.setdefault(stem, quoted(word))
-        return f"({' OR '.join((quoted(term), *others.values()))})" if others else quoted(term)
+        return (quoted(term), *others.values())
 
     def _stem(self, word: str) -> str:
         return self.tokenize(word)[-1][2]
 
+    def _holders(self, phrase: str) -> int:
+        return int(rows(self._database, "SELECT count(*) FROM fts WHERE fts MATCH ?", (phrase,))[0][0])
+
     def _holding(self, terms: Sequence[str]) -> list[str]:
         """The terms in which FTS5 finds a word: one without would make a conjunction match nothing."""
-        return [term for term in terms if terms_of([term], self.tokenize)]
+        return [term for term in terms if self.tokenize(spaced(term))]
 
     def tokenize(self, text: str) -> list[Token]:
         """``text`` as FTS5 reads it."""
@@ -154,23 +265,6 @@ class Matcher:
             self._tokenizer = self._database.fts5_tokenizer(TOKENIZER[0], list(TOKENIZER[1:]))
         found = self._tokenizer(text.encode(), apsw.FTS5_TOKENIZE_DOCUMENT, None, include_colocated=False)
         return cast("list[Token]", found)
-
-    def _rare(self, phrases: Sequence[str]) -> list[str]:
-        """The rarest of the sought phrases, at least one: together in few enough sections to score them all."""
-        (sections,) = rows(self._database, "SELECT sections FROM state")[0]
-        few = min(RARE_ROWS, max(RARE_AT_LEAST, sections // RARE_SHARE))
-        counted = sorted(
-            (rows(self._database, "SELECT count(*) FROM fts WHERE fts MATCH ?", (phrase,))[0][0], phrase)
-            for phrase in phrases
-        )
-        kept: list[str] = []
-        held = 0
-        for count, phrase in counted:
-            held += count
-            if kept and held > few:
-                break
-            kept.append(phrase)
-        return kept
 
     def _count(self, expression: str, where: str, values: Sequence[str]) -> dict[str, int]:
         counted = rows(
@@ -181,25 +275,45 @@ class Matcher:
         )
         return dict(counted)
 
-    def _best(self, expression: str, where: str, values: Sequence[str], wanted: int) -> list[_Row]:
+    def _best(
+        self,
+        expression: str,
+        statistics: Statistics,
+        first: int,
+        floor: float,
+        where: str,
+        values: Sequence[str],
+        wanted: int,
+    ) -> list[Row]:
         """At least the ``wanted`` best rows if there are so many, in their final order."""
+        self._scorer = self._scorer or Scorer(self._database)
+        joined = f"CROSS JOIN document ON id = fts.rowid >> {_BITS}" if where else ""
         read = wanted + TIES_READ_AHEAD
         while True:
+            self._scorer.set(statistics, first, floor)
             raw = rows(
                 self._database,
-                f"SELECT fts.rank, path, fts.rowid FROM fts CROSS JOIN document ON id = fts.rowid >> {_BITS} "  # noqa: S608
-                f"WHERE fts MATCH ?{where} ORDER BY fts.rank LIMIT ?",
+                f"SELECT relevance(fts) AS score, fts.rowid AS at FROM fts {joined} "  # noqa: S608
+                f"WHERE fts MATCH ?{where} ORDER BY score DESC LIMIT ?",
                 (expression, *values, read),
             )
-            found = [_Row(_score(rank), path, row & _POSITION, row >> _BITS) for rank, path, row in raw]
+            scored = [(_score(score), row) for score, row in raw if score > 0]
             # Rows not read could still tie with the last wanted one: then read on.
-            if len(found) < read or found[-1].score < found[wanted - 1].score:
-                return sorted(found, key=lambda row: (-row.score, row.path, row.position))
+            if len(raw) < read or len(scored) < read or scored[-1][0] < scored[wanted - 1][0]:
+                break
             read *= 8
+        paths: dict[int, str] = {}
+        found = []
+        for score, row in scored:
+            number = row >> _BITS
+            if number not in paths:
+                paths[number] = rows(self._database, "SELECT path FROM document WHERE id = ?", (number,))[0][0]
+            found.append(Row(score, paths[number], row & _POSITION, number))
+        return sorted(found, key=_placed)
 
     def _listed(
         self, without: str, where: str, values: Sequence[str], wanted: int, only: Sequence[str] | None
-    ) -> tuple[dict[str, int], list[_Row]]:
+    ) -> tuple[dict[str, int], list[Row]]:
         """Without words to look for: the first section of every document the filters admit, in the order of ``only``
         or by path."""
         avoided = ""
@@ -214,9 +328,9 @@ class Matcher:
             place = {path: at for at, path in enumerate(only)}
             listed = rows(self._database, f"SELECT path, id {admitted}", values)
             listed = sorted(listed, key=lambda row: place[row[0]])[:wanted]
-        return dict(counted), [_Row(0.0, path, 0, number) for path, number in listed]
+        return dict(counted), [Row(0.0, path, 0, number) for path, number in listed]
 
-    def _show(self, row: _Row, terms: Sequence[Term]) -> FoundSection:
+    def _show(self, row: Row, terms: Sequence[Shown]) -> FoundSection:
         kind, title, content = rows(
             self._database, "SELECT kind, title, object FROM document WHERE id = ?", (row.document,)
         )[0]
@@ -243,8 +357,28 @@ class Matcher:
         )
 
 
-def _score(rank: float) -> float:
-    return float(f"{-rank:.6g}")
+def _score(score: float) -> float:
+    return float(f"{score:.6g}")
+
+
+def _placed(row: Row) -> tuple[float, str, int]:
+    return -row.score, row.path, row.position
+
+
+def _few(sections: int) -> int:
+    return min(RARE_ROWS, max(RARE_AT_LEAST, sections // RARE_SHARE))
+
+
+def _rarest(order: Sequence[int], counts: Sequence[int], most: int) -> list[int]:
+    """The first terms of ``order``, at least one: as many as stand in ``most`` sections together."""
+    kept: list[int] = []
+    held = 0
+    for at in order:
+        held += counts[at]
+        if kept and held > most:
+            break
+        kept.append(at)
+    return kept
 
 
 def _filter(query: Query, only: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:

@@ -116,13 +116,13 @@ def _places(tokens: Sequence[Token], terms: Sequence[Term]) -> list[tuple[int, i
 def _inside_names(body: str, terms: Sequence[Term], tokenize: Tokenize) -> list[tuple[int, int, int]]:
     """As ``_matches``, of the terms that are words inside a name: ``case`` in ``camelCase``."""
     # A stem differs from its word at the end alone: most names are passed over without asking the tokenizer.
-    hints = {words[0][:3] for _, _, words in terms}
+    hints = tuple({words[0][:3] for _, _, words in terms})
     found = []
     for at, name in names(body):
-        folded = name.lower()
-        if not any(hint in folded for hint in hints):
+        split = parted(name)
+        if not any(word.startswith(hints) for word in split.lower().split()):
             continue
-        data = parted(name).encode()
+        data = split.encode()
         for start, end, number in _places(tokenize(data.decode()), terms):
             before, matched = data[:start].decode(), data[start:end].decode()
             first = at + len(before) - before.count(" ")
