@@ -12,7 +12,7 @@ from satchel.errors import DiskFull, PathRefused
 from satchel.objects.ids import object_id
 from satchel.objects.listing import Entry
 from satchel.worktree import durable
-from satchel.worktree.materialise import Materialiser
+from satchel.worktree.materialise import FEW_FILES, Materialiser
 from satchel.worktree.undo import Bounds, Kept, UndoFull, UndoStore
 from satchel.worktree.walk import ChangedMeanwhile, Worktree
 
@@ -248,3 +248,56 @@ def test_a_new_file_takes_the_place_of_folders_that_hold_nothing(root: Path) -> 
             into.write("kept", b"ours", "100644", None)
     assert (root / "docs").read_bytes() == b"a file now"
     assert (root / "kept/empty").is_dir()
+
+
+MANY = [(b"%d" % number, "100644") for number in range(FEW_FILES + 1)]
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("trusted", [True, False])
+def test_many_files_are_on_disk_before_any_has_its_name(
+    root: Path, undo: UndoStore, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    synced: list[str] = []
+
+    def flush(fd: int) -> None:
+        synced.extend(sorted(os.listdir(fd)))
+
+    def fsync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}").rpartition("/")[2])
+
+    monkeypatch.setattr(durable, "flushes", lambda _fd: trusted)
+    monkeypatch.setattr(durable, "flush_filesystem", flush)
+    with Materialiser(root, undo) as folder:
+        monkeypatch.setattr(os, "fsync", fsync)
+        staged = folder.stage(MANY)
+        monkeypatch.undo()
+        assert sorted(synced) == sorted(one.name for one in staged)
+        for number, one in enumerate(staged):
+            folder.place(f"{number}.md", one, None)
+    assert {path.read_bytes() for path in root.glob("[0-9]*.md")} == {data for data, _ in MANY}
+
+
+@pytest.mark.promise("P6")
+def test_a_flush_that_fails_leaves_nothing_behind(root: Path, undo: UndoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flush(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(durable, "flushes", lambda _fd: True)
+    monkeypatch.setattr(durable, "flush_filesystem", flush)
+    with Materialiser(root, undo) as folder, pytest.raises(DiskFull):
+        folder.stage(MANY)
+    assert list((root / ".satchel/tmp").iterdir()) == []
+
+
+def test_a_flush_is_trusted_on_the_filesystems_it_is_known_of(root: Path) -> None:
+    fd = os.open(root, os.O_RDONLY)
+    try:
+        if durable.flushes(fd):
+            durable.flush_filesystem(fd)
+    finally:
+        os.close(fd)
+    reading, writing = os.pipe()
+    assert not durable.flushes(reading)  # a pipe is on none of them
+    os.close(reading)
+    os.close(writing)

@@ -33,6 +33,8 @@ _TEMPORARY = f"{LOCAL_DIR}/tmp"  # noqa: S108  # inside the project, not the sha
 
 STAGE_THREADS = 8
 """1,000 files of 12 KB written and synced on ext4: 0.7 s one after another, 0.3 s with 8 threads."""
+FEW_FILES = 64
+"""More are flushed with all else on their filesystem: 256 of 12 KB on ext4 take a fifth of the time, and less work."""
 
 
 class Staged(NamedTuple):
@@ -81,6 +83,8 @@ class Materialiser:
         """
         if len(contents) == 1:
             return [self._stage(contents[0])]
+        if len(contents) > FEW_FILES and durable.flushes(self._temporary):
+            return self._stage_all(contents)
         from concurrent.futures import ThreadPoolExecutor
 
         def every_nth(first: int) -> list[Staged]:
@@ -89,6 +93,20 @@ class Materialiser:
         with ThreadPoolExecutor(STAGE_THREADS, thread_name_prefix="satchel-stage") as pool:
             slices = list(pool.map(every_nth, range(STAGE_THREADS)))
         return [slices[index % STAGE_THREADS][index // STAGE_THREADS] for index in range(len(contents))]
+
+    def _stage_all(self, contents: Sequence[tuple[bytes, str]]) -> list[Staged]:
+        """The same with one flush for all of them."""
+        staged: list[Staged] = []
+        try:
+            staged.extend(self._stage(content, sync=False) for content in contents)
+            durable.flush_filesystem(self._temporary)
+        except BaseException as error:
+            for one in staged:
+                _drop(one.name, self._temporary)
+            if isinstance(error, OSError):
+                raise durable.refused(error, str(self._root / _TEMPORARY)) from error
+            raise
+        return staged
 
     def place(self, path: str, content: Staged, expect: Entry | None) -> None:
         """Make ``path`` hold staged content, which is used up by it. As ``write``."""
@@ -106,11 +124,11 @@ class Materialiser:
             raise
         self._touched.add(folder)
 
-    def _stage(self, content: tuple[bytes, str]) -> Staged:
+    def _stage(self, content: tuple[bytes, str], *, sync: bool = True) -> Staged:
         data, mode = content
         staged = Staged(f".satchel-tmp-{os.getpid()}-{os.urandom(6).hex()}", data, check_mode(mode))
         try:
-            _write_aside(staged, self._temporary)
+            _write_aside(staged, self._temporary, sync=sync)
         except OSError as error:
             _drop(staged.name, self._temporary)
             raise durable.refused(error, str(self._root / _TEMPORARY)) from error
@@ -217,12 +235,13 @@ class Materialiser:
         return fd
 
 
-def _write_aside(content: Staged, folder: int) -> None:
+def _write_aside(content: Staged, folder: int, *, sync: bool = True) -> None:
     permissions = 0o777 if content.mode == "100755" else 0o666  # less what the umask takes
     fd = os.open(content.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, permissions, dir_fd=folder)
     try:
         durable.write_all(fd, content.data)
-        os.fsync(fd)
+        if sync:
+            os.fsync(fd)
     finally:
         os.close(fd)
 
