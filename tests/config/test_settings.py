@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from satchel.config.declared import settings_of
-from satchel.config.machine import machine
-from satchel.config.server import ServerSettings, server_settings
+from satchel.config.declared import from_env, settings_of
+from satchel.config.machine import Machine, machine
+from satchel.config.reference import reference
+from satchel.config.server import ServerSettings, server_settings, unknown_variables
 from satchel.errors import ConfigInvalid
 
 
@@ -26,6 +27,7 @@ def test_a_flag_counts_before_the_environment_before_a_file_before_the_default(t
     ("env", "said"),
     [
         ({"SATCHEL_PROT": "1"}, "SATCHEL_PROT"),
+        ({"SATCHEL_STORE_URL_FILE": "/run/store"}, "SATCHEL_STORE_URL_FILE"),  # no secret: nothing reads a file
         ({"SATCHEL_PORT": "many"}, "whole number"),
         ({"SATCHEL_PORT": "65536"}, "65535"),
         ({"SATCHEL_MAX_FILE_BYTES": "1"}, "1024"),
@@ -44,6 +46,48 @@ def test_a_file_with_an_unknown_or_broken_setting_is_refused(tmp_path: Path) -> 
         file.write_text(text)
         with pytest.raises(ConfigInvalid, match=said):
             server_settings({}, {}, file)
+
+
+def test_a_variable_that_nothing_reads_is_named_with_what_may_be_meant() -> None:
+    env = {
+        "SATCHEL_PROT": "1",
+        "SATCHEL_QUITE_OTHER_9": "1",
+        "SATCHEL_KEY_FILE": "/k",
+        "SATCHEL_CONFIG": "",
+        "PATH": "/",
+    }
+    assert unknown_variables(env) == {"SATCHEL_PROT": "SATCHEL_PORT", "SATCHEL_QUITE_OTHER_9": ""}
+    with pytest.raises(ConfigInvalid) as caught:
+        server_settings({}, env)
+    assert caught.value.hint.startswith("Did you mean SATCHEL_PORT?")
+
+
+@pytest.mark.parametrize("group", [ServerSettings, Machine])
+def test_every_secret_may_come_from_a_file_and_never_both_ways(group: type, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("from the file\n")
+    for setting in settings_of(group):
+        if not setting.secret:
+            continue
+        assert from_env(group, {setting.env_file: str(file)}) == {setting.name: "from the file"}
+        with pytest.raises(ConfigInvalid, match="both set"):
+            from_env(group, {setting.env_file: str(file), setting.env: "x"})
+        for wrong in (tmp_path, tmp_path / "absent"):
+            with pytest.raises(ConfigInvalid, match=setting.env_file):
+                from_env(group, {setting.env_file: str(wrong)})
+
+
+def test_the_reference_tells_name_variable_default_limits_unit_and_secret_of_every_setting() -> None:
+    lines = reference().splitlines()
+    for setting in (*settings_of(ServerSettings), *settings_of(Machine)):
+        [row] = [line for line in lines if line.startswith(f"| `{setting.name}` |")]
+        _, _, variable, default, limits, unit, secret, meaning, _ = [cell.strip() for cell in row.split(" | ".strip())]
+        assert f"`{setting.env}`" in variable
+        assert (f"`{setting.env_file}`" in variable) == setting.secret == (secret == "secret")
+        assert unit == (setting.unit or "–")
+        assert default
+        assert limits
+        assert meaning == setting.doc
 
 
 def test_a_list_is_separated_by_commas_and_an_empty_variable_is_none() -> None:

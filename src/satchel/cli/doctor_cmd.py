@@ -10,6 +10,7 @@ import click
 from satchel.cli.face import Face, plural, size
 from satchel.cli.folders import project_here, project_named, registry, worktree_of
 from satchel.cli.verb import verb
+from satchel.config.server import unknown_variables
 from satchel.context.local import LocalReader
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.manifest import manifest_problems
@@ -47,6 +48,8 @@ def command(face: Face, every: bool, project: str | None) -> int:
     with closing(LocalReader([here])) as reader:
         answer = reader.context(here.slug)
         notices = list(dict.fromkeys([*scan.notices, *reader.notices]))
+    for name, meant in unknown_variables().items():
+        notices.append(f"nothing reads the variable {name}" + (f": is {meant} meant?" if meant else ""))
     initialised = local_dir(here.root).is_dir()
     listed = any(entry.root == here.root for entry in registry(face).registered())
     data = {

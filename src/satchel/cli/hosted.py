@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import click
+
 from satchel.cli import oskeyring
 from satchel.cli.credentials import Credential, Credentials, Session
 from satchel.cli.face import Face
@@ -59,7 +61,10 @@ def open_remote(face: Face, url: str | None = None) -> Remote:
         raise CredentialMissing(f"not signed in to {address}", hint=hint)
     if face.machine.key and not face.machine.url:
         face.warn(f"SATCHEL_KEY is not used: without SATCHEL_URL nobody says that it is for {address}.")
-    return Remote(address, Session(stored, address, credential), insecure=credential.insecure)
+    remote = Remote(address, Session(stored, address, credential), insecure=credential.insecure)
+    if command := click.get_current_context(silent=True):
+        command.call_on_close(remote.close)  # its connections end with the command, whatever that does with it
+    return remote
 
 
 def project_remote(face: Face) -> tuple[ProjectConfig, Remote, str]:

@@ -12,7 +12,17 @@ def reference() -> str:
     lines = [
         "# Settings",
         "",
-        "Generated from `src/satchel/config`; a test keeps the two equal.",
+        "Generated from `src/satchel/config`; a test keeps the two equal. A variable that is set to nothing counts as",
+        "absent. Where a column says *secret*, the value is never logged or shown, and may come from a file that the",
+        "variable ending in `_FILE` names (its last line ending is taken off; both at once are refused).",
+        "",
+        "The environment alone chooses the mode:",
+        "",
+        "| mode | variables | then |",
+        "|---|---|---|",
+        "| local | none | `satchel init`, `search`, `mcp` |",
+        "| cloud | none for one process; `SATCHEL_DATABASE_URL`, `SATCHEL_STORE_URL` for many | `satchel serve` |",
+        "| hybrid | `SATCHEL_URL` and `SATCHEL_KEY`, or `SATCHEL_KEY_FILE` | `satchel remote add`, `satchel sync` |",
         "",
         "## Server",
         "",
@@ -24,7 +34,7 @@ def reference() -> str:
         "## Command line",
         "",
         "Read from the environment by every command. `XDG_CONFIG_HOME`, `XDG_STATE_HOME`, `XDG_CACHE_HOME` and",
-        "`NO_COLOR` are respected too.",
+        "`NO_COLOR` are respected too. `satchel doctor` names a `SATCHEL_…` variable that nothing reads.",
         "",
         *_table(settings_of(Machine)),
         "",
@@ -33,10 +43,12 @@ def reference() -> str:
 
 
 def _table(settings: list[Setting]) -> list[str]:
-    rows = ["| name | variable | default | allowed | meaning |", "|---|---|---|---|---|"]
+    rows = ["| name | variable | default | limits | unit | secret | meaning |", "|---|---|---|---|---|---|---|"]
     for s in settings:
-        secret = " Secret: never logged." if s.secret else ""
-        rows.append(f"| `{s.name}` | `{s.env}` | {_shown(s)} | {_allowed(s)} | {s.doc}{secret} |")
+        variable = f"`{s.env}`, `{s.env_file}`" if s.secret else f"`{s.env}`"
+        secret = "secret" if s.secret else "–"
+        unit = s.unit or "–"
+        rows.append(f"| `{s.name}` | {variable} | {_shown(s)} | {_allowed(s)} | {unit} | {secret} | {s.doc} |")
     return rows
 
 
@@ -54,5 +66,5 @@ def _allowed(setting: Setting) -> str:
         return ", ".join(f"`{choice}`" for choice in setting.choices)
     if setting.kind == "number":
         high = f" to {setting.high:,}" if setting.high is not None else " or more"
-        return f"{setting.low or 0:,}{high}{' ' + setting.unit if setting.unit else ''}"
+        return f"{setting.low or 0:,}{high}"
     return {"switch": "`0`, `1`", "list": "comma-separated"}.get(setting.kind, setting.kind)

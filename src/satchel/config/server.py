@@ -9,6 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -346,13 +347,9 @@ def server_settings(
     Raises ``ConfigInvalid`` naming the setting, where it came from and what it may be.
     """
     env = os.environ if env is None else env
-    known = {s.env for s in (*settings_of(ServerSettings), *settings_of(Machine))} | {PREFIX + "CONFIG"}
-    known |= {s.env_file for s in settings_of(ServerSettings) if s.secret}
-    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
-    if unknown:
-        raise ConfigInvalid(
-            f"{unknown[0]} is not a setting of Satchel", hint="See docs/reference/settings.md for every setting."
-        )
+    for name, meant in unknown_variables(env).items():
+        hint = f"Did you mean {meant}? " if meant else ""
+        raise ConfigInvalid(f"{name} is not a setting of Satchel", hint=f"{hint}See docs/reference/settings.md.")
     if file is None and env.get(PREFIX + "CONFIG"):
         file = Path(env[PREFIX + "CONFIG"])
     values = _from_file(ServerSettings, file) if file else {}
@@ -362,6 +359,17 @@ def server_settings(
         if value is not None:
             values[name] = checked(by_name[name], value, f"--{name.replace('_', '-')}")
     return ServerSettings(**values)
+
+
+def unknown_variables(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The ``SATCHEL_…`` variables that nothing reads, and the setting that each may be meant for, or an empty text."""
+    env = os.environ if env is None else env
+    declared = (*settings_of(ServerSettings), *settings_of(Machine))
+    known = {s.env for s in declared} | {s.env_file for s in declared if s.secret} | {PREFIX + "CONFIG"}
+    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
+    names = [name.removeprefix(PREFIX) for name in known]
+    near = {name: get_close_matches(name.removeprefix(PREFIX), names, 1, 0.75) for name in unknown}
+    return {name: PREFIX + found[0] if found else "" for name, found in near.items()}
 
 
 def _from_file(group: type[ServerSettings], file: Path) -> dict[str, Any]:
