@@ -2,13 +2,15 @@
 
     python bench/load_mix.py [--topology one two nodes] [--rates 50 100 150 ...] [--seconds 10] [--json FILE]
     python bench/load_mix.py --soak 30 --rate 100 [--topology one]
+    python bench/load_mix.py --compare 5 --rate 100
 
 50 tenants with 10 projects of 20 files each; the mix is that of ``mix.py``. Topologies: ``one`` worker; ``two``, asked
 in turn; two ``nodes`` behind nginx with the file of deploy/compose, TLS included. All on one PostgreSQL with durable
 commits and one S3 server (SeaweedFS), which take the same cores, as does the generator: so the table has the CPU of
 the servers alone, for each request. The knee is the highest rate at which all were answered, p95 was below 50 ms and
 p99 below 150 ms. ``--soak`` keeps one rate for so many minutes and tells how resident memory and open files grew in ten
-minutes, by least squares, without the first fifth.
+minutes, by least squares, without the first fifth. ``--compare`` asks one of two workers and both of them in turn, so
+many rounds, and tells the CPU that a request costs either way.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import uvloop
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from filling import home, open_files, status
-from measure import machine, percentile, report, save
+from measure import machine, median, percentile, report, save
 from mix import Measured, Mix, found
 from nodes import cpu
 from reads import postgres
@@ -185,6 +187,21 @@ async def soak(topology: Topology, mix: Mix, rate: float, minutes: float) -> dic
     }
 
 
+async def compare(alone: Mix, both: Mix, topology: Topology, rate: float, seconds: float, rounds: int) -> list[float]:
+    """CPU milliseconds of a request to one worker, and to two: medians of interleaved rounds."""
+    costs: dict[int, list[float]] = {0: [], 1: []}
+    await both.warm()
+    for _ in range(rounds):
+        for which, mix in enumerate((alone, both)):
+            await mix.run(rate, seconds / 4)  # what the other made is followed
+            before = topology.taken()
+            measured = await mix.run(rate, seconds)
+            costs[which].append(1_000 * (topology.taken() - before) / max(len(measured.all), 1))
+    await alone.close()
+    await both.close()
+    return [median(costs[which]) for which in costs]
+
+
 def slope(points: Sequence[tuple[float, float]]) -> float:
     """By least squares."""
     middle, level = (sum(values) / len(points) for values in zip(*points, strict=True))
@@ -200,17 +217,24 @@ def main() -> None:
     parser.add_argument("--tenants", type=int, default=50)
     parser.add_argument("--projects", type=int, default=10)
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES")
-    parser.add_argument("--rate", type=float, default=100, help="of the soak")
+    parser.add_argument("--rate", type=float, default=100, help="of the soak or the comparison")
+    parser.add_argument("--compare", type=int, default=0, metavar="ROUNDS")
     parser.add_argument("--json")
     given = parser.parse_args()
     print(machine())
     figures: dict[str, Any] = {}
-    for name in given.topology:
+    for name in ["two"] if given.compare else given.topology:
         with served(name) as topology:
             tenants = found(topology.urls[0] if not topology.certificate else topology.nodes[0].url,
                             topology.operator, given.tenants, given.projects, 20, 3_000)  # fmt: skip
             mix = Mix(topology.urls, tenants, cafile=topology.certificate)
             print(f"\n{name}: cold start {topology.cold_seconds:.2f} s, {mix_size(given)}")
+            if given.compare:
+                alone = Mix(topology.urls[:1], tenants)
+                one, two = uvloop.run(compare(alone, mix, topology, given.rate, given.seconds, given.compare))
+                figures["compared"] = {"one": one, "two": two}
+                report("CPU of a request", [(f"{one:.2f}", f"{two:.2f}", f"{two / one:.2f}")], ("one", "two", "ratio"))
+                continue
             if given.soak:
                 told = uvloop.run(soak(topology, mix, given.rate, given.soak))
                 figures[name] = told
