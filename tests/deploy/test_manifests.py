@@ -126,6 +126,7 @@ def test_every_service_of_compose_is_held_hard_and_no_secret_is_in_the_file() ->
     assert made == {f"compose/secrets/{name}" for name in names}
 
 
+@pytest.mark.system("openssl")
 def test_secrets_of_compose_are_made_once_and_behind_a_folder_of_ones_own(tmp_path: Path) -> None:
     script = tmp_path / "compose" / "secrets.sh"
     script.parent.mkdir()

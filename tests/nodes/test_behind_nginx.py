@@ -114,6 +114,8 @@ def test_the_five_journeys_go_through_tls_to_two_nodes(
     asked = site.client(agent)
     assert [asked.post("/search", {"query": question}).ok() for question in QUESTIONS] == here
     assert asyncio.run(over_http(site.proxy.url, agent, QUESTIONS, "auto")) == here
+    heard = asked.get("/projects/demo/events", seconds=1)  # comes at once, whatever a proxy would rather keep together
+    assert b"event: head" in heard.body
     # 5. Nobody else's, and who asked is seen through the proxy, whatever is claimed.
     rival = site.client(site.tenant("rival"))
     project = sam.json("remote", "show")["project"]
