@@ -208,7 +208,8 @@ def pulled(ann: Desk, bob: Desk) -> dict[str, str]:
 def test_undo_brings_back_what_the_sync_changed_deleted_and_added(ann: Desk, bob: Desk) -> None:
     after = pulled(ann, bob)
     assert held(bob.root) == after
-    assert sorted(undo(bob.worktree).restored) == ["a.md", "b.md", "new/d.md"]
+    undone = undo(bob.worktree)
+    assert (sorted(undone.restored), undone.waits) == (["a.md", "b.md", "new/d.md"], True)
     assert held(bob.root) == FILES
 
 
@@ -347,7 +348,7 @@ def test_an_old_version_put_back_is_an_edit_and_undo_brings_back_what_stood_ther
     for path, text in (("a.md", "first\n"), ("b.md", "B\n"), ("new/d.md", "D\n")):
         assert put_back(ann.worktree, path, text.encode(), "100644")
         assert (ann.root / path).read_text() == text
-        undo(ann.worktree)
+        assert not undo(ann.worktree).waits
         assert held(ann.root) == {"a.md": "edited\n", "c.md": "C\n"}
         undo(ann.worktree)
         assert (ann.root / path).read_text() == text
