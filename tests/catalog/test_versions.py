@@ -66,6 +66,7 @@ async def test_a_commit_makes_the_next_version_and_the_old_one_stays_readable(
             1,
             "Ann",
             NOW + 1,
+            "person",
         )
         assert set(await versions.entries_at(s, PROJECT, ["a.md", "b.md", "x"])) == {"a.md"}
         second, first = await versions.versions(s, PROJECT)

@@ -22,6 +22,7 @@ INFO: ArtifactInfo = {
     "mode": "100644",
     "version": None,
     "author": None,
+    "authorKind": None,
     "modified": None,
 }
 

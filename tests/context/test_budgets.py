@@ -27,6 +27,7 @@ INFO: ArtifactInfo = {
     "mode": "100644",
     "version": None,
     "author": None,
+    "authorKind": None,
     "modified": None,
 }
 MANIFEST = json.dumps({"description": "x" * 3_000, "relations": [{"type": "part-of", "project": "y"}]})

@@ -281,7 +281,7 @@ def test_leaving_forgets_the_cloud_and_loses_nothing(server: Server, sam: Person
     assert sam.files() == before
     assert sam.json("remote", "show")["url"] is None
     after = sam.json("search", "warning")["hits"]
-    history = {"version": None, "author": None, "modified": None}
+    history = {"version": None, "author": None, "authorKind": None, "modified": None}
     assert after == [{**hit, **history} for hit in answer]
     assert "local-only" in sam.run("status").stdout
 

@@ -22,7 +22,7 @@ QUERIES = [
     "path:docs -storm",
     "zzz",
 ]
-HISTORY = ("version", "author", "modified", "history", "lastSync")
+HISTORY = ("version", "author", "authorKind", "modified", "history", "lastSync")
 
 
 @pytest.fixture

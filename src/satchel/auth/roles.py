@@ -42,7 +42,10 @@ def narrower(one: Role | None, other: Role | None) -> Role | None:
     return min((cap for cap in (one, other) if cap is not None), default=None)
 
 
-def author_kind(principal_id: str) -> Literal["person", "key", "operator"]:
+AuthorKind = Literal["person", "key", "operator"]
+
+
+def author_kind(principal_id: str) -> AuthorKind:
     """What the principal that a version names is: a member of the tenant, an API key, or who runs the server.
 
     Agents have keys; one that a person let in by signing in acts as that person.

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BindParameter, bindparam, insert, or_, select, update
 
+from satchel.auth.roles import AuthorKind, author_kind
 from satchel.catalog import purges
 from satchel.catalog.packs import PlaceRow, add_pack, all_places, forget_packs, missing, places, rely_on
 from satchel.catalog.schema import TENANT, entry, mine
@@ -94,6 +95,7 @@ class EntryRow(NamedTuple):
     version: int
     author: str
     time: int
+    author_kind: AuthorKind
 
 
 class ChangeRow(NamedTuple):
@@ -110,6 +112,7 @@ class ChangeRow(NamedTuple):
     """The version that made it so."""
     author: str
     time: int
+    author_kind: AuthorKind
 
 
 class VersionRow(NamedTuple):
@@ -179,7 +182,9 @@ _WHOLE_TREE = _TREE.order_by(entry.c.path)
 _ONE_ENTRY = _TREE.where(entry.c.path == bindparam("path"))
 _SOME_ENTRIES = _TREE.where(entry.c.path.in_(bindparam("paths", expanding=True)))
 
-_MAKERS = select(version_table.c.version, version_table.c.author, version_table.c.time).where(
+_MAKERS = select(
+    version_table.c.version, version_table.c.author, version_table.c.time, version_table.c.author_id
+).where(
     mine(version_table),
     version_table.c.project_id == _PROJECT,
     version_table.c.version.in_(bindparam("versions", expanding=True)),
@@ -459,12 +464,12 @@ async def _entries(s: Scope, project: str, rows: Sequence[Record]) -> list[Entry
     return [EntryRow(*row, *makers[row[6]]) for row in rows]  # type: ignore[call-arg]  # a row has any length to mypy
 
 
-async def _makers(s: Scope, project: str, numbers: Iterable[int]) -> dict[int, tuple[str, int]]:
-    """Author and time of versions."""
-    makers: dict[int, tuple[str, int]] = {}
+async def _makers(s: Scope, project: str, numbers: Iterable[int]) -> dict[int, tuple[str, int, AuthorKind]]:
+    """Author, time and kind of author of versions."""
+    makers: dict[int, tuple[str, int, AuthorKind]] = {}
     for chunk in chunks(sorted(numbers)):
         for row in await s.rows(_MAKERS, {"project": project, "versions": list(chunk)}):
-            makers[row[0]] = (row[1], row[2])
+            makers[row[0]] = (row[1], row[2], author_kind(row[3]))
     return makers
 
 

@@ -4,9 +4,11 @@ Answers are plain data with camelCase keys, so that a face only encodes them and
 them. For equal digests, index format and query, every route gives equal answers (promise P2). Times are RFC 3339 UTC,
 sizes are bytes, lines are 1-based and inclusive, offsets in ``highlights`` are characters of ``snippet``.
 
-``version``, ``author`` and ``modified`` are facts of history: they come from the hosted version that last changed the
-path. They are ``None`` for a folder that was never synced and for a file changed since; ``history`` of the project says
-which: ``complete``, ``partial`` (some files changed since the last sync) or ``none``.
+``version``, ``author``, ``authorKind`` and ``modified`` are facts of history: they come from the hosted version that
+last changed the path. They are ``None`` for a folder that was never synced and for a file changed since; ``history`` of
+the project says which: ``complete``, ``partial`` (some files changed since the last sync) or ``none``. ``authorKind``
+says how far to trust a text: what a ``person`` made a version of, somebody answers for; what a ``key`` wrote (an agent,
+a program) nobody has looked at until a person's version changes it; ``operator`` is who runs the server.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ class Hit(TypedDict):
     """Of the project, at the moment of the answer."""
     version: int | None
     author: str | None
+    authorKind: str | None
     modified: str | None
 
 
@@ -113,6 +116,7 @@ class ArtifactInfo(TypedDict):
     mode: str
     version: int | None
     author: str | None
+    authorKind: str | None
     modified: str | None
 
 
@@ -192,6 +196,7 @@ class Recent(TypedDict):
     kind: str
     version: int | None
     author: str | None
+    authorKind: str | None
     modified: str | None
 
 

@@ -40,7 +40,7 @@ def artifact_list(
 
 
 def artifact_info(item: Item, past: Past | None) -> ArtifactInfo:
-    version, author, modified = history_of(item.object, past)
+    version, author, author_kind, modified = history_of(item.object, past)
     return {
         "path": item.path,
         "kind": item.kind,
@@ -50,6 +50,7 @@ def artifact_info(item: Item, past: Past | None) -> ArtifactInfo:
         "mode": item.mode,
         "version": version,
         "author": author,
+        "authorKind": author_kind,
         "modified": modified,
     }
 

@@ -232,7 +232,7 @@ def _pasts(parts: Sequence[Part], best: Sequence[tuple[FoundSection, int]]) -> d
 
 
 def _hit(part: Part, section: FoundSection, past: Past | None) -> Hit:
-    version, author, modified = history_of(section.object, past)
+    version, author, author_kind, modified = history_of(section.object, past)
     return {
         "project": part.project,
         "relation": part.relation,
@@ -247,6 +247,7 @@ def _hit(part: Part, section: FoundSection, past: Past | None) -> Hit:
         "digest": part.digest,
         "version": version,
         "author": author,
+        "authorKind": author_kind,
         "modified": modified,
     }
 

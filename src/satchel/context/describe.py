@@ -208,7 +208,7 @@ def _recent(items: Sequence[Item], pasts: Mapping[str, Past], *, known: bool) ->
 
     recent: list[Recent] = []
     for item in heapq.nsmallest(RECENT, items, key=age):
-        version, author, modified = history_of(item.object, pasts.get(item.path))
+        version, author, author_kind, modified = history_of(item.object, pasts.get(item.path))
         recent.append(
             {
                 "path": item.path,
@@ -216,6 +216,7 @@ def _recent(items: Sequence[Item], pasts: Mapping[str, Past], *, known: bool) ->
                 "kind": item.kind,
                 "version": version,
                 "author": author,
+                "authorKind": author_kind,
                 "modified": modified,
             }
         )

@@ -394,7 +394,7 @@ class LocalReader:
 
 
 def _past(entry: CloudEntry) -> Past:
-    return Past(entry.object, entry.version, entry.author, entry.time_ms)
+    return Past(entry.object, entry.version, entry.author, entry.time_ms, entry.author_kind)
 
 
 def _check_held(parts: Sequence[Part], moment: Moment) -> None:

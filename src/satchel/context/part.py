@@ -27,6 +27,7 @@ class Past(NamedTuple):
     version: int
     author: str
     time_ms: int
+    author_kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,20 @@ class Part:
             yield
 
 
-def history_of(content: ObjectId, past: Past | None) -> tuple[int | None, str | None, str | None]:
-    """(version, author, modified) of a file, if what history knows is what the file holds."""
+class Made(NamedTuple):
+    """Which version made a file what it is, by whom and when."""
+
+    version: int | None = None
+    author: str | None = None
+    author_kind: str | None = None
+    modified: str | None = None
+
+
+def history_of(content: ObjectId, past: Past | None) -> Made:
+    """What made a file what it is, if what history knows is what the file holds."""
     if past is None or past.object != content:
-        return None, None, None
-    return past.version, past.author, rfc3339(past.time_ms)
+        return Made()
+    return Made(past.version, past.author, past.author_kind, rfc3339(past.time_ms))
 
 
 def rfc3339(time_ms: int) -> str:

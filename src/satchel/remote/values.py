@@ -26,6 +26,7 @@ def committed(answer: Json) -> Committed:
         for row in items_of({"items": answer.get("warnings", [])})
     )
     made = Committed(*head, time(answer.get("time")), text(answer.get("author")), added, changed, deleted, near)
+    made = made._replace(author_kind=_author_kind(answer))
     return made._replace(damaged=number(answer.get("damaged", 0)), deltas=answer.get("deltas") is True)
 
 
@@ -46,7 +47,13 @@ def change_of(item: Json) -> Change:
             raise ServerLied("an entry of the changes is malformed")
         entry, size = Entry(mode, ObjectId(name)), number(item.get("size"))
     path, version = text(item.get("path")), number(item.get("version"))
-    return Change(path, entry, size, version, text(item.get("author")), time(item.get("time")))
+    return Change(path, entry, size, version, text(item.get("author")), time(item.get("time")), _author_kind(item))
+
+
+def _author_kind(row: Json) -> str | None:
+    """What the author of a version is; a server of before does not say."""
+    kind = row.get("authorKind")
+    return kind if kind in ("person", "key", "operator") else None
 
 
 def project_info_of(item: Json) -> ProjectInfo:

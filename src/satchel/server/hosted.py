@@ -415,4 +415,4 @@ async def _entry(s: Scope, row: ProjectRow, path: str, at: int | None) -> tuple[
 
 
 def _past(entry: EntryRow) -> Past:
-    return Past(entry.object, entry.version, entry.author, entry.time)
+    return Past(entry.object, entry.version, entry.author, entry.time, entry.author_kind)

@@ -334,6 +334,7 @@ class CommittedOut(TypedDict):
     digest: str
     time: str
     author: str
+    authorKind: Literal["person", "key", "operator"]
     added: int
     changed: int
     deleted: int
@@ -348,6 +349,7 @@ class ChangedPath(TypedDict):
     path: str
     version: int
     author: str
+    authorKind: Literal["person", "key", "operator"]
     time: str
     deleted: NotRequired[Literal[True]]
     mode: NotRequired[str]

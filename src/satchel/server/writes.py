@@ -77,6 +77,7 @@ def committed(result: Committed, data: bytes | None = None) -> Response:
         "digest": result.digest,
         "time": rfc3339(result.time_ms),
         "author": result.author,
+        "authorKind": result.author_kind,
         "added": result.added,
         "changed": result.changed,
         "deleted": result.deleted,

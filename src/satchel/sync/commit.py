@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from satchel.auth.roles import Principal
+from satchel.auth.roles import Principal, author_kind
 from satchel.catalog import audit, damage, idempotency, packs, projects, quotas, versions
 from satchel.catalog.packs import PlaceRow
 from satchel.catalog.reservations import Asked
@@ -359,6 +359,7 @@ class Committer:
             made = await versions.version(s, project, head.version)
             warnings = tuple(NearQuota(quotas.QUOTA_NAMES[use.name], use.after, use.limit) for use in near)
             result = Committed(*head, made.time, made.author, made.added, made.changed, made.deleted, warnings)
+            result = result._replace(author_kind=author_kind(made.author_id))
             if wanted.manifest is not None or any(change.path == MANIFEST_PATH for change in new.changes):
                 await projects.set_relations(s, project, _relations(wanted.manifest))
             if proposed.key is not None:
@@ -382,7 +383,8 @@ class Committer:
         if text is None:
             return None
         *result, warnings = json.loads(text)
-        return Committed(*result)._replace(warnings=tuple(NearQuota(*near) for near in warnings))
+        near = tuple(NearQuota(*each) for each in warnings)
+        return Committed(*result)._replace(warnings=near, author_kind=author_kind(caller.principal_id))
 
     def forget(self, tenant: TenantId, project: ProjectId | None = None) -> None:
         """Keep no tree of a project, or of a whole tenant, in memory: titles in it may come from what was purged."""
@@ -409,7 +411,7 @@ class Committer:
             if change.object is None:
                 files.pop(change.path, None)
             else:
-                made = (head.version, caller.author, record.time)
+                made = (head.version, caller.author, record.time, author_kind(caller.principal_id))
                 files[change.path] = EntryRow(
                     change.path, change.mode, change.object, change.size, change.kind, change.title, *made
                 )

@@ -32,6 +32,8 @@ class Change(NamedTuple):
     """The version that last changed the path."""
     author: str
     time_ms: int
+    author_kind: str | None = None
+    """``person``, ``key`` or ``operator``; ``None`` where the server does not say."""
 
 
 class Changes(NamedTuple):
@@ -68,6 +70,8 @@ class Committed(NamedTuple):
     damaged: int = 0
     deltas: bool = False
     """Both as in ``Changes``: who pushes without asking first learns it here."""
+    author_kind: str | None = None
+    """As in ``Change``."""
 
 
 class Peer(Protocol):

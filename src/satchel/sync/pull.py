@@ -100,11 +100,11 @@ def learn(peer: Peer, project: str, base: Base | None, was: Cloud | None = None)
 
 def _cloud(found: Changes, before: Mapping[str, CloudEntry]) -> Cloud | None:
     entries, sizes = dict(before), {}
-    for path, entry, size, version, author, time_ms in found.items:
+    for path, entry, size, version, author, time_ms, author_kind in found.items:
         if entry is None:
             entries.pop(path, None)
         else:
-            entries[path] = CloudEntry(*entry, version, author, time_ms)
+            entries[path] = CloudEntry(*entry, version, author, time_ms, author_kind)
             sizes[path] = size
     tree = {path: Entry(entry.mode, entry.object) for path, entry in entries.items()}
     if digest(tree) != found.head.digest:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from satchel.auth.roles import author_kind
 from satchel.catalog import damage, quotas
 from satchel.catalog.reservations import Asked
 from satchel.catalog.scope import Catalog, Scope
@@ -326,7 +327,8 @@ class Receiver:
             return done, False
         one.check(now)
         if now is not None and entry == (now.mode, now.object):
-            return Committed(*standing.head, self._clock(), caller.author, 0, 0, 0), False
+            kind = author_kind(caller.principal_id)
+            return Committed(*standing.head, self._clock(), caller.author, 0, 0, 0, author_kind=kind), False
         await asyncio.to_thread(self._committer.check, standing, proposed)
         wanted = Wanted(changes)
         if one.data is not None:

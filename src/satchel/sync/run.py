@@ -392,7 +392,7 @@ class _Run:
             if entry is None:
                 del entries[path]
             else:
-                entries[path] = CloudEntry(*entry, answer.version, answer.author, answer.time_ms)
+                entries[path] = CloudEntry(*entry, answer.version, answer.author, answer.time_ms, answer.author_kind)
         self._save(Base(answer.lineage, answer.version, answer.digest, entries, steps.held), None)
         reach("push.after_base")
         self._heal(answer.damaged, scan)

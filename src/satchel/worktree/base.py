@@ -2,7 +2,8 @@
 
 ``.satchel/base-0`` and ``base-1`` hold the line ``satchel-base 1``, a line of JSON about the whole (generation,
 lineage, version, digest, numbers of lines, SHA-256 of all after it), then a JSON array per path of the cloud's tree
-``["path","mode","object",version,"author",time]`` and per path held back ``["path","mode","object"]`` or ``["path"]``.
+``["path","mode","object",version,"author",time,"author kind"]`` and per path held back ``["path","mode","object"]`` or
+``["path"]``.
 Writing replaces the older of the two; reading takes the newest that is whole. Losing both loses no file: the folder is
 then compared with an empty base, which never deletes.
 """
@@ -39,6 +40,8 @@ class CloudEntry(NamedTuple):
     """The version that last changed it."""
     author: str
     time_ms: int
+    author_kind: str | None = None
+    """``person``, ``key`` or ``operator``; ``None`` where the server did not say, and in records of before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +161,8 @@ class History:
             at = 0 if body.startswith(key) else body.find(b"\n" + key) + 1
             if at or body.startswith(key):
                 row = json.loads(body[at : body.index(b"\n", at)])
-                if len(row) == 6:
-                    found[path] = CloudEntry._make(row[1:])
+                if len(row) in (6, 7):
+                    found[path] = CloudEntry(*row[1:])
         return found
 
 
@@ -224,7 +227,7 @@ def _encode(base: Base) -> bytes:
 def _decode(whole: _Whole) -> Base:
     about = whole.about
     rows = json.loads(b"[" + b",".join(whole.body.splitlines()) + b"]")
-    cloud = {row[0]: CloudEntry._make(row[1:]) for row in rows[: about["paths"]]}
+    cloud = {row[0]: CloudEntry(*row[1:]) for row in rows[: about["paths"]]}
     if not all(type(row[0]) is type(row[1]) is type(row[2]) is str for row in rows if len(row) > 1):
         raise ValueError("a path of the base is malformed")
     held = {row[0]: Entry._make(row[1:]) if len(row) > 1 else None for row in rows[about["paths"] :]}

@@ -247,6 +247,7 @@ def _sent(change: ChangeIn, seen: set[str]) -> Sent:
 
 def _change(row: ChangeRow) -> dict[str, object]:
     shown: dict[str, object] = {"path": row.path, "version": row.version, "author": row.author}
+    shown["authorKind"] = row.author_kind
     shown["time"] = rfc3339(row.time)
     if row.deleted:
         return shown | {"deleted": True}
