@@ -18,9 +18,9 @@ from satchel.context.limits import MAX_LIST_LIMIT
         ("satchel outline docs/runbooks/rollback.md --json", "The same for a program, with the size of each section."),
     ],
     gives=(
-        "An outline, as REST gives it: `path`, `kind`, `title`, `object`, `size`, `mode`, `version`, `author`, `authorKind`, "
-        "`modified`, `project`, `digest`, `totalLines`, `items` (each `level`, `title`, `trail`, `lines`, "
-        "`characters`), `total`, `next`."
+        "An outline, as REST gives it: `path`, `kind`, `title`, `object`, `size`, `mode`, `version`, `author`, "
+        "`authorKind`, `modified`, `project`, `digest`, `totalLines`, `items` (each `level`, `title`, `trail`, "
+        "`lines`, `characters`), `total`, `next`."
     ),
     statuses=(0, 1, 2, 4, 5, 6),
 )
