@@ -33,6 +33,10 @@ as stand in one section of ``RARE_SHARE`` together, or in ``RARE_ROWS`` of a lar
 score. It bounds the time."""
 RARE_AT_LEAST = 200
 
+COUNTS_KEPT = 4_096
+"""Phrases whose holders stay counted while the tree is the same: common words come again, and counting one takes a
+millisecond in 100 MB."""
+
 FIRST_ROWS = 100
 """Of the rarest words, at least this many sections are scored first: what they score tells which words are too common
 to bring another section among the best."""
@@ -110,6 +114,8 @@ class Matcher:
         self._database = database
         self._tokenizer: apsw.FTS5Tokenizer | None = None
         self._scorer: Scorer | None = None
+        self._counted: dict[str, int] = {}
+        self._counted_of = ""
 
     def asked(self, query: Query) -> Asked:
         """The query in the language of FTS5: the same for every index."""
@@ -120,11 +126,14 @@ class Matcher:
 
     def statistics(self, asked: Asked, *, every: bool) -> Statistics:
         """What the scores of this index depend on."""
+        state = rows(self._database, "SELECT sections, digest FROM state")
+        of = state[0][1] if state else ""
+        if of != self._counted_of or len(self._counted) > COUNTS_KEPT:
+            self._counted_of, self._counted = of, {}
         counts = [tuple([self._holders(phrase) for phrase in term.phrases]) for term in asked.of(every=every)]
-        sections = rows(self._database, "SELECT sections FROM state")
         record = rows(self._database, "SELECT block FROM fts_data WHERE id = 1")
         words = words_of(record[0][0]) if record else 0
-        return Statistics(sections[0][0] if sections else 0, words, tuple(counts))
+        return Statistics(state[0][0] if state else 0, words, tuple(counts))
 
     def rank(
         self,
@@ -253,7 +262,11 @@ class Matcher:
         return self.tokenize(word)[-1][2]
 
     def _holders(self, phrase: str) -> int:
-        return int(rows(self._database, "SELECT count(*) FROM fts WHERE fts MATCH ?", (phrase,))[0][0])
+        count = self._counted.get(phrase)
+        if count is None:
+            count = int(rows(self._database, "SELECT count(*) FROM fts WHERE fts MATCH ?", (phrase,))[0][0])
+            self._counted[phrase] = count
+        return count
 
     def _holding(self, terms: Sequence[str]) -> list[str]:
         """The terms in which FTS5 finds a word: one without would make a conjunction match nothing."""
