@@ -184,6 +184,7 @@ async def soak(topology: Topology, mix: Mix, rate: float, minutes: float) -> dic
         "RSS MB per 10 min": slope([(when, resident) for when, resident, _ in warm]),
         "fds per 10 min": slope([(when, files) for when, _, files in warm]),
         "samples": samples,
+        "statuses": dict(total.statuses),
     }
 
 
@@ -238,8 +239,9 @@ def main() -> None:
             if given.soak:
                 told = uvloop.run(soak(topology, mix, given.rate, given.soak))
                 figures[name] = told
-                rows = [[f"{value:.1f}" for key, value in told.items() if key != "samples"]]
-                report(f"{name}: soak", rows, [key for key in told if key != "samples"])
+                shown = {key: value for key, value in told.items() if isinstance(value, float | int)}
+                report(f"{name}: soak", [[f"{value:.1f}" for value in shown.values()]], list(shown))
+                print(f"\nstatuses: {told['statuses']}")
                 continue
             climbed = uvloop.run(climb(topology, mix, given.rates, given.seconds))
             figures[name] = {"cold start s": topology.cold_seconds, "rows": climbed, "knee": knee(climbed)}

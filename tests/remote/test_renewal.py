@@ -52,7 +52,7 @@ def test_a_token_about_to_end_is_renewed_before_what_cannot_be_sent_twice(
 
     def send(method: str, path: str, body: Any, headers: Any, used: str, *, again: bool) -> Any:
         sent.append(used)
-        return SimpleNamespace(status=200)
+        return SimpleNamespace(status=200, headers={})
 
     monkeypatch.setattr(connection, "_send", send)
     connection._ask("POST", "/x", body, {}, again=False)
@@ -64,7 +64,7 @@ def test_a_token_about_to_end_is_renewed_before_what_cannot_be_sent_twice(
 def test_what_says_nothing_of_its_end_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     tokens = Tokens(text)
     connection = Connection("http://127.0.0.1:9", tokens)
-    monkeypatch.setattr(connection, "_send", lambda *_args, **_more: SimpleNamespace(status=200))
+    monkeypatch.setattr(connection, "_send", lambda *_args, **_more: SimpleNamespace(status=200, headers={}))
     connection._ask("POST", "/x", stream(), {}, again=False)
     assert tokens.renewals == 0
 
@@ -75,7 +75,7 @@ def test_a_renewal_that_fails_leaves_the_word_to_the_server(monkeypatch: pytest.
 
     def send(*given: Any, **more: Any) -> Any:
         sent.append(given)
-        return SimpleNamespace(status=200)
+        return SimpleNamespace(status=200, headers={})
 
     monkeypatch.setattr(connection, "_send", send)
     connection._ask("POST", "/x", stream(), {}, again=False)
