@@ -25,6 +25,7 @@ from satchel.objects.ids import ObjectId
 from satchel.objects.listing import Entry
 from satchel.objects.paths import MAX_PATH_BYTES, path_problem, tree_problems
 from satchel.worktree.beneath import Beneath, read_all
+from satchel.worktree.durable import by_name
 from satchel.worktree.ignore import GITIGNORE, MAX_IGNORE_BYTES, NEVER, SATCHELIGNORE, Level, Root, Rules
 from satchel.worktree.names import name_of
 from satchel.worktree.state import FileRow, FolderRow, Remembered, State, settled
@@ -170,13 +171,14 @@ class Worktree:
         return walk.files, walk.left_out
 
     def scan(self) -> Scan:
-        """The tree as it is now. Raises ``NotAFolder`` where the folder itself is gone."""
+        """The tree as it is now. Raises ``NotAFolder``, ``FolderUnreadable`` where it cannot be read."""
         before = self._remember()
-        walk = self._walk(before)
+        with by_name(self.root):
+            walk = self._walk(before)
         kept = {row.path: row for row in walk.same}
         fresh: list[FileRow] = []
         unsure: list[FileRow] = []
-        with Beneath(self.root) as beneath:
+        with by_name(self.root), Beneath(self.root) as beneath:
             for path in walk.files:
                 row, sure = self._read_row(beneath, path, walk.left_out)
                 if row is not None and sure:
