@@ -352,6 +352,21 @@ def test_damaged_content_is_named_and_everything_else_is_served(server: Running,
     assert owner.get("/projects/notes/objects/damaged").ok() == {"items": [], "next": None}
 
 
+def test_a_damaged_index_is_built_anew_whoever_else_is_asked_with_it(server: Running) -> None:
+    owner = server.tenant("hurt-index")
+    for slug in ("left", "right"):
+        owner.post("/projects", {"slug": slug}).ok()
+        owner.put(slug, "a.md", b"# Needle\n\nA needle.\n").ok()
+    before = owner.get("/search", q="needle").ok()
+    assert [hit["project"] for hit in before["hits"]] == ["left", "right"]
+    server.cloud.indexes.close()
+    hurt = [*(server.settings.data / "cache").rglob("*.db*")]
+    assert hurt
+    for path in hurt:
+        path.write_bytes(path.read_bytes()[:4096] + b"x" * 40_000)
+    assert owner.get("/search", q="needle").ok() == before
+
+
 @pytest.mark.promise("P8")
 def test_a_version_that_no_project_can_have_is_refused(owner: Client) -> None:
     owner.post("/projects", {"slug": "far"}).ok()

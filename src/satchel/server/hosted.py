@@ -180,6 +180,9 @@ class HostedReader:
             except Moved as moved:
                 row = next(row for row in chosen if row.slug == moved.part.project)
                 raise self._behind([row], [row], past=moment is not None) from None
+            except IndexCorrupt:
+                hurt = {part.project for part in parts if part.index.damaged}
+                raise self._damaged([row for row in chosen if row.slug in hurt], past=moment is not None) from None
 
     def tasks(
         self, project: str, *, done: bool = False, prefix: str = "", cursor: str | None = None, limit: int = 100
@@ -303,6 +306,12 @@ class HostedReader:
         wanted = [(self._ref(row, past=past), row) for row in rows]
         return Behind(wanted, [self._ref(row, past=past) for row in needed])
 
+    def _damaged(self, rows: Sequence[ProjectRow], *, past: bool) -> Behind:
+        """Delete indexes that are damaged: they are built anew before the question is asked again."""
+        for row in rows:
+            self._shelf.indexes.discard(self._ref(row, past=past))
+        return self._behind(rows, rows, past=past)
+
     def _parts(
         self, borrowed: ExitStack, rows: Sequence[ProjectRow], must: Container[str], *, past: bool
     ) -> tuple[list[Part], list[Skipped]]:
@@ -314,6 +323,8 @@ class HostedReader:
             try:
                 part = self._part(borrowed, row, past=past)
             except SatchelError as error:
+                if isinstance(error, IndexCorrupt) and self._ref(row, past=past) not in self._failed:
+                    raise self._damaged([row], past=past) from None
                 if row.id in must:
                     raise
                 skipped.append({"project": row.slug, "reason": error.code})
