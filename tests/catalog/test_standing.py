@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -36,16 +37,22 @@ class Work(NamedTuple):
 
 @contextmanager
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Work]:
-    """What is asked of the catalog, and how often secrets are compared, while the block lasts."""
-    work, run, compare = Work([], []), Scope._run, hmac.compare_digest
+    """What is asked of the catalog, and how often secrets are compared, while the block lasts.
+
+    In this thread: the servers of other tests, in threads of theirs, go on with what they do from time to time.
+    """
+    work, run, compare, mine = Work([], []), Scope._run, hmac.compare_digest, threading.get_ident()
 
     async def counted(self: Scope, statement: object, params: object) -> object:
-        work.queries.append(str(statement))
+        if threading.get_ident() == mine:
+            work.queries.append(str(statement))
         return await run(self, statement, params)  # type: ignore[arg-type]
 
     def compared(one: bytes, other: bytes) -> bool:
-        work.comparisons.append(compare(one, other))
-        return work.comparisons[-1]
+        same = compare(one, other)
+        if threading.get_ident() == mine:
+            work.comparisons.append(same)
+        return same
 
     with monkeypatch.context() as patch:
         patch.setattr(Scope, "_run", counted)

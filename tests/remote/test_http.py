@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import socket
 import ssl
 import threading
@@ -109,6 +110,17 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used_again() -> None:
         closed.wait(20)
         assert get(pool) == b"ok"
         assert server.connections == 2
+
+
+def test_a_pool_that_nobody_holds_any_more_leaves_no_connection_open() -> None:
+    with script(again_and_again) as (server, _):
+        pool = Pool(server.url, connect=20, silence=20, keep=1)
+        assert get(pool) == b"ok"
+        [kept] = pool._kept
+        waiting = kept.sock
+        del pool
+        gc.collect()
+        assert waiting.fileno() == -1
 
 
 def test_an_answer_that_is_not_read_to_its_end_takes_its_connection_with_it() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from http import client
@@ -119,13 +120,14 @@ class Pool:
         self._lock = threading.Lock()
         self._kept: list[_Connection] = []
         self._closed = False
+        # For a caller who forgets: a connection that waits holds nothing that could be lost.
+        weakref.finalize(self, _close_all, self._kept)
 
     def close(self) -> None:
         """Close the connections that wait; one that is in use is closed by its answer."""
         with self._lock:
-            kept, self._kept, self._closed = self._kept, [], True
-        for connection in kept:
-            connection.close()
+            self._closed = True
+            _close_all(self._kept)
 
     def connect(self) -> None:
         """Have a connection ready. Raises ``Trouble``."""
@@ -239,6 +241,11 @@ class _Connection(client.HTTPConnection):
             raise Silent(str(error)) from error
         except OSError as error:
             raise _Cut(str(error)) from error
+
+
+def _close_all(kept: list[_Connection]) -> None:
+    while kept:
+        kept.pop().close()
 
 
 def _send(connection: _Connection, method: str, target: str, body: Body, headers: Pairs) -> None:
