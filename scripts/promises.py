@@ -26,7 +26,7 @@ PROMISES = {
     "P8": "Everything is bounded: each input has a stated limit and a clear error beyond it.",
     "P9": "Derived is disposable: indexes and caches can be deleted at any time.",
     "P10": "No leaks by the side: logs and errors hold no content, no secrets, nothing of another tenant.",
-    "P11": "No lock-in: the folder stays plain files, and going back to local-only is one command.",
+    "P11": "No lock-in: plain files, the history as a git repository on request, and local-only by one command.",
 }
 JOURNEYS = {
     "1": "Deploy as a cloud service.",

@@ -65,3 +65,37 @@ def process(*words: str, cwd: Path, env: dict[str, str] | None = None, **how: An
         timeout=60,
         **how,
     )
+
+
+# Repositories that were exported ------------------------------------------------------------------------------------
+
+Tree = dict[str, tuple[bool, bytes]]
+"""Path to whether it is executable, and its bytes."""
+
+
+def git(repository: Path, *words: str, given: str | None = None) -> bytes:
+    sent = None if given is None else given.encode()
+    return subprocess.run(["git", "-C", str(repository), *words], input=sent, capture_output=True, check=True).stdout
+
+
+def commits(repository: Path) -> list[str]:
+    """The ids, oldest first."""
+    return git(repository, "rev-list", "--reverse", "HEAD").decode().split()
+
+
+def tree(repository: Path, commit: str) -> Tree:
+    """The files of a commit as they are stored, whatever attributes would make of them in a checkout."""
+    rows = [row.split("\t") for row in git(repository, "ls-tree", "-rz", commit).decode().split("\0")[:-1]]
+    stored = git(repository, "cat-file", "--batch", given="".join(f"{about.split()[2]}\n" for about, _ in rows))
+    found: Tree = {}
+    for about, path in rows:
+        head, _, stored = stored.partition(b"\n")
+        size = int(head.split()[2])
+        found[path] = (about.startswith("100755"), stored[:size])
+        stored = stored[size + 1 :]
+    return found
+
+
+def folder(root: Path) -> Tree:
+    paths = [path for path in root.rglob("*") if path.is_file() and not {".satchel", ".git"} & set(path.parts)]
+    return {str(path.relative_to(root)): (bool(path.stat().st_mode & 0o100), path.read_bytes()) for path in paths}

@@ -109,6 +109,9 @@ def test_every_verb_without_a_server_is_probed() -> None:
         "leave",
     }
     with_server |= {"log", "diff", "restore"}
+    with_server |= {
+        "export"
+    }  # of a local project it starts git alone, for which `subprocess` is loaded: tested beside it
     # The completion script of bash is written after asking bash for its version: click loads subprocess for that.
     assert set(VERBS) - with_server - {"key", "tenant", "serve", "admin", "purge", "completion"} == set(VERB_LINES)
 

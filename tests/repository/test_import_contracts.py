@@ -86,6 +86,7 @@ CLOUD_VERBS = {
     "resolve_cmd",
     "undo_cmd",
     "leave_cmd",
+    "export_cmd",
     "key_cmd",
     "tenant_cmd",
     "completion_cmd",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -132,6 +133,28 @@ def test_changes_tell_what_was_set_and_what_was_deleted_since_a_version(owner: C
         ("b.md", False, 2),
     ]
     assert owner.get("/projects/acme/changes", since=9).code == "version.not_found"
+
+
+def test_changes_between_two_versions_tell_nothing_of_later_ones(owner: Client) -> None:
+    _project(owner)
+    etag = owner.put("acme", "a.md", b"one").headers["etag"]
+    owner.put("acme", "b.md", b"two").ok()
+    owner.put("acme", "c.md", b"three").ok()
+    owner.send("DELETE", "/projects/acme/artifacts/a.md", None, {"if-match": etag}).ok()
+
+    def told(since: int, until: int, **page_of: Any) -> list[tuple[str, bool, int]]:
+        page = owner.get("/projects/acme/changes", None, since=since, until=until, **page_of).ok()
+        assert page["digest"] == owner.get(f"/projects/acme/versions/{page['version']}").ok()["digest"]
+        return [(item["path"], item.get("deleted", False), item["version"]) for item in page["items"]]
+
+    assert told(1, 3) == [("b.md", False, 2), ("c.md", False, 3)]
+    assert told(0, 2) == [("a.md", False, 1), ("b.md", False, 2)]
+    assert told(3, 4) == [("a.md", True, 4)]
+    page = owner.get("/projects/acme/changes", since=1, until=3, limit=1).ok()
+    assert told(1, 3, limit=1, cursor=page["next"]) == [("c.md", False, 3)]
+    assert owner.get("/projects/acme/changes", since=1, until=2, cursor=page["next"]).code == "request.invalid"
+    for since, until in ((1, 5), (3, 2)):
+        assert owner.get("/projects/acme/changes", since=since, until=until).code == "version.not_found"
 
 
 # Projects --------------------------------------------------------------------------------------------------------

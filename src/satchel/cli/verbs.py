@@ -56,6 +56,7 @@ SECTIONS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("diff", "show what differs from a version"),
             Verb("restore", "put an old version of a file back"),
             Verb("purge", "remove content for good, from every version"),
+            Verb("export", "write the history as a git repository"),
             Verb("leave", "go back to local-only; nothing is lost"),
             Verb("key", "create, list and revoke API keys"),
             Verb("tenant", "the tenant, its people and usage; running tenants"),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
-from satchel.errors import FrameRefused, NoSuchVersion, ServerLied
+from satchel.errors import FrameRefused, NoSuchVersion, ServerFailed, ServerLied
 from satchel.objects.frame import Frame
 from satchel.objects.ids import ObjectId, is_hex_id
 from satchel.objects.pack import PackReader
@@ -132,9 +132,21 @@ class Remote:
             return self._changes(project, 0)
         return found
 
-    def _changes(self, project: str, since: int) -> Changes:
+    def changes_until(self, project: str, since: int, until: int) -> Changes:
+        """What version ``until`` has otherwise than version ``since`` (0: the whole tree); ``head`` is that version.
+
+        Raises ``NoSuchVersion``, ``ServerFailed`` from a server of before, which tells of its head alone.
+        """
+        found = self._changes(project, since, until)
+        if found.head.version != until:
+            raise ServerFailed(
+                f"{self.url} cannot tell what one version changed", hint="Its operator has to update it first."
+            )
+        return found
+
+    def _changes(self, project: str, since: int, until: int | None = None) -> Changes:
         items: list[Change] = []
-        query: dict[str, object] = {"since": since}
+        query: dict[str, object] = {"since": since, "until": until}
         head: Head | None = None
         while True:
             page = self.call("GET", f"/projects/{_part(project)}/changes", query=query)

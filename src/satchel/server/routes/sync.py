@@ -63,7 +63,7 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 @router.get(
     "/projects/{p}/changes",
     **operation(
-        "What the head has otherwise than version `since`, deletions too; 0 gives the whole tree",
+        "What the head, or version `until`, has otherwise than version `since`, deletions too; 0 gives the whole tree",
         answer=ChangesPage,
         errors=(*ABSENT, "version.not_found", "version.expired", "sync.head_moved"),
     ),
@@ -71,17 +71,22 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 async def changes(
     on: Reader,
     since: Annotated[int, Query(ge=0, le=2**53 - 1, description="The version the caller has.")] = 0,
+    until: Annotated[
+        int | None, Query(ge=1, le=2**53 - 1, description="The version to compare with it; the head without.")
+    ] = None,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=10_000, description="Rows in a page.")] = 10_000,
 ) -> Response:
     """All pages are at the version of the first. `sync.head_moved` says that the lineage ended meanwhile."""
     row = on.row
-    at = _Cursor(row.lineage, row.version, row.digest, since, "") if cursor is None else _read_cursor(cursor, since)
-    if at.lineage != row.lineage:
-        raise HeadMoved("a new lineage has begun", lineage=row.lineage, version=row.version, digest=row.digest)
-    if since > at.version or at.version > row.version:
-        raise NoSuchVersion(f"version {since} is not one of this project's")
     async with on.cloud.catalog.read(on.caller.tenant) as s:
+        named = row if until is None else await versions.version(s, row.id, until)
+        first = _Cursor(named.lineage, named.version, named.digest, since, "")
+        at = first if cursor is None else _read_cursor(cursor, since, until)
+        if at.lineage != named.lineage:
+            raise HeadMoved("a new lineage has begun", lineage=row.lineage, version=row.version, digest=row.digest)
+        if since > at.version or at.version > row.version:
+            raise NoSuchVersion(f"version {since} is not one of this project's")
         rows = await versions.changes(s, row.id, since, at.version, at.after, limit + 1)
     more = None
     if len(rows) > limit:
@@ -225,13 +230,13 @@ def _allowed(request: Request) -> tuple[str, ...]:
     return tuple(check_path(unquote(name, errors="surrogateescape")) for name in names)
 
 
-def _read_cursor(text: str, since: int) -> _Cursor:
+def _read_cursor(text: str, since: int, until: int | None) -> _Cursor:
     try:
         at = msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Cursor)
     except (ValueError, msgspec.MsgspecError) as error:
         raise InvalidInput("this is not a cursor of this list") from error
-    if at.since != since:
-        raise InvalidInput("the cursor belongs to another `since`")
+    if at.since != since or until not in (None, at.version):
+        raise InvalidInput("the cursor belongs to another `since` or `until`")
     return at
 
 
