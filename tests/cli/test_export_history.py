@@ -5,12 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from satchel.cli.export_cmd import _unsynced
+from satchel.cli.export_history import History
+from satchel.cli.gitstream import GitStream
+from satchel.objects.ids import Lineage
+from satchel.objects.listing import digest
 from satchel.server.housekeeping import collect_all
+from satchel.sync.peer import Head
+from satchel.worktree.base import Base, CloudEntry, save_base
+from satchel.worktree.walk import Worktree
 from tests.cli.conftest import commits, folder, git, tree
 from tests.journeys.conftest import Person
 from tests.server.running import Client, Running, serving
@@ -61,6 +70,7 @@ def test_every_version_is_a_commit_with_its_author_its_time_and_its_files(server
     expected.append({**expected[-1], "data/\u65e5\u672c.bin": (False, bytes(range(256)) * 40)})
     (sam.folder / "notes/eins größe.md").rename(sam.folder / "notes" / 'zwei "2".md')
     sam.run("sync")
+    expected.append(folder(sam.folder))
     (sam.folder / "notes" / 'zwei "2".md').unlink()
     (sam.folder / "notes").rmdir()
     (sam.folder / "notes").write_text("a file now\n")
@@ -71,7 +81,7 @@ def test_every_version_is_a_commit_with_its_author_its_time_and_its_files(server
     repository, told = exported(sam, "git")
     made = commits(repository)
     versions = owner.get("/projects/demo/versions").ok()["items"][::-1]
-    assert [tree(repository, commit) for commit in (made[0], made[1], made[-1])] == expected
+    assert [tree(repository, commit) for commit in made] == expected
     assert [v["author"] for v in versions] == [name for name, _ in authors(repository)]
     assert len({address for _, address in authors(repository)}) == len({v["author"] for v in versions}) == 2
     assert all(address.endswith("@satchel.invalid") for _, address in authors(repository))
@@ -134,3 +144,52 @@ def test_what_is_kept_no_longer_and_what_was_purged_is_named_and_left_out(server
     assert "4 older versions are kept no longer" in message(repository, commits(repository)[0])
     assert "begins at version 5" in sam.run("export", str(sam.home / "told")).stderr
     assert sorted(tree(repository, commits(repository)[0])) == ["a.md", "b.md", "c.md"]
+
+
+def test_edits_here_lie_over_what_others_did_meanwhile_and_undo_nothing_of_it(server: Running, tmp_path: Path) -> None:
+    owner, sam = server.tenant("meanwhile"), Person(tmp_path, "sam")
+    shares(sam, owner)
+    tags = {name: owner.put("demo", name, b"first\n").headers["etag"] for name in ("mine.md", "theirs.md", "gone.md")}
+    sam.run("sync")
+    owner.put("demo", "theirs.md", b"second\n", tags["theirs.md"]).ok()
+    owner.put("demo", "place/inside.md", b"a folder\n").ok()
+    (sam.folder / "mine.md").write_bytes(b"edited\n")
+    (sam.folder / "gone.md").unlink()
+    (sam.folder / "place").write_bytes(b"a file\n")
+    repository, told = exported(sam, "git", status=1)
+    files = {"mine.md": b"edited\n", "theirs.md": b"second\n", "place/inside.md": b"a folder\n"}
+    assert tree(repository, "HEAD") == {path: (False, data) for path, data in files.items()}
+    assert [clash["path"] for clash in told["clashes"]] == ["place"]
+    assert told["unsynced"] == 2
+    # Where the folder was never in step, nothing counts as deleted here.
+    for name in ("base-0", "base-1"):
+        (sam.folder / ".satchel" / name).unlink(missing_ok=True)
+    (sam.folder / "place").unlink()
+    repository, _ = exported(sam, "again")
+    assert tree(repository, "HEAD")["gone.md"] == (False, b"first\n")
+
+
+def test_a_content_that_the_server_lost_and_the_folder_has_is_in_the_last_commit(tmp_path: Path) -> None:
+    (tmp_path / "kept.md").write_bytes(b"kept\n")
+    with closing(Worktree.open(tmp_path)) as worktree:
+        scan = worktree.scan()
+        stream = GitStream(lambda _: None)
+        history = History(Head(Lineage("lin_x"), 1, digest(scan.tree)), tree=dict(scan.tree))
+        assert _unsynced(worktree, history, stream, scan) == scan.tree
+        stream.blob(scan.tree["kept.md"].object, b"kept\n")
+        assert _unsynced(worktree, history, stream, scan) == {}
+
+
+def test_a_folder_that_was_in_step_with_another_line_of_history_deletes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "kept.md").write_bytes(b"kept\n")
+    with closing(Worktree.open(tmp_path)) as worktree:
+        scan = worktree.scan()
+        whole = {**scan.tree, "gone.md": scan.tree["kept.md"]}
+        cloud = {path: CloudEntry(*entry, 1, "Mia", 0) for path, entry in whole.items()}
+        stream = GitStream(lambda _: None)
+        stream.blob(scan.tree["kept.md"].object, b"kept\n")
+        history = History(Head(Lineage("lin_new"), 1, digest(whole)), tree=whole)
+        for lineage, found in (("lin_old", {}), ("lin_new", {"gone.md": None})):
+            (tmp_path / ".satchel").mkdir(exist_ok=True)
+            save_base(tmp_path, Base(Lineage(lineage), 1, digest(whole), cloud, {}))
+            assert _unsynced(worktree, history, stream, scan) == found

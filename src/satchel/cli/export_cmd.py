@@ -82,6 +82,8 @@ def command(face: Face, folder: str | None, streamed: bool, wait: int) -> int:
         raise InvalidInput("name a folder, or --stream alone", hint="Such as:  satchel export ../my-project-git")
     if streamed and face.json:
         raise InvalidInput("with --stream the history is on stdout, and there is no place for JSON")
+    if streamed and face.terminal:
+        raise InvalidInput("a stream is nothing to read on a terminal", hint="satchel export --stream > history.stream")
     root = project_root(face)
     target = None if folder is None else Path(os.path.abspath(face.cwd / folder))
     progress = Progress(face)
@@ -129,7 +131,7 @@ def _hosted(face: Face, worktree: Worktree, stream: GitStream, progress: Progres
     with closing(remote):
         history = write_history(remote, project, stream, progress, patience(face, wait, progress.close))
     written = _Written(history, digest(history.tree))
-    changes = _unsynced(worktree, history, worktree.scan())
+    changes = _unsynced(worktree, history, stream, worktree.scan())
     written.clashes = _clashes(history.tree, changes)
     changes = {path: entry for path, entry in changes.items() if path not in written.clashes}
     if changes or history.head is None:
@@ -150,11 +152,11 @@ def _hosted(face: Face, worktree: Worktree, stream: GitStream, progress: Progres
     return written
 
 
-def _unsynced(worktree: Worktree, history: History, scan: Scan) -> dict[str, Entry | None]:
+def _unsynced(worktree: Worktree, history: History, stream: GitStream, scan: Scan) -> dict[str, Entry | None]:
     """What was changed here since the folder was last in step, where the newest version has it otherwise.
 
     As for a sync, what is merely left out here, or was never fetched, is no deletion; and where the folder was in step
-    with another line of history, nothing counts as deleted.
+    with another line of history, nothing counts as deleted. What the server lost and the folder still has is among it.
     """
     from satchel.sync.folder import present
     from satchel.worktree.base import load_base
@@ -164,7 +166,10 @@ def _unsynced(worktree: Worktree, history: History, scan: Scan) -> dict[str, Ent
     known = base.tree if base is not None and same_line else {}
     mine = present(worktree.root, scan, known)
     edited = {path for path in known.keys() | mine.keys() if known.get(path) != mine.get(path)}
-    return {path: mine.get(path) for path in sorted(edited) if mine.get(path) != history.tree.get(path)}
+    changes = {path: mine.get(path) for path in edited if mine.get(path) != history.tree.get(path)}
+    lost = {path for path, entry in history.tree.items() if not stream.has(entry.object)}
+    changes.update((path, scan.tree[path]) for path in lost if scan.tree.get(path) == history.tree[path])
+    return dict(sorted(changes.items()))
 
 
 def _after(tree: Mapping[str, Entry], changes: Mapping[str, Entry | None]) -> dict[str, Entry]:

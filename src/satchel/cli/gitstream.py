@@ -116,7 +116,8 @@ def subject(changes: Mapping[str, Entry | None], before: Mapping[str, object]) -
 
 
 def _name(author: str) -> str:
-    return _NO_NAME.sub(" ", author.encode("utf-8", "replace").decode()).strip(" .,:;\"'\\") or "unknown"
+    plain = _NO_NAME.sub(" ", author.encode("utf-8", "replace").decode())
+    return " ".join(plain.split()).strip(" .,:;\"'\\") or "unknown"
 
 
 def _quoted(path: str) -> bytes:
