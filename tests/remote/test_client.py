@@ -295,6 +295,17 @@ def test_a_list_that_has_ever_new_pages_is_a_lie(
         ask.projects()
 
 
+def test_one_version_is_asked_by_its_end_and_a_server_that_knows_no_end_is_told_apart(
+    scripted: Scripted, ask: Remote
+) -> None:
+    scripted.handlers = [says(200, {**HEAD, "items": [FULL], "next": None})]
+    assert ask.changes_until("acme", 1, 3).head.version == 3
+    assert scripted.asked[0][1] == "/api/v1/projects/acme/changes?since=1&until=3"
+    scripted.handlers = [says(200, {**HEAD, "items": [FULL], "next": None})]
+    with pytest.raises(ServerFailed, match="what one version changed"):
+        ask.changes_until("acme", 1, 2)
+
+
 def test_frames_cut_off_are_a_lie_and_a_broken_connection_is_not(scripted: Scripted, ask: Remote) -> None:
     scripted.handlers = [says(200, b"satchel-pack 1\n")]
     with pytest.raises(ServerLied):
