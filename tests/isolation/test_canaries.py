@@ -116,6 +116,13 @@ def maintain(watched: Watched) -> None:
     watched.server.run_admin("verify", "--full")
 
 
+def _nameless(path: Path) -> bool:
+    try:
+        return os.readlink(path).endswith(" (deleted)")
+    except FileNotFoundError:  # closed since
+        return False
+
+
 class Watched:
     """A server with a home, a temporary folder and a log that nobody else writes to; everything debugged."""
 
@@ -129,11 +136,10 @@ class Watched:
         }  # fmt: skip
 
     def files(self) -> list[Path]:
-        """Every file below its places, and those it holds open that have no name any more."""
-        named = [path for path in self.place.rglob("*") if path.is_file()]
+        """Every file below its places, and those it holds open that have no name any more; it works on meanwhile."""
+        named = [Path(folder, name) for folder, _, names in os.walk(self.place) for name in names]
         open_ones = Path("/proc") / str(self.server.process.pid if self.server.process else "none") / "fd"
-        nameless = [path for path in open_ones.glob("*") if os.readlink(path).endswith(" (deleted)")]
-        return named + nameless
+        return [path for path in named if path.is_file()] + [path for path in open_ones.glob("*") if _nameless(path)]
 
     def sightings(self, words: list[str]) -> list[Sighting]:
         return sightings(self.files(), words)

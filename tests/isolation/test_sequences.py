@@ -84,7 +84,7 @@ class Host(Server):
         }  # fmt: skip
 
     def files(self) -> list[Path]:
-        return [path for path in self.data.parent.rglob("*") if path.is_file()]
+        return [Path(folder, name) for folder, _, names in os.walk(self.data.parent) for name in names]
 
 
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
