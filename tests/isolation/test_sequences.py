@@ -40,7 +40,7 @@ from tests.isolation.conftest import SETTINGS
 from tests.isolation.doors import AppDoor
 from tests.journeys.conftest import Server
 from tests.postgres import Postgres
-from tests.server.running import Running, serving
+from tests.server.running import Running, serving, serving_with_a_defect
 
 pytestmark = [pytest.mark.promise("P5"), pytest.mark.timeout(600)]
 FEW = 20
@@ -265,7 +265,7 @@ DEFECTS = {
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_a_planted_leak_is_found(defect: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     DEFECTS[defect](monkeypatch)
-    with serving(tmp_path / "data", **SETTINGS) as server:
+    with serving_with_a_defect(tmp_path / "data", **SETTINGS) as server:
         assert hunted(server) != []
 
 
@@ -273,7 +273,7 @@ def test_an_index_path_without_its_tenant_leaks_nothing_while_digests_are_looked
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index_path_without_tenant(monkeypatch, believed=False)
-    with serving(tmp_path / "data", **SETTINGS) as server, two(server, syncs=False) as sequences:
+    with serving_with_a_defect(tmp_path / "data", **SETTINGS) as server, two(server, syncs=False) as sequences:
         sequences.run(0, FEW)
         assert sequences.leaks == []
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -114,7 +116,7 @@ class Running:
         self._ready = threading.Event()
         self._failed: BaseException | None = None
         self._clients: list[Client] = []
-        self._thread = threading.Thread(target=self._run, name="server")
+        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
         self._thread.start()
         assert self._ready.wait(30)
         if self._failed is not None:
@@ -135,13 +137,16 @@ class Running:
         """Run something on the server's own event loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
 
-    def stop(self) -> None:
+    def stop(self, *, seconds: float = 120) -> bool:
+        """Whether it stopped within so many seconds; if not, where its threads are is on stderr."""
         for client in self._clients:
             client.close()
         self._server.should_exit = True
-        self._thread.join(120)
+        self._thread.join(seconds)
         self.prepared.listener.close()
-        assert not self._thread.is_alive()
+        if self._thread.is_alive():
+            faulthandler.dump_traceback(sys.__stderr__ or 2)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -184,10 +189,24 @@ def until(so: Callable[[], bool], seconds: float = 10.0) -> None:
 @contextlib.contextmanager
 def serving(data: Path, **settings: object) -> Iterator[Running]:
     """A server on a fresh data directory and a free port."""
-    flags: dict[str, object] = {"data": data, "port": 0, "shutdown_seconds": 1, **settings}
-    flags.setdefault("database_url", engines.catalog_of(data))
-    running = Running(server_settings(flags, env={}))
+    running = _served(data, settings)
     try:
         yield running
     finally:
-        running.stop()
+        assert running.stop()
+
+
+@contextlib.contextmanager
+def serving_with_a_defect(data: Path, **settings: object) -> Iterator[Running]:
+    """The same where something was planted: it may be in the way of a clean stop, which is not what is looked at."""
+    running = _served(data, settings)
+    try:
+        yield running
+    finally:
+        running.stop(seconds=20)
+
+
+def _served(data: Path, settings: Mapping[str, object]) -> Running:
+    flags: dict[str, object] = {"data": data, "port": 0, "shutdown_seconds": 1, **settings}
+    flags.setdefault("database_url", engines.catalog_of(data))
+    return Running(server_settings(flags, env={}))
