@@ -153,6 +153,12 @@ def test_ctrl_c_ends_with_130_and_says_that_nothing_is_half_done(
     assert "Traceback" not in ran.err
 
 
+def test_a_question_without_an_end_is_not_repeated_whole(cli: Cli, here: Path) -> None:
+    ran = cli("search", "zzqx" * 1_000)
+    assert "Nothing found for 'zzqx" in ran.err
+    assert all(len(line) < 300 for line in ran.err.splitlines())
+
+
 def test_a_person_at_a_terminal_sees_blocks_of_the_width_of_the_terminal(here: Path) -> None:
     import fcntl
     import struct

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 SNIPPET_LINES = 2
 """Lines of a snippet on a terminal: enough to judge a hit, few enough to see ten of them at once."""
+MAX_SHOWN_QUERY = 100
+"""Characters of a question that are repeated where nothing was found."""
 
 _UNKNOWN = {
     "none": "project {} was never synced: who changed a file, and when, is not known",
@@ -93,7 +95,9 @@ def _footer(face: Face, answer: SearchAnswer, milliseconds: float) -> None:
     if answer["hits"]:
         face.note(face.dim(f"{shown} · {where}"))
     else:
-        face.note(f"Nothing found for {answer['query']['text']!r} · {where}")
+        asked = answer["query"]["text"]
+        shown = asked if len(asked) <= MAX_SHOWN_QUERY else asked[: MAX_SHOWN_QUERY - 1] + "…"
+        face.note(f"Nothing found for {shown!r} · {where}")
         if answer["suggestions"]:
             face.note(f"Near:  {', '.join(clean(word) for word in answer['suggestions'])}")
         else:
