@@ -15,6 +15,8 @@ from satchel.errors import StartRefused
 
 KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision this code can start from, oldest first."""
+MIGRATED_SECONDS = 2
+"""A migration may be about to be run by somebody else: when to look again."""
 
 
 def current(connection: Connection) -> str | None:
@@ -35,6 +37,7 @@ def check(found: str | None) -> None:
         raise StartRefused(
             "the catalog has not been migrated to this version of Satchel",
             hint="Run `satchel admin migrate`; on PostgreSQL with the owner's address in SATCHEL_DATABASE_OWNER_URL.",
+            retry_after=MIGRATED_SECONDS,
         )
 
 

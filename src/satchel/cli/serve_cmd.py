@@ -61,7 +61,8 @@ def command(
     makes, if all is well, so that the admin key can be had before anything serves.
 
     Stops cleanly on Ctrl-C and SIGTERM. Refuses to start, with the reason and the cure, on a wrong root key, a
-    directory it cannot write, a taken port or data of a newer version.
+    directory it cannot write, a taken port or data of a newer version. While its database or store is away it waits,
+    says so in the log and to probes, and starts by itself.
     """
     settings = server_settings({"data": data, "host": host, "port": port, "public_url": public_url})
     if probe:
@@ -82,7 +83,7 @@ def command(
     survey: Survey | None = asyncio.run(looked.survey(settings)) if looked else None
     if survey is not None:
         _told(face, survey)
-    prepared: Prepared = serving.prepare(settings)
+    prepared: Prepared = serving.prepare(settings, wait=not check)
     try:
         checks = {} if survey is None else {"checks": _rows(survey)}
         face.answer({**_data(prepared), **checks}, lambda: _banner(face, prepared))

@@ -647,7 +647,7 @@ class Dependency(TypedDict):
 
 
 class HealthReport(TypedDict):
-    status: Literal["ok", "degraded", "stopping"]
+    status: Literal["ok", "degraded", "starting", "stopping"]
     version: str
     uptimeSeconds: int
     dependencies: list[Dependency]

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,6 +39,7 @@ from satchel.server.contradictions import refuse_contradictions
 from satchel.server.heads import bounded
 from satchel.server.housekeeping import keep_house
 from satchel.server.logs import configure, log
+from satchel.server.standby import awaited
 from satchel.store.durable_local import make_directory
 from satchel.store.generations import Generations
 from satchel.store.keyring import INSTALLATION, Installation, Keyring
@@ -83,8 +85,12 @@ class Prepared:
             self.metrics.close()
 
 
-def prepare(settings: ServerSettings) -> Prepared:
-    """Everything before serving. Raises ``ConfigInvalid``, ``StartRefused``, ``StoreUnavailable`` or ``DiskFull``."""
+def prepare(settings: ServerSettings, *, wait: bool = False) -> Prepared:
+    """Everything before serving. With ``wait`` what is away is waited for, and the address answered meanwhile.
+
+    Raises ``ConfigInvalid`` or ``StartRefused``; without ``wait`` also ``StoreUnavailable``, ``CatalogUnavailable``
+    or ``DiskFull``.
+    """
     refuse_contradictions(settings)
     make_data(settings.data)
     with ExitStack() as opened:
@@ -93,7 +99,12 @@ def prepare(settings: ServerSettings) -> Prepared:
         if settings.metrics_port:
             metrics = opened.enter_context(closing(listen(settings.metrics_host, settings.metrics_port, metrics=True)))
         settings = replace(settings, port=listener.getsockname()[1])
-        first, root = asyncio.run(_founded(settings))
+        if wait:
+            configure(settings)
+            serves = partial(uvicorn_config, settings=settings)
+            first, root = asyncio.run(awaited(partial(_founded, settings), listener, serves))
+        else:
+            first, root = asyncio.run(_founded(settings))
         opened.pop_all()
     return Prepared(settings, first, root.kept, (*root.warnings, *_kms_warning(settings, root)), listener, metrics)
 
@@ -292,7 +303,7 @@ async def _root_key(settings: ServerSettings, store: ObjectStore, known: str | N
     path = settings.root_key_path
     try:
         if path.exists():
-            return RootKey.load(path)
+            return await asyncio.to_thread(RootKey.load, path)  # it may ask a key service
         if known is None and await Generations(store, INSTALLATION).newest() is None:
             if not settings.root_kms:
                 return RootKey.create(path)
