@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from satchel.context.local import LocalProject, LocalReader
+from satchel.objects.ids import ProjectId, TenantId
+from satchel.server.indexes import Ref
 from satchel.worktree.ignore import Rules
 from tests.sample import write_sample_project
 from tests.server.running import Client, Running, serving, until
@@ -94,6 +96,23 @@ def test_a_search_sees_a_write_that_was_acknowledged_before_it(owner: Client) ->
         hits = owner.get("/projects/p/search", q=f"word{number}").ok()["hits"]
         assert [hit["path"] for hit in hits] == [f"{number}.md"]
         assert hits[0]["version"] == number + 1
+
+
+def test_what_is_kept_of_trees_does_not_grow_with_the_versions_asked(server: Running, owner: Client) -> None:
+    owner.post("/projects", {"slug": "p"}).ok()
+    readers = server.cloud.readers
+    for number in range(1, 6):
+        owner.put("p", f"{number}.md", f"# N\n\nword{number}\n".encode()).ok()
+        owner.get("/projects/p/search", q="word1").ok()
+    head = owner.get("/projects/p").ok()
+    ref = Ref(TenantId(owner.get("/tenant").ok()["id"]), ProjectId(head["id"]))
+    kept = [version for version in range(1, 6) if readers.known_tree(ref, head["lineage"], version) is not None]
+    assert 5 in kept
+    assert len(kept) <= 2
+    assert readers.tree_rows == sum(kept)
+    readers.forget_trees(ref)
+    assert readers.tree_rows == 0
+    assert readers.known_tree(ref, head["lineage"], 5) is None
 
 
 def test_readers_and_writers_at_once_always_get_a_whole_answer(server: Running, owner: Client) -> None:

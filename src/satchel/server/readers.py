@@ -48,8 +48,10 @@ TRIES = 5
 """How often a question is asked anew because the project moved on; then it is answered from what is there."""
 WINDOW_BYTES = 32 * 1024 * 1024
 """Documents fetched ahead of the index builder."""
-MAX_TREE_ROWS = 300_000
-"""Rows of trees kept in memory, all tenants together: about 100 MB."""
+MAX_TREE_ROWS = 150_000
+"""Rows of trees kept in memory, all tenants together: about 80 MB."""
+TREES_OF_ONE = 2
+"""Trees kept of one project: each commit makes another, and few questions are about an old one."""
 _LOST = "Run `satchel sync` in a folder that still has it, or ask the operator: satchel admin verify --repair."
 T = TypeVar("T")
 
@@ -59,6 +61,14 @@ class Content(NamedTuple):
 
     entry: EntryRow
     data: bytes
+
+
+class _Tree(NamedTuple):
+    """The rows of one version by path, in order."""
+
+    lineage: str
+    version: int
+    rows: dict[str, EntryRow]
 
 
 class Readers:
@@ -83,8 +93,10 @@ class Readers:
         self._builders = ThreadPoolExecutor(BUILDERS, "builder")
         # A lock lives as long as somebody builds under it or waits for it.
         self._building: WeakValueDictionary[Ref, asyncio.Lock] = WeakValueDictionary()
-        self._trees: OrderedDict[tuple[Ref, str, int], dict[str, EntryRow]] = OrderedDict()
-        self._tree_rows = 0
+        # Of each project those used last, the newest use first; never changed in place, since other threads look.
+        self._trees: OrderedDict[Ref, tuple[_Tree, ...]] = OrderedDict()
+        self.tree_rows = 0
+        """Files in all the trees that are kept."""
         self._held: dict[Ref, ProjectRow] = {}
         self.asked = self.behind = self.builds = 0
         """Questions; those that met an index behind its project; indexes that were brought up to date."""
@@ -138,7 +150,10 @@ class Readers:
 
     def known_tree(self, ref: Ref, lineage: str, version: int) -> dict[str, EntryRow] | None:
         """The tree of a version if it is in memory. For any thread: it only looks."""
-        return self._trees.get((ref, lineage, version))
+        for tree in self._trees.get(ref, ()):
+            if (tree.lineage, tree.version) == (lineage, version):
+                return tree.rows
+        return None
 
     def reader(
         self,
@@ -173,15 +188,12 @@ class Readers:
 
     def forget_trees(self, ref: Ref) -> None:
         """Keep no tree of a project: titles in it may come from what was purged."""
-        for key in [key for key in self._trees if key[0] == ref]:
-            self._tree_rows -= len(self._trees.pop(key))
+        self.tree_rows -= _rows_of(self._trees.pop(ref, ()))
         self._held.pop(ref, None)
 
     def forget_tenant(self, tenant: TenantId) -> None:
         """Keep no tree of a tenant that is no more."""
-        for ref in {ref for ref, *_ in self._trees if ref.tenant == tenant} | {
-            ref for ref in self._held if ref.tenant == tenant
-        }:
+        for ref in [ref for ref in {*self._trees, *self._held} if ref.tenant == tenant]:
             self.forget_trees(ref)
 
     # Content -----------------------------------------------------------------------------------------------------
@@ -223,22 +235,22 @@ class Readers:
 
     async def tree(self, ref: Ref, lineage: str, version: int) -> dict[str, EntryRow]:
         """The tree of a version by path, in order, from memory where it was read lately."""
-        key = (ref, lineage, version)
-        rows = self._trees.get(key)
-        if rows is not None:
-            self._trees.move_to_end(key)
-            return rows
-        if version == 0:
-            return {}
-        async with self._catalog.read(ref.tenant) as s:
-            rows = {row.path: row for row in await versions.tree(s, ref.project, version)}
-        if key not in self._trees:
-            self._trees[key] = rows
-            self._tree_rows += len(rows)
-        while self._tree_rows > MAX_TREE_ROWS and len(self._trees) > 1:
-            _, old = self._trees.popitem(last=False)
-            self._tree_rows -= len(old)
+        rows = self.known_tree(ref, lineage, version)
+        if rows is None:
+            if version == 0:
+                return {}
+            async with self._catalog.read(ref.tenant) as s:
+                rows = {row.path: row for row in await versions.tree(s, ref.project, version)}
+        self._keep_tree(ref, _Tree(lineage, version, rows))
         return rows
+
+    def _keep_tree(self, ref: Ref, tree: _Tree) -> None:
+        known = self._trees.pop(ref, ())
+        kept = (tree, *[other for other in known if other[:2] != tree[:2]])[:TREES_OF_ONE]
+        self._trees[ref] = kept
+        self.tree_rows += _rows_of(kept) - _rows_of(known)
+        while self.tree_rows > MAX_TREE_ROWS and len(self._trees) > 1:
+            self.tree_rows -= _rows_of(self._trees.popitem(last=False)[1])
 
     # Indexes -----------------------------------------------------------------------------------------------------
 
@@ -293,6 +305,10 @@ class Readers:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` on the event loop from a thread, and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _rows_of(trees: tuple[_Tree, ...]) -> int:
+    return sum([len(tree.rows) for tree in trees])
 
 
 def _lost(kind: type[SealBroken | StoreMissing], entry: EntryRow, how: str) -> SealBroken | StoreMissing:

@@ -64,7 +64,8 @@ class CachedStore:
         self._inner, self._folder, self._max_bytes = inner, folder, max_bytes
         # By last use: the first is the first to go.
         self._held: OrderedDict[_Range, None] = OrderedDict()
-        self._by_name: dict[str, set[_Range]] = {}
+        # Tuples, since nearly all have one: a set takes 216 bytes and there may be one for each of 65,536 files.
+        self._by_name: dict[str, tuple[_Range, ...]] = {}
         self._used = 0
         self.hits = self.misses = 0
         """Reads of packs that were on this disk, and that were not."""
@@ -134,7 +135,7 @@ class CachedStore:
     # What is held -------------------------------------------------------------------------------------------------
 
     def _of(self, name: str) -> tuple[_Range, ...]:
-        return tuple(self._by_name.get(name, ()))
+        return self._by_name.get(name, ())
 
     def _covering(self, name: str, offset: int, length: int | None) -> Sequence[_Range]:
         """Held ranges that together have the wanted one, in order; none if something of it is missing."""
@@ -179,7 +180,7 @@ class CachedStore:
     def _note(self, one: _Range) -> None:
         if one not in self._held:
             self._used += one.cost
-            self._by_name.setdefault(one.name, set()).add(one)
+            self._by_name[one.name] = (*self._of(one.name), one)
         self._held[one] = None
         self._held.move_to_end(one)
 
@@ -188,9 +189,10 @@ class CachedStore:
             if one in self._held:
                 del self._held[one]
                 self._used -= one.cost
-                siblings = self._by_name[one.name]
-                siblings.discard(one)
-                if not siblings:
+                siblings = tuple([each for each in self._of(one.name) if each != one])
+                if siblings:
+                    self._by_name[one.name] = siblings
+                else:
                     del self._by_name[one.name]
 
     # Files, in threads --------------------------------------------------------------------------------------------
