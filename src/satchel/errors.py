@@ -86,6 +86,16 @@ class PathRefused(UsageError):
     default_hint = "Rename the file: paths are relative, NFC, at most 1,024 bytes, without reserved names."
 
 
+class SecretRefused(Refused):
+    """Facts ``path`` and ``findings``: line and kind of each, never what stands there."""
+
+    code = "secret.refused"
+    default_hint = (
+        "Take it out, and keep it where secrets are kept. If it is none, a person may allow the path: "
+        "Satchel-Secrets-Allowed over REST, allowSecret of the tool; the audit keeps that."
+    )
+
+
 class NotAFolder(UsageError):
     code = "folder.not_a_folder"
     default_hint = "Name a folder that exists and that you may read."

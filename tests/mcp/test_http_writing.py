@@ -21,6 +21,7 @@ from tests.mcp.test_http import _connected
 from tests.server.oauth.flow import registered
 from tests.server.running import Answer, Client, Running, serving, until
 from tests.server.web.people import let_in, member
+from tests.sync.test_secrets import some
 
 pytestmark = pytest.mark.journey(4)
 
@@ -82,6 +83,35 @@ def test_a_text_is_one_version_by_the_key_that_wrote_it_however_often_it_is_sent
     assert world.owner.get(f"/projects/tides/artifacts/{path}").body == text.encode()
     [hit] = call(world.reader, "search", era, query=f"ebb path:{path}")["hits"]
     assert (hit["author"], hit["digest"]) == ("robot", made["digest"])
+
+
+def test_what_looks_like_a_credential_is_written_only_where_a_person_allowed_it_and_the_audit_says_so(
+    world: World,
+) -> None:
+    key, path = f"ghp_{some(36)}", "secrets/deploy.md"
+    asked: dict[str, Any] = {"project": "tides", "path": path, "text": f"# Deploy\n\nUse {key} at first.\n"}
+    before = len(versions(world))
+    assert call(world.robot, "artifacts_put", **asked) == "secret.refused"
+    assert call(world.robot, "note_append", **asked) == "secret.refused"
+    context = world.robot.post("/projects/tides/context", {"description": key})
+    refused = world.robot.put("tides", path, asked["text"].encode())
+    assert (context.status, refused.status, refused.code) == (422, 422, "secret.refused")
+    assert (refused.json["path"], refused.json["findings"]) == (path, [{"line": 3, "kind": "GitHub token"}])
+    assert key not in refused.body.decode() + context.body.decode()
+    assert len(versions(world)) == before
+
+    made = call(world.robot, "artifacts_put", **asked, allowSecret=True)
+    assert made["changed"]
+    # What stands there already is nobody's fault who adds to it; what is new is.
+    assert call(world.robot, "note_append", project="tides", path=path, text="It was changed since.")["changed"]
+    assert call(world.robot, "note_append", project="tides", path=path, text=f"Now ghp_{some(36)}") == "secret.refused"
+    now = world.owner.get(f"/projects/tides/artifacts/{path}")
+    other = now.body + f"ghp_{some(36)}\n".encode()
+    assert world.robot.put("tides", path, other, now.headers["etag"]).code == "secret.refused"
+    named = {"satchel-secrets-allowed": "secrets/deploy.md"}
+    assert world.robot.put("tides", path, other, now.headers["etag"], **named).status == 200
+    told = [row["target"] for row in world.owner.get("/tenant/audit", action="secrets.allowed").ok()["items"]]
+    assert [row.rpartition(": ")[2] for row in told] == [path, path]
 
 
 @pytest.mark.promise("P3")

@@ -11,7 +11,7 @@ import pytest
 from satchel.objects.listing import Entry
 from satchel.sync import holdback
 from satchel.sync.run import run
-from satchel.sync.secrets import _PLACEHOLDER, MARK, MAX_FINDINGS, Finding, find_secrets, may_hold_secrets
+from satchel.sync.secrets import _PLACEHOLDER, MARK, MAX_FINDINGS, Finding, find_secrets, may_hold_secrets, new_secrets
 from satchel.sync.session import Strategy
 from satchel.worktree.policy import Governing, Policies
 from tests.sync.cloud import Cloud, held, put
@@ -229,3 +229,11 @@ def test_files_looked_at_together_hide_nothing_of_each_other(kind: str) -> None:
         assert may_hold_secrets([alone, other])
         assert may_hold_secrets([other, said.encode(), other])
     assert not may_hold_secrets([b"# Notes\n", b"nothing at all\n", b""])
+
+
+def test_what_stood_there_before_is_not_new_and_another_key_in_its_place_is() -> None:
+    token, key = f"ghp_{some(36)}\n".encode(), pem().encode()
+    before = b"# Keys\n\n" + token + key
+    assert new_secrets(b"# Moved\r\n\r\n\r\n" + before + b"\nmore\n", before) == []
+    assert new_secrets(before + pem().encode(), before) == [Finding(before.count(b"\n") + 1, "private key")]
+    assert [finding.kind for finding in new_secrets(before, b"# Keys\n")] == ["GitHub token", "private key"]

@@ -30,6 +30,8 @@ class Put:
     text: str
     replaces: str | None
     """The object there now; ``None``: nothing is."""
+    allow_secret: bool = False
+    """A person decided that what looks like a credential in it is to be sent to the cloud."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Note:
     path: str | None
     """``None``: the journal of the day."""
     text: str
+    allow_secret: bool = False
 
 
 Change = Put | Note

@@ -10,11 +10,23 @@ from satchel.mcp.tool import PROJECT, Arguments, Tool, project_of, text
 def _put(reader: ContextReader, arguments: Arguments) -> Change:
     replaces = arguments.get("ifMatch")
     named = None if replaces is None else replaces.strip().strip('"')
-    return Put(project_of(reader, arguments), arguments["path"], arguments["text"], named)
+    return Put(project_of(reader, arguments), arguments["path"], arguments["text"], named, _allows(arguments))
 
 
 def _note(reader: ContextReader, arguments: Arguments) -> Change:
-    return Note(project_of(reader, arguments), arguments.get("path"), arguments["text"])
+    return Note(project_of(reader, arguments), arguments.get("path"), arguments["text"], _allows(arguments))
+
+
+def _allows(arguments: Arguments) -> bool:
+    return bool(arguments.get("allowSecret", False))
+
+
+_ALLOW_SECRET = {
+    "type": "boolean",
+    "default": False,
+    "description": "Only after a person said so: write it although it was refused for what looks like a credential. "
+    "The audit names you. A folder refuses nothing; its sync does.",
+}
 
 
 TOOLS: tuple[Tool, ...] = (
@@ -29,6 +41,7 @@ TOOLS: tuple[Tool, ...] = (
             "path": text("Path of the artifact in its project, such as decisions/0012-queue.md.", required=True),
             "text": text("The whole text.", MAX_TEXT, required=True),
             "ifMatch": text("The `object` this replaces, as artifacts_get gave it. Left out: there is none yet.", 66),
+            "allowSecret": _ALLOW_SECRET,
         },
         Written,
         None,
@@ -45,6 +58,7 @@ TOOLS: tuple[Tool, ...] = (
             "project": PROJECT,
             "text": text("The note, in Markdown.", MAX_NOTE, required=True),
             "path": text("The text to append to; journal/YYYY-MM-DD.md of today (UTC) if left out."),
+            "allowSecret": _ALLOW_SECRET,
         },
         Written,
         None,

@@ -287,10 +287,17 @@ class Remote:
                 raise ServerLied(f"the server's answer is over {MAX_SIZE:,} bytes")
         return bytes(data)
 
-    def put_artifact(self, project: str, path: str, data: bytes, replaces: ObjectId | None) -> Committed:
-        """Write one artifact where it is still ``replaces`` (``None``: nothing). Raises ``PreconditionFailed``."""
+    def put_artifact(
+        self, project: str, path: str, data: bytes, replaces: ObjectId | None, *, allow_secret: bool = False
+    ) -> Committed:
+        """Write one artifact where it is still ``replaces`` (``None``: nothing).
+
+        Raises ``PreconditionFailed``, and without ``allow_secret`` ``SecretRefused``.
+        """
         match = {"if-none-match": "*"} if replaces is None else {"if-match": f'"{replaces}"'}
         headers = {**match, "content-type": "application/octet-stream", "idempotency-key": os.urandom(16).hex()}
+        if allow_secret:
+            headers["satchel-secrets-allowed"] = quote(path)
         return committed(self._server.json("PUT", self._artifact(project, path), data, headers, again=True))
 
     def search(

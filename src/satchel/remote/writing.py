@@ -26,7 +26,7 @@ def write(remote: Remote, change: Change, *, clock: float | None = None) -> Writ
         made: Committed | None = None
         try:
             # What is there already is written all the same: whether one may write is the server's to say.
-            made = remote.put_artifact(slug, path, content.data, content.replaces)
+            made = remote.put_artifact(slug, path, content.data, content.replaces, allow_secret=change.allow_secret)
         except PreconditionFailed:
             if last or not isinstance(change, Note):
                 raise

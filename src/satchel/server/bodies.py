@@ -6,13 +6,16 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 from fastapi import Request
 from fastapi.responses import Response
 
 from satchel.errors import InvalidInput, TooLarge
+from satchel.objects.paths import check_path
 from satchel.server.problems import MalformedBody, WrongMediaType
+from satchel.sync.holdback import MAX_ALLOWED
 
 T = TypeVar("T")
 _IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,200}")
@@ -85,6 +88,17 @@ def idempotency_key(request: Request) -> str | None:
     if key is not None and not _IDEMPOTENCY.fullmatch(key):
         raise InvalidInput("an Idempotency-Key is 1 to 200 visible ASCII characters")
     return key
+
+
+def secrets_allowed(request: Request) -> tuple[str, ...]:
+    """The paths of ``Satchel-Secrets-Allowed``. Raises ``InvalidInput`` or ``PathRefused``."""
+    text = request.headers.get("satchel-secrets-allowed")
+    if not text:
+        return ()
+    names = text.split(",")
+    if len(names) > MAX_ALLOWED:
+        raise InvalidInput(f"Satchel-Secrets-Allowed names at most {MAX_ALLOWED} paths")
+    return tuple(check_path(unquote(name, errors="surrogateescape")) for name in names)
 
 
 def etags(header: str) -> tuple[bool, list[str]]:

@@ -32,7 +32,7 @@ async def carry_out(caller: Caller, change: Change) -> Written:
         path = path_of(change, now)
         content = content_of(change, path, await _present(on, path), now)
         try:
-            return await _written(on, path, content)
+            return await _written(on, path, content, [path] if change.allow_secret else [])
         except PreconditionFailed:
             if not tries_left or not isinstance(change, Note):
                 raise
@@ -78,8 +78,8 @@ async def _present(on: OnProject, path: str) -> bytes | None:
         return None
 
 
-async def _written(on: OnProject, path: str, content: Content) -> Written:
-    made = await write(on, path, content.data, None, content.replaces or "*absent", None)
+async def _written(on: OnProject, path: str, content: Content, allowed: list[str]) -> Written:
+    made = await write(on, path, content.data, None, content.replaces or "*absent", None, allowed=allowed)
     return {
         "project": on.row.slug,
         "path": path,

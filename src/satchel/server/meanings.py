@@ -252,6 +252,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The project moved on",
         "Somebody committed a newer version than the one this write was made from. The answer names it.",
     ),
+    "secret.refused": (
+        "It looks like a credential",
+        "What was to be written holds something in the form of a password, token or key. Nothing was written.",
+    ),
     "sync.objects_missing": (
         "Objects are missing",
         "A commit may name only objects that this project holds. The answer lists those it does not.",

@@ -58,6 +58,7 @@ _STATUS: tuple[tuple[type[SatchelError], int], ...] = (
     (errors.BodyTimeout, 408),
     (errors.DiskFull, 507),
     (errors.FrameRefused, 422),
+    (errors.SecretRefused, 422),
     (errors.VersionExpired, 410),
     (errors.ArtifactPurged, 410),
     (errors.NotFound, 404),

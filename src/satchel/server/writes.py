@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
+from functools import partial
+
 from fastapi import Response
 
 from satchel.auth.policy import Action
 from satchel.catalog import idempotency, settings
 from satchel.catalog.scope import Scope
 from satchel.context.part import rfc3339
-from satchel.errors import SyncTooSoon
+from satchel.errors import NotFound, SecretRefused, SyncTooSoon, Unavailable
 from satchel.objects.ids import object_id
 from satchel.server.access import OnProject
 from satchel.server.bodies import answer
 from satchel.sync import receive
 from satchel.sync.peer import Committed
+from satchel.sync.secrets import Finding, find_secrets, new_secrets
 
+AT_ONCE_BYTES = 32 * 1024
+"""Looked through in a millisecond, for which other requests may wait."""
 PUSHES = ("sync", "commit")
 """What the audit and the idempotency rows call pushes."""
 
@@ -64,9 +71,33 @@ async def write(
     key: str | None,
     *,
     asked: bytes | None = None,
+    allowed: Collection[str] = (),
 ) -> Committed:
-    """One artifact as one commit; see ``Receiver.write``."""
-    return await on.cloud.receiver.write(on_behalf(on), on.row.id, path, data, mode, precondition, key, asked=asked)
+    """One artifact as one commit; see ``Receiver.write``.
+
+    Raises ``SecretRefused`` for what looks like a credential, unless the path is among those ``allowed``, which the
+    audit then names. A sync is looked at where it begins, on the client's side.
+    """
+    caller = on_behalf(on)
+    if data is not None and (found := await _secrets(on, path, data)):
+        if path not in allowed:
+            first, rows = found[0], [finding._asdict() for finding in found]
+            what = f"{path}:{first.line} looks like a credential ({first.kind})"
+            raise SecretRefused(what, path=path, findings=rows)
+        caller = caller._replace(secrets_allowed=(path,))
+    return await on.cloud.receiver.write(caller, on.row.id, path, data, mode, precondition, key, asked=asked)
+
+
+async def _secrets(on: OnProject, path: str, data: bytes) -> list[Finding]:
+    """What looks like a credential in ``data`` and does not stand at ``path`` already."""
+    look = partial(find_secrets, data)
+    if not (look() if len(data) <= AT_ONCE_BYTES else await asyncio.to_thread(look)):
+        return []
+    try:
+        before = (await on.cloud.readers.content(on.caller.tenant, on.row, path)).data
+    except (NotFound, Unavailable):
+        before = b""
+    return await asyncio.to_thread(new_secrets, data, before)
 
 
 def committed(result: Committed, data: bytes | None = None) -> Response:

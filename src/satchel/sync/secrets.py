@@ -201,6 +201,18 @@ def find_secrets(data: bytes) -> list[Finding]:
     return sorted(found)
 
 
+def new_secrets(data: bytes, before: bytes) -> list[Finding]:
+    """The findings in ``data`` that stood in no line of ``before``: who changes the rest of a text is not to blame."""
+    stood = {_whole(before, finding) for finding in find_secrets(before)}
+    return [finding for finding in find_secrets(data) if _whole(data, finding) not in stood]
+
+
+def _whole(data: bytes, finding: Finding) -> tuple[str, bytes]:
+    """What tells a finding from others: its line, and of a key, which begins like any other, the next one too."""
+    lines = data.split(b"\n")[finding.line - 1 : finding.line + (finding.kind == "private key")]
+    return finding.kind, b"\n".join(line.rstrip(b"\r") for line in lines)
+
+
 def may_hold_secrets(contents: Iterable[bytes]) -> bool:
     """Whether one of the files could have a finding: one look at all of them together, for most have none.
 

@@ -13,7 +13,7 @@ from satchel.errors import InvalidInput, PathRefused, PreconditionMissing
 from satchel.objects.listing import check_mode
 from satchel.objects.paths import check_path
 from satchel.server.access import ContentWriter, Reader, repeatable
-from satchel.server.bodies import IMMUTABLE, answer, etags, idempotency_key, read_bytes
+from satchel.server.bodies import IMMUTABLE, answer, etags, idempotency_key, read_bytes, secrets_allowed
 from satchel.server.openapi import operation
 from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor, PageLimit
 from satchel.server.schemas import CommittedOut
@@ -37,6 +37,10 @@ _PRECONDITIONS = {
     "If-Match": "The ETag of the content this replaces, or * for whatever is there.",
     "If-None-Match": "* to create what must not exist.",
 } | IDEMPOTENT
+SECRETS_ALLOWED = {
+    "Satchel-Secrets-Allowed": "The path, percent-encoded, where this is written although it looks as if it held a "
+    "credential. The audit names it."
+}
 _ETAG = {"ETag": "The SHA-256 of the content, in quotes.", "Satchel-Version": "The version answered from."}
 Prefix = Annotated[str, Query(max_length=1_024, description="Only below this path.")]
 At = Annotated[int | None, Query(ge=1, le=2**53 - 1, description="The version to read; default the newest.")]
@@ -136,9 +140,9 @@ async def get_outline(on: Reader, path: str, cursor: Cursor = None, limit: PageL
         "Write an artifact",
         answer=CommittedOut,
         receives="application/octet-stream",
-        headers=_PRECONDITIONS | {"Satchel-Mode": "100644 (default for a new file) or 100755."},
+        headers=_PRECONDITIONS | SECRETS_ALLOWED | {"Satchel-Mode": "100644 (default for a new file) or 100755."},
         gives=_ETAG,
-        errors=(*ABSENT, *WRITE_ERRORS, "artifact.precondition_required"),
+        errors=(*ABSENT, *WRITE_ERRORS, "artifact.precondition_required", "secret.refused"),
     ),
 )
 async def put_artifact(request: Request, on: ContentWriter, path: str) -> Response:
@@ -149,8 +153,9 @@ async def put_artifact(request: Request, on: ContentWriter, path: str) -> Respon
     mode = request.headers.get("satchel-mode")
     if mode is not None:
         check_mode(mode)
+    key, allowed = idempotency_key(request), secrets_allowed(request)
     data = await read_bytes(request, on.cloud.settings.max_file_bytes)
-    return committed(await write(on, path, data, mode, precondition, idempotency_key(request)), data)
+    return committed(await write(on, path, data, mode, precondition, key, allowed=allowed), data)
 
 
 @router.delete(

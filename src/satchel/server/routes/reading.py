@@ -21,9 +21,9 @@ from satchel.documents import MANIFEST_PATH
 from satchel.documents.manifest import ManifestInvalid, manifest_problems
 from satchel.errors import InvalidInput, NoSuchArtifact
 from satchel.server.access import Caller, ContentWriter, OnProject, Reader, SignedIn, repeatable
-from satchel.server.bodies import answer, idempotency_key, read_json
+from satchel.server.bodies import answer, idempotency_key, read_json, secrets_allowed
 from satchel.server.openapi import operation
-from satchel.server.routes.artifacts import WRITE_ERRORS
+from satchel.server.routes.artifacts import SECRETS_ALLOWED, WRITE_ERRORS
 from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor, PageLimit
 from satchel.server.schemas import CommittedOut, SearchRequest
 from satchel.server.writes import committed, write
@@ -74,15 +74,15 @@ async def get_context(
         "Merge an object into context.json: one commit",
         body=dict,
         answer=CommittedOut,
-        headers=IDEMPOTENT,
-        errors=(*ABSENT, *WRITE_ERRORS, "context.invalid"),
+        headers=IDEMPOTENT | SECRETS_ALLOWED,
+        errors=(*ABSENT, *WRITE_ERRORS, "context.invalid", "secret.refused"),
         example={"description": "The platform team's context"},
     ),
 )
 async def post_context(request: Request, on: ContentWriter) -> Response:
     """A JSON Merge Patch (RFC 7396): members replace, objects merge, null removes. The result has to be valid."""
     patch = await read_json(request, dict[str, Any], on.cloud.settings.max_json_bytes)
-    key = idempotency_key(request)
+    key, allowed = idempotency_key(request), secrets_allowed(request)
     data, object_id = await _manifest(on)
     merged = _merged(_decoded(data), patch)
     text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
@@ -90,7 +90,8 @@ async def post_context(request: Request, on: ContentWriter) -> Response:
     if problems:
         raise ManifestInvalid(f"context.json would not be valid: {problems[0]}", problems=problems[:20])
     asked = b"merge " + msgspec.json.encode(patch, order="sorted")
-    return committed(await write(on, MANIFEST_PATH, text, None, object_id or "*absent", key, asked=asked))
+    replaces = object_id or "*absent"
+    return committed(await write(on, MANIFEST_PATH, text, None, replaces, key, asked=asked, allowed=allowed))
 
 
 @router.get(

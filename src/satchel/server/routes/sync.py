@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator, Iterable
 from typing import Annotated
-from urllib.parse import unquote
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
@@ -17,9 +16,8 @@ from satchel.catalog.versions import ChangeRow
 from satchel.context.part import rfc3339
 from satchel.errors import HeadMoved, InvalidInput, LengthRequired, NoSuchVersion, TooLarge
 from satchel.objects.ids import Digest, Lineage, ObjectId
-from satchel.objects.paths import check_path
 from satchel.server.access import ContentWriter, OnProject, Reader, Writer
-from satchel.server.bodies import answer, idempotency_key, read_json, require_media, stream
+from satchel.server.bodies import answer, idempotency_key, read_json, require_media, secrets_allowed, stream
 from satchel.server.openapi import operation
 from satchel.server.routes.artifacts import WRITE_ERRORS
 from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor, PageLimit
@@ -34,7 +32,6 @@ from satchel.server.schemas import (
     PacksKept,
 )
 from satchel.server.writes import committed, on_behalf, paced
-from satchel.sync.holdback import MAX_ALLOWED
 from satchel.sync.wire import MEDIA_TYPE as SYNC_TYPE
 from satchel.sync.wire import Parent, Sent, sent
 
@@ -112,7 +109,7 @@ async def sync(request: Request, on: ContentWriter) -> Response:
     declared = _declared(request, on)
     key = idempotency_key(request)
     require_media(request, SYNC_TYPE)
-    allowed = _allowed(request)
+    allowed = secrets_allowed(request)
     key = await paced(on, key)
     on.caller.exchange.allow(on.cloud.settings.sync_total_seconds)
     caller = on_behalf(on)._replace(secrets_allowed=allowed)
@@ -217,17 +214,6 @@ def _declared(request: Request, on: OnProject) -> int:
     if int(text) > limit:
         raise TooLarge(f"one sync takes at most {limit:,} bytes; this one declares {int(text):,}", limit=limit)
     return int(text)
-
-
-def _allowed(request: Request) -> tuple[str, ...]:
-    """The paths of ``Satchel-Secrets-Allowed``. Raises ``InvalidInput`` or ``PathRefused``."""
-    text = request.headers.get("satchel-secrets-allowed")
-    if not text:
-        return ()
-    names = text.split(",")
-    if len(names) > MAX_ALLOWED:
-        raise InvalidInput(f"Satchel-Secrets-Allowed names at most {MAX_ALLOWED} paths")
-    return tuple(check_path(unquote(name, errors="surrogateescape")) for name in names)
 
 
 def _read_cursor(text: str, since: int, until: int | None) -> _Cursor:
