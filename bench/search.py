@@ -91,7 +91,7 @@ def build_plain(path: Path, corpus: Corpus) -> apsw.Connection:
 
 
 def ask_plain(database: apsw.Connection, question: Question) -> list[str]:
-    expression = match_expression([quoted(term) for term in parse_query(question.query).sought], (), (), every=False)
+    expression = match_expression([quoted(term) for term in parse_query(question.query).sought], (), every=False)
     found = database.execute(
         "SELECT path, snippet(plain, 1, '[', ']', '…', 30) FROM plain WHERE plain MATCH ? ORDER BY rank LIMIT ?",
         (expression, HITS),

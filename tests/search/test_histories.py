@@ -95,7 +95,7 @@ def everything(index: Index, files: Files) -> dict[str, object]:
 def test_any_history_answers_like_a_fresh_index(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dice = random.Random(seed)
     monkeypatch.setattr(schema, "BULK_FILES", 8)
-    monkeypatch.setattr(matching, "TIES_READ_AHEAD", 0)
+    monkeypatch.setattr(matching, "HOPE", 0.9)
     monkeypatch.setattr(building, "BATCH_CHARACTERS", 2_000)
     place = tmp_path / "index.db"
     files: dict[str, bytes | str] = {}

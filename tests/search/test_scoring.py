@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from satchel.search import matching
+from satchel.search import matching, scoring
 from satchel.search.index import Index
 from satchel.search.query import parse_query
 from satchel.search.schema import rows
@@ -58,15 +58,17 @@ def test_what_is_passed_over_would_not_have_been_among_the_best(text: str, monke
     with index_of(corpus(2)) as index:
         monkeypatch.setattr(matching, "RARE_AT_LEAST", 10**6)
         monkeypatch.setattr(matching, "RARE_ROWS", 10**6)
-        monkeypatch.setattr(matching, "FIRST_ROWS", 10**6)
+        monkeypatch.setattr(matching, "HOPE", 0.0)
         everything = best([index], text, 10)
-        monkeypatch.setattr(matching, "FIRST_ROWS", 1)
-        assert best([index], text, 10) == everything
-        assert best([index], text, 10)[:3] == best([index], text, 3)
+        for hope in (0.3, 0.6, 0.9):
+            monkeypatch.setattr(matching, "HOPE", hope)
+            assert best([index], text, 10) == everything
+            assert best([index], text, 10)[:3] == best([index], text, 3)
 
 
 @pytest.mark.parametrize("text", ["waa", "wab wac", "wba"])
-def test_scores_are_those_of_the_engine_itself(text: str) -> None:
+def test_with_its_constants_scores_are_those_of_the_engine_itself(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "K1", 1.2)
     with index_of(corpus(3)) as index:
         expression = " OR ".join(text.split())
         statement = "SELECT -rank FROM fts WHERE fts MATCH ? ORDER BY rank LIMIT 5"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from satchel.search.index import Index
 from satchel.search.query import parse_query
-from satchel.search.snippet import SNIPPET_CHARACTERS
+from satchel.search.snippet import SNIPPET_CHARACTERS, Stems, _hint, cut_snippet
 from tests.search.trees import index_of
 
 
@@ -72,6 +72,44 @@ def test_a_match_in_the_title_alone_shows_the_beginning() -> None:
 def test_highlights_lie_inside_the_snippet_and_in_order(text: str) -> None:
     with index_of({"a.md": text}) as index:
         _check(index, "a b é 文")
+
+
+WORDS = [
+    "say",
+    "says",
+    "Saying",
+    "policies",
+    "PodSecurityPolicy",
+    "podSecurity",
+    "pod_security",
+    "ability",
+    "Abilities",
+    "v2",
+    "HTTPServer",
+    "servers",
+]
+
+
+@given(st.lists(st.sampled_from([*WORDS, "-", "\n", "a.b"]), min_size=1, max_size=15))
+def test_a_letter_beyond_ascii_changes_nothing_that_is_lit_up_elsewhere(words: list[str]) -> None:
+    with Index.open(None) as index:
+        asked, matcher = (
+            index.asked(parse_query('say polic* "pod security" servers podSecurityPolicy able')),
+            index._matcher,
+        )
+        lit = [
+            cut_snippet(
+                f"{' '.join(words)} {end}", (), asked.shown, matcher.tokenize, Stems(matcher.tokenize)
+            ).highlights
+            for end in ("x", "→", "ü")  # two short ways and the long one
+        ]
+    assert lit[0] == lit[1] == lit[2]
+
+
+@pytest.mark.parametrize("word", [*WORDS, "skies", "flies", "hoping", "sensibility", "relational", "sayings", "ays"])
+def test_a_word_begins_as_the_hint_of_its_stem_says(word: str) -> None:
+    with Index.open(None) as index:
+        assert word.lower().startswith(_hint(index._matcher.tokenize(word)[0][2]))
 
 
 def _check(index: Index, query: str) -> None:

@@ -153,6 +153,9 @@ class Index:
                 document = parse(path, data if indexable(path, size) else b"")
                 builder.add(number, path, tree[path], size, document)
             builder.finish()
+        if len(fresh) >= max(len(tree) / 2, schema.BULK_FILES):
+            # Words are then looked up in one segment: a quarter less time for a query, for a tenth of the build's.
+            self._database.execute("INSERT INTO fts(fts) VALUES('optimize')")
         self._database.execute(
             "INSERT OR REPLACE INTO state SELECT 1, ?, coalesce(sum(sections), 0) FROM document", (digest,)
         )

@@ -15,11 +15,12 @@ import apsw
 
 from satchel.objects.ids import ObjectId
 from satchel.search import blocks
+from satchel.search.narrowing import HOPE, Scored, narrowed
 from satchel.search.query import Query
 from satchel.search.schema import SECTION_BITS, TOKENIZER, rows
-from satchel.search.scoring import CLOSE, Scorer, Statistics, Term, highest, words_of
+from satchel.search.scoring import CLOSE, Scorer, Statistics, Term, weights, words_of
+from satchel.search.snippet import Stems, Token, cut_snippet, terms_of
 from satchel.search.snippet import Term as Shown
-from satchel.search.snippet import Token, cut_snippet, terms_of
 from satchel.search.words import completions, match_expression, parted, quoted, spaced
 
 ENOUGH = 5
@@ -37,11 +38,9 @@ COUNTS_KEPT = 4_096
 """Phrases whose holders stay counted while the tree is the same: common words come again, and counting one takes a
 millisecond in 100 MB."""
 
-FIRST_ROWS = 100
-"""Of the rarest words, at least this many sections are scored first: what they score tells which words are too common
-to bring another section among the best."""
-TIES_READ_AHEAD = 32
-"""Rows read beyond the wanted ones, in case they score the same as the last of them."""
+TELLING = 1e-5
+"""Where one word is enough, words that add no more than this share of what all could, since half of the sections have
+them, do not count for the score: they would take most of the time."""
 _BITS = SECTION_BITS
 _POSITION = (1 << SECTION_BITS) - 1
 
@@ -116,6 +115,7 @@ class Matcher:
         self._scorer: Scorer | None = None
         self._counted: dict[str, int] = {}
         self._counted_of = ""
+        self._stems = Stems(self.tokenize)
 
     def asked(self, query: Query) -> Asked:
         """The query in the language of FTS5: the same for every index."""
@@ -155,66 +155,58 @@ class Matcher:
         if not terms:
             if asked.query.sought:
                 return Ranked([], {})
-            avoided = match_expression(without, (), (), every=False)
+            avoided = match_expression(without, (), every=False)
             kinds, listed = self._listed(avoided, where, values, wanted, only)
             return Ranked(listed, kinds)
-        phrases = [term.expression for term in terms]
+        scored = [
+            Scored(term.expression, sum(counts), tuple(most))
+            for term, counts, most in zip(terms, statistics.counts, weights(statistics), strict=True)
+        ]
         if every:
-            expression = match_expression(phrases, (), without, every=True)
+            expression = match_expression([term.expression for term in scored], without, every=True)
             kinds = self._count(expression, where, values)
-            best = self._best(expression, statistics, 0, floor, where, values, wanted) if kinds else []
-            return Ranked(best, kinds)
-        counts = [sum(each) for each in statistics.counts]
-        order = sorted(range(len(terms)), key=lambda at: (counts[at], phrases[at]))
-        rare = _rarest(order, counts, _few(statistics.sections))
-        kinds = self._count(match_expression([phrases[at] for at in rare], (), without, every=False), where, values)
-        best = self._best_any(phrases, order, rare, statistics, floor, without, where, values, wanted) if kinds else []
-        return Ranked(best, kinds)
+            best = self._best(expression, scored, 0, statistics, floor, where, values, wanted) if kinds else []
+            return Ranked(self._rows(best), kinds)
+        scored.sort(key=lambda term: (term.holders, term.expression))
+        rare = _rarest(scored, _few(statistics.sections))
+        expression = match_expression([term.expression for term in scored[:rare]], without, every=False)
+        kinds = self._count(expression, where, values)
+        if not kinds:
+            return Ranked([], kinds)
+        best = self._best_any(scored, rare, statistics, floor, without, where, values, wanted)
+        return Ranked(self._rows(best), kinds)
 
     def _best_any(
         self,
-        phrases: Sequence[str],
-        order: Sequence[int],
-        rare: list[int],
+        terms: Sequence[Scored],
+        rare: int,
         statistics: Statistics,
         floor: float,
         without: Sequence[str],
         where: str,
         values: Sequence[str],
         wanted: int,
-    ) -> list[Row]:
-        """The best of the sections that hold a rare term, every term counted.
+    ) -> list[tuple[float, int]]:
+        """The best of the sections that hold one of the first ``rare`` terms; all terms count that tell something.
 
-        A section without the rarer terms scores at most what the others can add together: once ``wanted`` sections
-        score more, no such section is looked at. Nothing is left out that belongs among the best.
+        First come those that may score what the best commonly do. The worst of them that is wanted then says what a
+        section has to score at least.
         """
-        tops = highest(statistics)
-
-        def best(needed: Sequence[int], done: Sequence[int], floor: float) -> list[Row]:
-            chosen = [phrases[at] for at in needed]
-            expression = f"({' OR '.join(chosen)}) AND ({' OR '.join(phrases)})"
-            avoided = [*without, *(phrases[at] for at in done)]
-            expression = match_expression([expression], (), avoided, every=True)
-            first = sum(len(statistics.counts[at]) for at in needed)
-            return self._best(expression, statistics, first, floor, where, values, wanted)
-
-        first = rare[:1]
-        while len(first) < len(rare) and sum(sum(statistics.counts[at]) for at in first) < FIRST_ROWS:
-            first = rare[: len(first) + 1]
-        found = best(first, (), floor)
-        if len(found) >= wanted:
-            floor = max(floor, found[wanted - 1].score)
-        left = sum(tops)
-        needed: list[int] = []
-        for at in order:
-            if left < floor * CLOSE:
-                break
-            left -= tops[at]
-            needed.append(at)
-        more = [at for at in needed if at in rare and at not in first]
-        if more:
-            found = sorted([*found, *best(more, first, floor)], key=_placed)
-        return found
+        whole = sum(term.adds for term in terms)
+        telling = [term for at, term in enumerate(terms) if at < rare or term.adds > TELLING * whole]
+        least = max(floor, HOPE * whole)
+        while True:
+            chosen, phrases = narrowed(terms, rare, least * CLOSE)
+            if not chosen:
+                return []
+            expression = f"({chosen}) AND ({' OR '.join([term.expression for term in telling])})"
+            expression = match_expression([expression], without, every=True)
+            best = self._best(expression, telling, phrases, statistics, floor, where, values, wanted)
+            reached = best[wanted - 1][0] if len(best) >= wanted else 0.0
+            if least <= floor or reached >= least:
+                return best
+            floor = max(floor, reached)
+            least = floor if reached or least < whole / 8 else max(floor, least * HOPE)
 
     def show(self, row: Row, asked: Asked, *, every: bool) -> FoundSection:
         """What a row looks like."""
@@ -231,7 +223,7 @@ class Matcher:
         if not asked.terms:
             return 0
         where, values = _filter(asked.query, only)
-        expression = match_expression([term.expression for term in asked.terms], (), asked.without, every=True)
+        expression = match_expression([term.expression for term in asked.terms], asked.without, every=True)
         counted = rows(
             self._database,
             f"SELECT 1 FROM fts CROSS JOIN document ON id = fts.rowid >> {_BITS} "  # noqa: S608
@@ -291,37 +283,35 @@ class Matcher:
     def _best(
         self,
         expression: str,
-        statistics: Statistics,
+        terms: Sequence[Scored],
         first: int,
+        statistics: Statistics,
         floor: float,
         where: str,
         values: Sequence[str],
         wanted: int,
-    ) -> list[Row]:
-        """At least the ``wanted`` best rows if there are so many, in their final order."""
+    ) -> list[tuple[float, int]]:
+        """(score, row) of at least the ``wanted`` best if there are so many, the best first. The phrases of ``terms``
+        stand in the expression from the ``first`` on."""
         self._scorer = self._scorer or Scorer(self._database)
-        joined = f"CROSS JOIN document ON id = fts.rowid >> {_BITS}" if where else ""
-        read = wanted + TIES_READ_AHEAD
-        while True:
-            self._scorer.set(statistics, first, floor)
-            raw = rows(
-                self._database,
-                f"SELECT relevance(fts) AS score, fts.rowid AS at FROM fts {joined} "  # noqa: S608
-                f"WHERE fts MATCH ?{where} ORDER BY score DESC LIMIT ?",
-                (expression, *values, read),
-            )
-            scored = [(_score(score), row) for score, row in raw if score > 0]
-            # Rows not read could still tie with the last wanted one: then read on.
-            if len(raw) < read or len(scored) < read or scored[-1][0] < scored[wanted - 1][0]:
-                break
-            read *= 8
+        adding = [most for term in terms for most in term.most]
+        self._scorer.set(list(enumerate(adding, first)), statistics, wanted, floor)
+        # What the function keeps is the result: the statement gives no rows.
+        test, joined = "relevance(fts)", ""
+        if where:
+            test, joined = f"CASE WHEN true{where} THEN {test} END", f"CROSS JOIN document ON id = fts.rowid >> {_BITS}"
+        rows(self._database, f"SELECT 1 FROM fts {joined} WHERE fts MATCH ? AND {test}", (expression, *values))  # noqa: S608
+        return self._scorer.kept()
+
+    def _rows(self, best: Sequence[tuple[float, int]]) -> list[Row]:
+        """In their final order."""
         paths: dict[int, str] = {}
         found = []
-        for score, row in scored:
+        for score, row in best:
             number = row >> _BITS
             if number not in paths:
                 paths[number] = rows(self._database, "SELECT path FROM document WHERE id = ?", (number,))[0][0]
-            found.append(Row(score, paths[number], row & _POSITION, number))
+            found.append(Row(_score(score), paths[number], row & _POSITION, number))
         return sorted(found, key=_placed)
 
     def _listed(
@@ -354,7 +344,7 @@ class Matcher:
             (low, low + row.position),
         )[0]
         section = blocks.open_section(data, low + row.position - at)
-        snippet = cut_snippet(section.text, section.trail, terms, self.tokenize)
+        snippet = cut_snippet(section.text, section.trail, terms, self.tokenize, self._stems)
         return FoundSection(
             score=row.score,
             path=row.path,
@@ -382,16 +372,14 @@ def _few(sections: int) -> int:
     return min(RARE_ROWS, max(RARE_AT_LEAST, sections // RARE_SHARE))
 
 
-def _rarest(order: Sequence[int], counts: Sequence[int], most: int) -> list[int]:
-    """The first terms of ``order``, at least one: as many as stand in ``most`` sections together."""
-    kept: list[int] = []
+def _rarest(terms: Sequence[Scored], most: int) -> int:
+    """How many of ``terms``, at least one: as many as stand in ``most`` sections together."""
     held = 0
-    for at in order:
-        held += counts[at]
-        if kept and held > most:
-            break
-        kept.append(at)
-    return kept
+    for at, term in enumerate(terms):
+        held += term.holders
+        if at and held > most:
+            return at
+    return len(terms)
 
 
 def _filter(query: Query, only: Sequence[str] | None) -> tuple[str, tuple[str, ...]]:

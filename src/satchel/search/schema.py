@@ -15,14 +15,14 @@ import apsw
 
 from satchel.errors import DiskFull, IndexCorrupt, SatchelError, StoreUnavailable
 
-INDEX_FORMAT = 2
+INDEX_FORMAT = 3
 """Kept in ``user_version``. Raise it when the tables, the words taken from a document or the reading of documents
 change: an index of another format is rebuilt."""
 
 SECTION_BITS = 26
 """Positions of one document: a file of 64 MiB, the largest a project takes, cannot have more sections than bytes."""
 
-BLOCK_CHARACTERS = 8_192
+BLOCK_CHARACTERS = 2_048
 """Sections share a compressed block until it holds this much. 30 MB of Markdown take 13.6 MB so, and a hit opens its
 block in 40 microseconds; blocks of 32 K characters take 12.6 MB and 77 microseconds, single sections 16.3 MB and twice
 the time to write."""

@@ -74,6 +74,17 @@ def names(text: str) -> Iterator[tuple[int, str]]:
             yield begin, text[begin:end]
 
 
+def name_around(text: str, at: int) -> list[tuple[int, str]]:
+    """The name that the letter or digit at ``at`` is part of, as ``names`` gives it, if it is one."""
+    after = _HEAD.match(text, at)
+    end = after.end() if after else at
+    begin, least = at, max(0, at - MAX_NAME_CHARACTERS)
+    while begin > least and text[begin - 1].isalnum():
+        begin -= 1
+    name = text[begin:end]
+    return [(begin, name)] if len(name) < MAX_NAME_CHARACTERS and _HUMP.search(name) else []
+
+
 _known_parts = lru_cache(8_192)(parted)  # the same names come again and again: a quarter of the time
 
 
@@ -110,15 +121,8 @@ _ENDINGS = (
 )  # fmt: skip
 
 
-def match_expression(needed: Sequence[str], scored: Sequence[str], without: Sequence[str], *, every: bool) -> str:
-    """What FTS5 is asked: ``every`` phrase of ``needed`` or any one of them, and none of ``without``.
-
-    Phrases come quoted. Those of ``scored`` that are not needed raise the score of a section that holds them.
-    """
+def match_expression(needed: Sequence[str], without: Sequence[str], *, every: bool) -> str:
+    """What FTS5 is asked: ``every`` phrase of ``needed`` or any one of them, and none of ``without``. All come
+    quoted."""
     expression = (" AND " if every else " OR ").join(needed)
-    if set(scored) > set(needed):
-        # Whoever holds a needed term holds one of these: the second half only adds to the score.
-        expression = f"({expression}) AND ({' OR '.join(scored)})"
-    if without:
-        expression = f"({expression}) NOT ({' OR '.join(without)})"
-    return expression
+    return f"({expression}) NOT ({' OR '.join(without)})" if without else expression
