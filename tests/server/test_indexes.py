@@ -100,11 +100,14 @@ def test_the_index_of_the_past_goes_with_that_of_the_head_and_with_the_process(t
     again.close()
 
 
+@pytest.mark.parametrize("bound", ["number", "bytes"])
 def test_of_many_projects_the_last_that_were_asked_stay_open_and_the_bytes_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bound: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexes, "MAX_OPEN", 3)
-    cache = IndexCache(tmp_path, 1 << 30, random=os.urandom)
+    most = {"number": 3}.get(bound, 100)
+    monkeypatch.setattr(indexes, "OPEN_BYTES", {"bytes": 2_000_000}.get(bound, 1 << 30))
+    monkeypatch.setattr(indexes, "ONE_OPEN_BYTES", 512 * 1024)
+    cache = IndexCache(tmp_path, 1 << 30, random=os.urandom, max_open=most)
     refs = [REF._replace(project=ProjectId(f"prj_{number:026}")) for number in range(6)]
     for ref in refs:
         bring(cache, keys(1), f"# {ref.project}\n", ref)
@@ -124,4 +127,24 @@ def test_of_many_projects_the_last_that_were_asked_stay_open_and_the_bytes_are_c
     cache.discard(refs[0])
     cache.forget(REF.tenant)
     assert (cache.bytes_used, files(tmp_path)) == (0, [])
+    cache.close()
+
+
+def test_a_question_that_finds_an_index_behind_leaves_it_open_for_the_builder_and_one_that_fails_does_not(
+    tmp_path: Path,
+) -> None:
+    class Behind(BaseException):
+        pass
+
+    cache = IndexCache(tmp_path, 1 << 30, random=os.urandom)
+    bring(cache, keys(1), "# One\n")
+    with pytest.raises(Behind), cache.borrow(REF, keys(1)) as first:
+        raise Behind
+    with cache.build(REF, keys(1)) as index:
+        assert index is first
+    with pytest.raises(ZeroDivisionError), cache.borrow(REF, keys(1)) as index:
+        assert index is first
+        raise ZeroDivisionError
+    with cache.borrow(REF, keys(1)) as index:
+        assert index is not first
     cache.close()

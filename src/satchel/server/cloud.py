@@ -26,6 +26,7 @@ from satchel.server.indexes import IndexCache
 from satchel.server.listening import Listeners
 from satchel.server.logs import log
 from satchel.server.meters import Meters
+from satchel.server.openfiles import indexes_at_most
 from satchel.server.provider import Provider, provider_of
 from satchel.server.rates import Rates
 from satchel.server.readers import Readers
@@ -182,7 +183,12 @@ async def open_cloud(
         await tokens.open(clock=clock, random=random)
         watch = Watch(catalog)
         uses = Uses(catalog)
-        indexes = IndexCache(settings.data / "cache" / "index", settings.index_cache_bytes, random=random)
+        indexes = IndexCache(
+            settings.data / "cache" / "index",
+            settings.index_cache_bytes,
+            random=random,
+            max_open=indexes_at_most(settings.connections),
+        )
         readers = Readers(
             catalog, vault, keyring, indexes, threads=settings.reader_threads, degraded=lambda: outage.down
         )

@@ -10,12 +10,13 @@ so idle ones, however many, keep nobody out. Deadlines of bodies are the edge's 
 from __future__ import annotations
 
 import asyncio
-import resource
 from collections import OrderedDict
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from satchel.server.openfiles import connections_at_most
 
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers. What a socket gives at once (256 KiB) may be over it before it is noticed."""
@@ -26,8 +27,6 @@ FRESH_SECONDS = 1.0
 TAKEN_SECONDS = 60.0
 TAKEN_BYTES = 60 * 1024
 """What a client takes of a waiting answer in that time, at least: a kilobyte a second."""
-SPARE_FILES = 256
-"""Open files that are left to everything but connections."""
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -145,21 +144,7 @@ class BoundedHeads(HttpToolsProtocol):
 
 def bounded(most: int) -> type[BoundedHeads]:
     """The protocol with at most ``most`` connections, or what open files allow."""
-    return type("Bounded", (BoundedHeads,), {"most": min(most, max(64, open_files() - SPARE_FILES))})
-
-
-def open_files() -> int:
-    """How many files this process may open, once the limit is as high as it may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return 1_000_000
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else hard
-    if soft < wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (OSError, ValueError):  # a system with a lower bound of its own
-            return soft
-    return max(soft, wanted)
+    return type("Bounded", (BoundedHeads,), {"most": connections_at_most(most)})
 
 
 _idle: WeakKeyDictionary[object, OrderedDict[BoundedHeads, None]] = WeakKeyDictionary()

@@ -21,8 +21,13 @@ from typing import NamedTuple
 from satchel.objects.ids import ProjectId, TenantId
 from satchel.search.index import Index, remove
 
-MAX_OPEN = 32
-"""Indexes kept open between questions."""
+OPEN_BYTES = 128 * 1024 * 1024
+"""What indexes kept open between questions may take of memory. To open one and close it again takes as much time as to
+search it (0.7 ms each for 160 KB), so as many stay open as there is room for: some 300 of small projects."""
+ONE_OPEN_BYTES = 256 * 1024
+"""What an open index takes beside the pages it read: 0.35 MB in all were measured for one of 160 KB."""
+MOST_PAGES_BYTES = 16 * 1024 * 1024
+"""Most memory that the pages of one take (see ``search.schema``)."""
 _FILE_ID_BYTES = 16
 
 
@@ -41,21 +46,32 @@ class _Slot:
     def __init__(self, file_id: bytes, path: Path, size: int) -> None:
         self.file_id, self.path, self.size = file_id, path, size
         self.key: bytes | None = None  # since it was opened here: a new key of the tenant opens another file
-        self.free: list[Index] = []
+        self.free: list[_Open] = []
         self.borrowed = 0
+
+
+class _Open(NamedTuple):
+    """An index that is open and not borrowed."""
+
+    opened: Index
+    cost: int
+    """What it may take of memory."""
 
 
 class IndexCache:
     """Safe for many threads. ``key_of`` gives the key of a file by its id and may block."""
 
-    def __init__(self, root: Path, max_bytes: int, *, random: Callable[[int], bytes]) -> None:
-        self._root, self._max_bytes, self._random = root, max_bytes, random
+    def __init__(self, root: Path, max_bytes: int, *, random: Callable[[int], bytes], max_open: int = 32) -> None:
+        """At most ``max_bytes`` of disk are used, and at most ``max_open`` indexes are kept open."""
+        self._root, self._max_bytes, self._random, self._max_open = root, max_bytes, random, max_open
         self._lock = threading.Lock()
         # By last use: the first is the first to go.
         self._slots: OrderedDict[Ref, _Slot] = OrderedDict()
         # Those of them that have an index open and free, by last use too. Counted with each question, and few, while
         # there may be a slot for each project of thousands of tenants.
         self._idle: OrderedDict[Ref, _Slot] = OrderedDict()
+        self._open = self._open_bytes = 0
+        """How many indexes are open and free, and what they may take of memory."""
         self._used = 0
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in sorted(root.glob("ten_*/prj_*/*.db"), key=lambda p: p.stat().st_mtime):
@@ -66,18 +82,42 @@ class IndexCache:
     @contextmanager
     def borrow(self, ref: Ref, key_of: Callable[[bytes], bytes]) -> Iterator[Index]:
         """An index to read, as far as it was brought; empty if it never was."""
+        with self._taken(ref, key_of) as (_, index):
+            yield index
+
+    @contextmanager
+    def build(self, ref: Ref, key_of: Callable[[bytes], bytes]) -> Iterator[Index]:
+        """An index to write, that nobody reads meanwhile. The caller sees to it that there is one at a time.
+
+        When the tenant has got another key since the file was begun, it is another file.
+        """
+        known = self._slots.get(ref)
+        if known is not None and known.key is not None and known.key != key_of(known.file_id):
+            self.discard(ref)
+        with self._taken(ref, key_of) as (slot, index):
+            try:
+                yield index
+            finally:
+                size = _size(slot.path)
+                with self._lock:
+                    if self._slots.get(ref) is slot:
+                        self._used += size - slot.size
+                    slot.size = size
+        self._make_room()
+
+    @contextmanager
+    def _taken(self, ref: Ref, key_of: Callable[[bytes], bytes]) -> Iterator[tuple[_Slot, Index]]:
+        """An open index that is given to nobody else until the block ends; then it is kept open, if there is room."""
         with self._lock:
             slot = self._slot(ref)
             slot.borrowed += 1
-            index = slot.free.pop() if slot.free else None
-            if not slot.free:
-                self._idle.pop(ref, None)
+            index = self._take(ref, slot) if slot.free else None
         try:
             if index is None:
-                index = self._open(slot, key_of)
-            yield index
-        except BaseException:
-            # It may be what failed: the next one is opened anew.
+                index = self._opened(slot, key_of)
+            yield slot, index
+        except Exception:
+            # It may be what failed: the next one is opened anew. (An index that is merely behind raises none.)
             if index is not None:
                 index.close()
                 index = None
@@ -88,33 +128,6 @@ class IndexCache:
                 closing = [] if index is None else self._give_back(ref, slot, index)
             for old in closing:
                 old.close()
-
-    @contextmanager
-    def build(self, ref: Ref, key_of: Callable[[bytes], bytes]) -> Iterator[Index]:
-        """An index to write, on a connection of its own. The caller sees to it that there is one at a time.
-
-        When the tenant has got another key since the file was begun, it is another file.
-        """
-        known = self._slots.get(ref)
-        if known is not None and known.key is not None and known.key != key_of(known.file_id):
-            self.discard(ref)
-        with self._lock:
-            slot = self._slot(ref)
-            slot.borrowed += 1
-        try:
-            index = self._open(slot, key_of)
-            try:
-                yield index
-            finally:
-                index.close()
-        finally:
-            with self._lock:
-                slot.borrowed -= 1
-                size = _size(slot.path)
-                if self._slots.get(ref) is slot:
-                    self._used += size - slot.size
-                slot.size = size
-            self._make_room()
 
     @contextmanager
     def pinned(self, refs: Iterable[Ref]) -> Iterator[None]:
@@ -142,8 +155,8 @@ class IndexCache:
                 slot = self._slots.get(each)
                 if slot is None or (not_since is not None and _written(slot.path) > not_since):
                     continue
-                self._drop(each)
-            for index in slot.free:
+                closing = self._drop(each)
+            for index in closing:
                 index.close()
             remove(slot.path)
 
@@ -155,19 +168,15 @@ class IndexCache:
     def forget(self, tenant: TenantId) -> None:
         """Delete every index of a tenant."""
         with self._lock:
-            gone = [self._drop(ref) for ref in list(self._slots) if ref.tenant == tenant]
-        for slot in gone:
-            for index in slot.free:
-                index.close()
+            closing = [index for ref in list(self._slots) if ref.tenant == tenant for index in self._drop(ref)]
+        for index in closing:
+            index.close()
         shutil.rmtree(self._root / tenant, ignore_errors=True)
 
     def close(self) -> None:
         """Close what is open and not borrowed."""
         with self._lock:
-            closing = [index for slot in self._idle.values() for index in slot.free]
-            for slot in self._idle.values():
-                slot.free = []
-            self._idle.clear()
+            closing = [index for ref, slot in list(self._idle.items()) for index in self._take_all(ref, slot)]
         for index in closing:
             index.close()
 
@@ -187,7 +196,7 @@ class IndexCache:
         self._slots.move_to_end(ref)
         return slot
 
-    def _open(self, slot: _Slot, key_of: Callable[[bytes], bytes]) -> Index:
+    def _opened(self, slot: _Slot, key_of: Callable[[bytes], bytes]) -> Index:
         slot.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         slot.key = slot.key or key_of(slot.file_id)
         index, _ = Index.open_or_rebuild(slot.path, key=slot.key)
@@ -197,29 +206,38 @@ class IndexCache:
         """Keep an index open for the next question; returns those to close instead."""
         if self._slots.get(ref) is not slot:
             return [index]  # the file was deleted meanwhile
-        slot.free.append(index)
+        cost = ONE_OPEN_BYTES + min(slot.size, MOST_PAGES_BYTES)
+        slot.free.append(_Open(index, cost))
+        self._open += 1
+        self._open_bytes += cost
         self._idle[ref] = slot
         self._idle.move_to_end(ref)
-        return self._surplus()
-
-    def _surplus(self) -> list[Index]:
         surplus: list[Index] = []
-        kept = sum(len(slot.free) for slot in self._idle.values())
-        while kept - len(surplus) > MAX_OPEN:
-            _, slot = self._idle.popitem(last=False)
-            surplus += slot.free
-            slot.free = []
+        while self._open > self._max_open or self._open_bytes > OPEN_BYTES:
+            surplus += self._take_all(*next(iter(self._idle.items())))
         return surplus
 
-    def _drop(self, ref: Ref) -> _Slot:
+    def _take(self, ref: Ref, slot: _Slot) -> Index:
+        """One of the open indexes of a slot that has some."""
+        index, cost = slot.free.pop()
+        self._open -= 1
+        self._open_bytes -= cost
+        if not slot.free:
+            del self._idle[ref]
+        return index
+
+    def _take_all(self, ref: Ref, slot: _Slot) -> list[Index]:
+        return [self._take(ref, slot) for _ in range(len(slot.free))]
+
+    def _drop(self, ref: Ref) -> list[Index]:
+        """Forget a file; returns the open indexes to close."""
         slot = self._slots.pop(ref)
-        self._idle.pop(ref, None)
         self._used -= slot.size
-        return slot
+        return self._take_all(ref, slot)
 
     def _make_room(self) -> None:
         """Delete the least recently used files until the bound holds; those in use stay."""
-        gone: list[_Slot] = []
+        gone: list[tuple[Path, list[Index]]] = []
         with self._lock:
             if self._used <= self._max_bytes:
                 return
@@ -227,11 +245,11 @@ class IndexCache:
                 if self._used <= self._max_bytes:
                     break
                 if slot.borrowed == 0:
-                    gone.append(self._drop(ref))
-        for slot in gone:
-            for index in slot.free:
+                    gone.append((slot.path, self._drop(ref)))
+        for path, closing in gone:
+            for index in closing:
                 index.close()
-            remove(slot.path)
+            remove(path)
 
     def _adopt(self, path: Path) -> None:
         """Take over a file of an earlier run; what does not look like one, or a second for a project, is deleted."""
