@@ -106,13 +106,13 @@ def test_what_is_kept_of_trees_does_not_grow_with_the_versions_asked(server: Run
         owner.get("/projects/p/search", q="word1").ok()
     head = owner.get("/projects/p").ok()
     ref = Ref(TenantId(owner.get("/tenant").ok()["id"]), ProjectId(head["id"]))
-    kept = [version for version in range(1, 6) if readers.known_tree(ref, head["lineage"], version) is not None]
+    kept = [version for version in range(1, 6) if readers.trees.known(ref, head["lineage"], version) is not None]
     assert 5 in kept
     assert len(kept) <= 2
-    assert readers.tree_rows == sum(kept)
+    assert readers.trees.rows == sum(kept)
     readers.forget_trees(ref)
-    assert readers.tree_rows == 0
-    assert readers.known_tree(ref, head["lineage"], 5) is None
+    assert readers.trees.rows == 0
+    assert readers.trees.known(ref, head["lineage"], 5) is None
 
 
 def test_readers_and_writers_at_once_always_get_a_whole_answer(server: Running, owner: Client) -> None:

@@ -41,6 +41,7 @@ def told(answer: Answer) -> tuple[int, bytes, dict[str, str]]:
 def test_what_is_asked_again_is_answered_alike_without_a_look_at_the_catalog(owner: Client, reads: list[str]) -> None:
     owner.post("/projects", {"slug": "a"}).ok()
     for path in ("/projects", "/projects/a", "/projects?limit=1", "/auth/whoami"):
+        owner.get(path)
         for _ in range(TRIES):
             first = owner.get(path)
             reads.clear()
@@ -50,6 +51,25 @@ def test_what_is_asked_again_is_answered_alike_without_a_look_at_the_catalog(own
             if not reads:
                 break
         assert not reads
+
+
+def test_what_is_asked_for_the_first_time_costs_no_question_for_the_stamp_and_is_not_kept(
+    server: Running, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps: list[object] = []
+    real = server.cloud.catalog.stamp
+
+    async def counted() -> object:
+        stamps.append(await real())
+        return stamps[-1]
+
+    monkeypatch.setattr(server.cloud.catalog, "stamp", counted)
+    for number in range(1, 4):
+        before = len(stamps)
+        owner.get(f"/projects?limit={number}").ok()
+        assert len(stamps) == before
+        owner.get(f"/projects?limit={number}").ok()
+        assert len(stamps) == before + 1
 
 
 def test_a_change_through_this_server_is_seen_by_the_next_read(owner: Client) -> None:
@@ -155,6 +175,9 @@ def test_what_is_kept_is_bounded(server: Running, owner: Client, monkeypatch: py
         kept.append(self)
 
     monkeypatch.setattr(recall.Recall, "_keep", seen)
+    monkeypatch.setattr(recall, "MAX_ASKED", 20)
     for number in range(1, 60):
-        owner.get(f"/projects?limit={number}").ok()
+        for _ in range(2):
+            owner.get(f"/projects?limit={number}").ok()
     assert len(kept[-1]._kept) == 10
+    assert len(kept[-1]._asked) == 20

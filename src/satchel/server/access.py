@@ -122,7 +122,7 @@ async def identified(request: Request) -> Caller:
         checked = await authenticated(cloud, exchange, request.headers.get("authorization"), request.scope)
         await cloud.let_in(checked, exchange)
         exchange.checked = checked
-    if exchange.stamp is None and request.scope["route"].endpoint in _repeatable:
+    if exchange.repeated and exchange.stamp is None and request.scope["route"].endpoint in _repeatable:
         exchange.stamp = await cloud.catalog.stamp()
     return Caller(cloud, checked, exchange)
 

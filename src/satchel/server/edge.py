@@ -71,6 +71,8 @@ class Exchange:
         """Those that a Satchel client says it speaks."""
         self.checked: Checked | None = None
         """Who sends it, once that is known and it was let in."""
+        self.repeated = False
+        """Whether the same was asked before."""
         self.stamp: object | None = None
         """The catalog's, where the answer follows from caller, address and catalog alone: see ``recall``."""
         self.trace: Trace | None = None

@@ -1,7 +1,8 @@
 """The reader of hosted projects: the local reader's questions, answered for one principal by the same functions.
 
 It sees exactly the projects its principal may read; every other one raises ``NoSuchProject`` as if it did not exist.
-Made for one question in one thread; what it needs of the event loop it waits for there.
+Made for one question; what it needs of the event loop it waits for by ``Shelf.wait``, and what takes an index or much
+work it does after ``Shelf.heavy``, which lets it begin on the event loop itself (see ``readers``).
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from satchel import __version__
 from satchel.auth.policy import reads_everything, role_on
 from satchel.auth.roles import Principal, author_kind
 from satchel.catalog import projects as projects_table
 from satchel.catalog import trail, versions
-from satchel.catalog.projects import ProjectRow
+from satchel.catalog.projects import ProjectRow, RelationRow
 from satchel.catalog.scope import Catalog, Scope
 from satchel.catalog.versions import EntryRow
 from satchel.context import artifacts, assemble, describe
@@ -40,11 +41,14 @@ from satchel.errors import IndexCorrupt, InvalidInput, NoSuchArtifact, NoSuchPro
 from satchel.objects.ids import Digest, TenantId
 from satchel.search.index import Item
 from satchel.server.indexes import IndexCache, Ref
+from satchel.server.waiting import Wait
 
 MAX_TREE_FILES = 50_000
 """Of a project with more files, history is looked up for the paths asked; of others the tree is read once a version
 and kept: a list of 100 then costs no statement (2 ms of CPU less, measured on 2,000 files)."""
 PAGE = 1_000
+LIGHT_BYTES = 64 * 1024
+"""An artifact of at most this is taken apart on the event loop: a millisecond at most."""
 T = TypeVar("T")
 
 
@@ -58,20 +62,18 @@ class Behind(BaseException):
         """Every index the question needs, those that are not behind too."""
 
 
-class Wait(Protocol):
-    """Runs a coroutine on the event loop and waits for it in this thread."""
-
-    def __call__(self, work: Coroutine[Any, Any, T], /) -> T: ...
-
-
 class Shelf(NamedTuple):
     """What readers share."""
 
     catalog: Catalog
     indexes: IndexCache
     wait: Wait
+    heavy: Callable[[], None]
+    """Called before work that is too much for the event loop."""
     known_tree: Callable[[Ref, str, int], Mapping[str, EntryRow] | None]
     tree: Callable[[Ref, str, int], Coroutine[Any, Any, Mapping[str, EntryRow]]]
+    content: Callable[[TenantId, ProjectRow, str], Coroutine[Any, Any, tuple[EntryRow, bytes]]]
+    """Of an artifact of the head."""
     bytes_of: Callable[[TenantId, ProjectRow, EntryRow], Coroutine[Any, Any, bytes]]
     key: Callable[[Ref, bytes], bytes]
     held: Mapping[Ref, ProjectRow]
@@ -101,14 +103,20 @@ class HostedReader:
     # Questions ---------------------------------------------------------------------------------------------------
 
     def projects(self) -> list[ProjectInfo]:
-        return [self._info(row) for row in self._readable()]
+        async def ask(s: Scope) -> list[ProjectInfo]:
+            rows = await readable(s, self._who)
+            relations = await projects_table.relations_of(s, [row.id for row in rows])
+            return [_info(row, relations.get(row.id, ())) for row in rows]
+
+        return self._read(ask)
 
     def context(self, project: str, *, budget: int = 40_000, tokens: int | None = None) -> ContextAnswer:
         describe.check_context(budget, tokens)
         row = self._row(project)
+        there = self._manifest(row)
 
         def answer(part: Part) -> ContextAnswer:
-            manifest = self._manifest(row) if part.index.document(MANIFEST_PATH) is not None else None
+            manifest = there if part.index.document(MANIFEST_PATH) is not None else None
             base = describe.Base(part.version, part.digest) if part.version else None
             return describe.context_answer(part, row.id, row.lineage, manifest, base=base, budget=budget, tokens=tokens)
 
@@ -159,7 +167,10 @@ class HostedReader:
     ) -> SearchAnswer:
         assemble.check_search(limit, offset)
         moment = None if at is None else assemble.moment_of(at)
+        if projects is None or len(projects) > 1:
+            self._shelf.heavy()
         named = None if projects is None else [self._row(name) for name in projects]
+        self._shelf.heavy()
         relations, others = self._related(named) if related and named is not None else ({}, [])
         rows = self._readable() if named is None else [*named, *others]
         understood = assemble.understood(query)
@@ -290,6 +301,7 @@ class HostedReader:
 
     def _of(self, row: ProjectRow, answer: Callable[[Part], T]) -> T:
         """The answer of one project."""
+        self._shelf.heavy()
         with ExitStack() as borrowed:
             part = self._part(borrowed, row)
             if part is None:
@@ -377,9 +389,18 @@ class HostedReader:
     def _artifact(self, project: str, path: str, at: int | None) -> tuple[ProjectRow, Digest, ArtifactInfo, bytes]:
         """An artifact with its bytes, and the digest of the version it is of."""
         row = self._row(project)
-        entry, digest = self._read(lambda s: _entry(s, row, path, at))
+        tenant, digest = self._who.tenant, row.digest
+        if at is None:
+            try:
+                entry, data = self._shelf.wait(self._shelf.content(tenant, row, path))
+            except NoSuchArtifact:
+                raise _no_artifact(row, path) from None
+        else:
+            entry, digest = self._read(lambda s: _entry(s, row, path, at))
+            data = self._shelf.wait(self._shelf.bytes_of(tenant, row, entry))
+        if len(data) > LIGHT_BYTES:
+            self._shelf.heavy()
         item = Item(entry.path, entry.mode, entry.object, entry.size, entry.kind, entry.title)
-        data = self._shelf.wait(self._shelf.bytes_of(self._who.tenant, row, entry))
         return row, digest, artifacts.artifact_info(item, _past(entry)), data
 
     def _ref(self, row: ProjectRow, *, past: bool = False) -> Ref:
@@ -387,21 +408,20 @@ class HostedReader:
 
     def _manifest(self, row: ProjectRow) -> bytes | None:
         try:
-            entry, _ = self._read(lambda s: _entry(s, row, MANIFEST_PATH, None))
+            return self._shelf.wait(self._shelf.content(self._who.tenant, row, MANIFEST_PATH))[1]
         except NoSuchArtifact:
             return None
-        return self._shelf.wait(self._shelf.bytes_of(self._who.tenant, row, entry))
 
-    def _info(self, row: ProjectRow) -> ProjectInfo:
-        relations = self._read(lambda s: projects_table.relations(s, row.id))
-        return {
-            "id": row.id,
-            "project": row.slug,
-            "description": row.description,
-            "relations": [{"type": r.type, "project": r.target} for r in relations],
-            "version": row.version,
-            "digest": row.digest,
-        }
+
+def _info(row: ProjectRow, relations: Sequence[RelationRow]) -> ProjectInfo:
+    return {
+        "id": row.id,
+        "project": row.slug,
+        "description": row.description,
+        "relations": [{"type": r.type, "project": r.target} for r in relations],
+        "version": row.version,
+        "digest": row.digest,
+    }
 
 
 async def readable(s: Scope, who: Principal) -> list[ProjectRow]:
@@ -416,13 +436,16 @@ async def readable(s: Scope, who: Principal) -> list[ProjectRow]:
             return rows
 
 
-async def _entry(s: Scope, row: ProjectRow, path: str, at: int | None) -> tuple[EntryRow, Digest]:
-    digest = row.digest if at is None else (await versions.version(s, row.id, at)).digest
-    version = row.version if at is None else at
-    entry = await versions.entry_at(s, row.id, path, version) if version else None
+async def _entry(s: Scope, row: ProjectRow, path: str, at: int) -> tuple[EntryRow, Digest]:
+    digest = (await versions.version(s, row.id, at)).digest
+    entry = await versions.entry_at(s, row.id, path, at) if at else None
     if entry is None:
-        raise NoSuchArtifact(f"there is no artifact {path!r} in {row.slug}")
+        raise _no_artifact(row, path)
     return entry, digest
+
+
+def _no_artifact(row: ProjectRow, path: str) -> NoSuchArtifact:
+    return NoSuchArtifact(f"there is no artifact {path!r} in {row.slug}")
 
 
 def _past(entry: EntryRow) -> Past:

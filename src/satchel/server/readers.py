@@ -3,13 +3,15 @@
 A question runs in a small pool of threads and never builds anything there: where an index is behind, it gives up with
 ``Behind``, the index is brought by the difference in another pool, one build a project at a time, and the question is
 asked again. So a large first build delays those who ask for that project, and nobody else.
+
+A question is tried on the event loop first. What it would have to wait for is awaited there and given to it when it is
+asked anew, so that one which takes no index and little work (an artifact, a list of versions) never needs a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -38,7 +40,9 @@ from satchel.objects.listing import Entry
 from satchel.search.index import Index
 from satchel.server.hosted import Behind, HostedReader, Shelf
 from satchel.server.indexes import IndexCache, Ref
+from satchel.server.trees import Trees
 from satchel.server.turns import Turns
+from satchel.server.waiting import Heavy, Wait, Waits, Wanted, leave, stay
 from satchel.store.keyring import EpochUnknown, Keyring
 from satchel.store.packs import Vault
 from satchel.sync import contents
@@ -48,10 +52,10 @@ TRIES = 5
 """How often a question is asked anew because the project moved on; then it is answered from what is there."""
 WINDOW_BYTES = 32 * 1024 * 1024
 """Documents fetched ahead of the index builder."""
-MAX_TREE_ROWS = 150_000
-"""Rows of trees kept in memory, all tenants together: about 80 MB."""
-TREES_OF_ONE = 2
-"""Trees kept of one project: each commit makes another, and few questions are about an old one."""
+WAITS = 8
+"""How often a question is tried anew on the event loop; one that waits more often goes on in a thread."""
+TREE_AT_ONCE = 200
+"""Of a project with at most so many files the tree is read where one artifact is asked for: the next one is known."""
 _LOST = "Run `satchel sync` in a folder that still has it, or ask the operator: satchel admin verify --repair."
 T = TypeVar("T")
 
@@ -61,14 +65,6 @@ class Content(NamedTuple):
 
     entry: EntryRow
     data: bytes
-
-
-class _Tree(NamedTuple):
-    """The rows of one version by path, in order."""
-
-    lineage: str
-    version: int
-    rows: dict[str, EntryRow]
 
 
 class Readers:
@@ -93,10 +89,7 @@ class Readers:
         self._builders = ThreadPoolExecutor(BUILDERS, "builder")
         # A lock lives as long as somebody builds under it or waits for it.
         self._building: WeakValueDictionary[Ref, asyncio.Lock] = WeakValueDictionary()
-        # Of each project those used last, the newest use first; never changed in place, since other threads look.
-        self._trees: OrderedDict[Ref, tuple[_Tree, ...]] = OrderedDict()
-        self.tree_rows = 0
-        """Files in all the trees that are kept."""
+        self.trees = Trees(catalog)
         self._held: dict[Ref, ProjectRow] = {}
         self.asked = self.behind = self.builds = 0
         """Questions; those that met an index behind its project; indexes that were brought up to date."""
@@ -134,9 +127,18 @@ class Readers:
         """
         failed: dict[Ref, SatchelError] = {}
         self.asked += 1
+        waits = Waits()
+        while len(waits) < WAITS:
+            try:
+                return question(self._reader(who, known, waits.here, leave, absent=absent))
+            except Wanted as wanted:
+                await waits.have(wanted)
+            except Heavy:
+                break
+        wait = waits.then(self._wait)
         with ExitStack() as pins:
             for tries_left in reversed(range(TRIES)):
-                reader = self.reader(who, known, settle=not tries_left, failed=failed, absent=absent)
+                reader = self._reader(who, known, wait, stay, settle=not tries_left, failed=failed, absent=absent)
                 try:
                     async with self.turns.place(who.tenant):
                         return await self._loop.run_in_executor(self._askers, question, reader)
@@ -145,35 +147,32 @@ class Readers:
                     pins.enter_context(self._indexes.pinned(behind.needed))
                     brought = (self._tried(ref, row) for ref, row in behind.wanted)
                     failed |= {ref: error for ref, error in await asyncio.gather(*brought) if error is not None}
-                known = ()
+                known, wait = (), self._wait
         raise StoreUnavailable("the project changes faster than it can be indexed")
 
-    def known_tree(self, ref: Ref, lineage: str, version: int) -> dict[str, EntryRow] | None:
-        """The tree of a version if it is in memory. For any thread: it only looks."""
-        for tree in self._trees.get(ref, ()):
-            if (tree.lineage, tree.version) == (lineage, version):
-                return tree.rows
-        return None
-
-    def reader(
+    def _reader(
         self,
         who: Principal,
-        known: Sequence[ProjectRow] = (),
+        known: Sequence[ProjectRow],
+        wait: Wait,
+        heavy: Callable[[], None],
         *,
         settle: bool = False,
         failed: Mapping[Ref, SatchelError] | None = None,
         absent: Callable[[str], None] = lambda _name: None,
     ) -> HostedReader:
-        """A reader for one question in one thread. With ``settle`` an index that is a little behind will do.
+        """A reader for one question. With ``settle`` an index that is a little behind will do.
 
         ``failed`` says of which projects the index cannot be brought to the head, and why.
         """
         shelf = Shelf(
             self._catalog,
             self._indexes,
-            self._wait,
-            self.known_tree,
-            self.tree,
+            wait,
+            heavy,
+            self.trees.known,
+            self.trees.tree,
+            self.content,
             self.bytes_of,
             self._key,
             self._held,
@@ -187,26 +186,40 @@ class Readers:
         self._indexes.discard(ref)
 
     def forget_trees(self, ref: Ref) -> None:
-        """Keep no tree of a project: titles in it may come from what was purged."""
-        self.tree_rows -= _rows_of(self._trees.pop(ref, ()))
+        """Keep no tree and no content of a project: they may be what was purged."""
+        self.trees.forget(ref)
         self._held.pop(ref, None)
 
     def forget_tenant(self, tenant: TenantId) -> None:
-        """Keep no tree of a tenant that is no more."""
-        for ref in [ref for ref in {*self._trees, *self._held} if ref.tenant == tenant]:
-            self.forget_trees(ref)
+        """Keep nothing of a tenant that is no more."""
+        self.trees.forget_tenant(tenant)
+        for ref in [ref for ref in self._held if ref.tenant == tenant]:
+            del self._held[ref]
 
     # Content -----------------------------------------------------------------------------------------------------
 
     async def entry(self, tenant: TenantId, row: ProjectRow, path: str, at: int | None = None) -> EntryRow:
         """An artifact of version ``at`` (default: the one of ``row``). Raises ``NoSuchArtifact``, ``NoSuchVersion``."""
-        async with self._catalog.read(tenant) as s:
-            found = None
-            if row.version or at is not None:
-                found = await versions.entry_at(s, row.id, path, row.version if at is None else at)
+        if at is None:
+            found = await self._of_head(tenant, row, path)
+        else:
+            async with self._catalog.read(tenant) as s:
+                found = await versions.entry_at(s, row.id, path, at)
         if found is None:
             raise NoSuchArtifact(f"there is no artifact {path!r} in this project")
         return found
+
+    async def _of_head(self, tenant: TenantId, row: ProjectRow, path: str) -> EntryRow | None:
+        if not row.version:
+            return None
+        ref = Ref(tenant, row.id)
+        tree = self.trees.known(ref, row.lineage, row.version)
+        if tree is None and row.files <= TREE_AT_ONCE:
+            tree = await self.trees.tree(ref, row.lineage, row.version)
+        if tree is not None:
+            return tree.get(path)
+        async with self._catalog.read(tenant) as s:
+            return await versions.entry_at(s, row.id, path, row.version)
 
     async def bytes_of(self, tenant: TenantId, row: ProjectRow, entry: EntryRow) -> bytes:
         """The content of an entry, checked against its id.
@@ -230,27 +243,21 @@ class Readers:
             raise _lost(SealBroken, entry, "damaged in the storage") from error
 
     async def content(self, tenant: TenantId, row: ProjectRow, path: str) -> Content:
+        """An artifact of the head, which ``row`` says, with its bytes: from memory where they were read lately.
+
+        Raises as ``entry`` and ``bytes_of``.
+        """
         entry = await self.entry(tenant, row, path)
-        return Content(entry, await self.bytes_of(tenant, row, entry))
+        return Content(entry, await self.bytes_of_head(tenant, row, entry))
 
-    async def tree(self, ref: Ref, lineage: str, version: int) -> dict[str, EntryRow]:
-        """The tree of a version by path, in order, from memory where it was read lately."""
-        rows = self.known_tree(ref, lineage, version)
-        if rows is None:
-            if version == 0:
-                return {}
-            async with self._catalog.read(ref.tenant) as s:
-                rows = {row.path: row for row in await versions.tree(s, ref.project, version)}
-        self._keep_tree(ref, _Tree(lineage, version, rows))
-        return rows
-
-    def _keep_tree(self, ref: Ref, tree: _Tree) -> None:
-        known = self._trees.pop(ref, ())
-        kept = (tree, *[other for other in known if other[:2] != tree[:2]])[:TREES_OF_ONE]
-        self._trees[ref] = kept
-        self.tree_rows += _rows_of(kept) - _rows_of(known)
-        while self.tree_rows > MAX_TREE_ROWS and len(self._trees) > 1:
-            self.tree_rows -= _rows_of(self._trees.popitem(last=False)[1])
+    async def bytes_of_head(self, tenant: TenantId, row: ProjectRow, entry: EntryRow) -> bytes:
+        """As ``bytes_of`` for an entry of the head as it is now: no purged content is any."""
+        ref, moment = Ref(tenant, row.id), self.trees.moment
+        data = self.trees.contents.use(ref, entry.object)
+        if data is None:
+            data = await self.bytes_of(tenant, row, entry)
+            self.trees.keep_content(ref, entry.object, data, moment)
+        return data
 
     # Indexes -----------------------------------------------------------------------------------------------------
 
@@ -260,7 +267,7 @@ class Readers:
         async with lock:
             began = self._under_way[ref] = time.monotonic()
             try:
-                tree = await self.tree(ref._replace(past=False), row.lineage, row.version)
+                tree = await self.trees.tree(ref._replace(past=False), row.lineage, row.version)
                 await self._loop.run_in_executor(self._builders, self._build, ref, row, tree)
             finally:
                 del self._under_way[ref]
@@ -305,10 +312,6 @@ class Readers:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` on the event loop from a thread, and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-
-def _rows_of(trees: tuple[_Tree, ...]) -> int:
-    return sum([len(tree.rows) for tree in trees])
 
 
 def _lost(kind: type[SealBroken | StoreMissing], entry: EntryRow, how: str) -> SealBroken | StoreMissing:

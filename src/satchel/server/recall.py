@@ -3,7 +3,8 @@
 A route says that its answer follows from caller, address and catalog alone (``access.repeatable``). Such an answer is
 kept under the exact credential, path and query, with the stamp of the catalog from before it was read. It is given
 again only to the same principal, checked, counted and let in like any other request, and only while the stamp is the
-same. Where there is no stamp (`catalog.stamp`), nothing is kept. Once it is another, one request has the answer made,
+same. Where there is no stamp (`catalog.stamp`), nothing is kept, nor of what is asked for the first time: most of that
+is never asked again, and a stamp is a question to the database. Once it is another, one request has the answer made,
 and those who ask for the same meanwhile wait for it.
 """
 
@@ -21,6 +22,8 @@ from satchel.server.cloud import Cloud
 from satchel.server.edge import Exchange
 
 MAX_ANSWERS = 2_000
+MAX_ASKED = 20_000
+"""Of so many requests it is known that they were made before."""
 MAX_ANSWER_BYTES = 64 * 1024
 """Longer ones are not kept: all together take 128 MB at most, and commonly one."""
 
@@ -56,6 +59,8 @@ class Recall:
         self._app, self._cloud = app, cloud
         self._kept: OrderedDict[Name, _Kept] = OrderedDict()
         self._making: dict[Name, _Making] = {}
+        self._asked: OrderedDict[int, None] = OrderedDict()
+        """Hashes of the names that were asked: taken for another, one is at worst kept the first time."""
         self._hits = cloud.meters.hits("answers")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +86,19 @@ class Recall:
                 await send({"type": "http.response.body", "body": kept.body})
                 return
             exchange.checked, exchange.stamp = checked, stamp
+        exchange.repeated = self._was_asked(name)
         await self._answer(name, scope, receive, send)
+
+    def _was_asked(self, name: Name) -> bool:
+        """Whether it was asked before, as far as that is remembered."""
+        asked = hash(name)
+        if asked in self._asked:
+            self._asked.move_to_end(asked)
+            return True
+        self._asked[asked] = None
+        if len(self._asked) > MAX_ASKED:
+            self._asked.popitem(last=False)
+        return False
 
     async def _of_another(self, name: Name, who: Principal, stamp: object, exchange: Exchange) -> _Kept | None:
         """The answer that another request is having made, if what it began with is what holds now."""

@@ -119,7 +119,7 @@ async def get_artifact(
     }
     if any_ or entry.object in tags:
         return Response(None, 304, headers=headers)
-    data = await readers.bytes_of(on.caller.tenant, on.row, entry)
+    data = await (readers.bytes_of_head if at is None else readers.bytes_of)(on.caller.tenant, on.row, entry)
     return Response(data, headers=headers, media_type="application/octet-stream")
 
 

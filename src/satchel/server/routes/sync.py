@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Annotated
 
 import msgspec
@@ -76,6 +76,8 @@ async def changes(
 ) -> Response:
     """All pages are at the version of the first. `sync.head_moved` says that the lineage ended meanwhile."""
     row = on.row
+    if since == row.version and until is None and cursor is None:  # what is asked most: nothing new, which `row` says
+        return _page(on, _Cursor(row.lineage, row.version, row.digest, since, ""), [], None)
     async with on.cloud.catalog.read(on.caller.tenant) as s:
         named = row if until is None else await versions.version(s, row.id, until)
         first = _Cursor(named.lineage, named.version, named.digest, since, "")
@@ -89,9 +91,7 @@ async def changes(
     if len(rows) > limit:
         at.after = rows[limit - 1].path
         more = base64.urlsafe_b64encode(msgspec.json.encode(at)).decode()
-    head = {"lineage": at.lineage, "version": at.version, "digest": at.digest}
-    rest = {"next": more, "damaged": row.damaged, "deltas": True}
-    return answer(head | {"items": [_change(change) for change in rows[:limit]]} | rest)
+    return _page(on, at, rows[:limit], more)
 
 
 @router.post(
@@ -234,6 +234,12 @@ def _sent(change: ChangeIn, seen: set[str]) -> Sent:
     if UNSET in (change.mode, change.object, change.size):
         raise InvalidInput("a change has path, mode, object and size; a deletion path and deleted")
     return sent(change.path, change.mode, change.object, change.size, seen=seen)
+
+
+def _page(on: OnProject, at: _Cursor, rows: Sequence[ChangeRow], more: str | None) -> Response:
+    head = {"lineage": at.lineage, "version": at.version, "digest": at.digest}
+    rest = {"next": more, "damaged": on.row.damaged, "deltas": True}
+    return answer(head | {"items": [_change(change) for change in rows]} | rest)
 
 
 def _change(row: ChangeRow) -> dict[str, object]:
