@@ -41,7 +41,7 @@ def acknowledges_before_it_is_durable() -> None:
 
 
 def remembers_failed_reads() -> None:
-    """What could not be read once is not asked for again."""
+    """Content that could not be read once is not asked for again. A write needs none of it, and goes on."""
     real, failed = CachedStore.get, set[str]()
 
     async def get(self: CachedStore, name: str, **how: Any) -> bytes:
@@ -50,7 +50,8 @@ def remembers_failed_reads() -> None:
         try:
             return await real(self, name, **how)
         except StoreUnavailable:
-            failed.add(name)
+            if "/packs/" in name:
+                failed.add(name)
             raise
 
     CachedStore.get = get  # type: ignore[method-assign]

@@ -34,6 +34,7 @@ from satchel.sync.failpoints import reach
 from satchel.sync.folder import present
 from satchel.sync.heal import heal
 from satchel.sync.holdback import judge
+from satchel.sync.naming import after_refusals
 from satchel.sync.outgoing import bases_of, counted, outgoing_of, weigh
 from satchel.sync.outlook import seen
 from satchel.sync.patience import Patience
@@ -311,6 +312,7 @@ class _Run:
         self.written |= done.done.keys()
         for path, why in done.refused.items():
             self._refuse(steps, path, why, before, local, cloud)
+        after_refusals(steps.push, steps.pull, steps.held, done.refused, before, local, cloud.tree)
         standing = [one.path for one in steps.records if one.kind != "merged" and (one.beside or one.path) in done.done]
         if steps.records:
             reach("merge.after_write")

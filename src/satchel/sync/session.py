@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.listing import Entry, Tree
-from satchel.objects.paths import collision_key, executed_by_tools, path_problem, tree_problems
+from satchel.objects.paths import collision_key, executed_by_tools, path_problem
 from satchel.sync.merge import Apart, Clean, Gone, Marked, Outcome
+from satchel.sync.naming import kept_by_old_name, name_clashes
 from satchel.sync.plan import NEITHER, Clash, Plan, merged_mode
 from satchel.sync.record import NOTHING, Record, Remembered
 
@@ -111,7 +112,8 @@ def choose(
             steps.push[path] = clash.local
         else:
             choosing.text(path, clash, (texts or {}).get(path))
-    choosing.leave_out(_name_clashes(cloud, steps.push) | _name_clashes(local, steps.pull))
+    choosing.leave_out_clashes()
+    going = choosing.going()
     choosing.clear_beside()
     if not trust:
         choosing.distrust()
@@ -119,6 +121,11 @@ def choose(
         steps.waiting_push, steps.push = len(steps.push), {}
     elif direction is Direction.TO_CLOUD:
         choosing.fetch_nothing(made)
+    choosing.keep_old_names()
+    while choosing.going() != going:  # what stays after all may be in the way
+        going = choosing.going()
+        choosing.leave_out_clashes()
+        choosing.keep_old_names()
     return steps
 
 
@@ -148,9 +155,11 @@ class _Choosing:
         self.base, self.local, self.cloud, self.strategy, self.known = base, local, cloud, strategy, known
         self.steps = Steps({}, {})
         self.taken: set[str] = set()
+        self.unseen: set[str] = set()
 
     def wait(self, path: str) -> None:
         """Nobody has looked at the contents yet."""
+        self.unseen.add(path)
         self.steps.waiting_pull += 1
         self.hold(path, self.base.get(path))
 
@@ -262,6 +271,17 @@ class _Choosing:
             if self.local.get(beside) == record.result:
                 self.steps.pull.setdefault(beside, None)
 
+    def going(self) -> set[tuple[str, bool]]:
+        """What is to be deleted there and here."""
+        sides = ((self.steps.push, True), (self.steps.pull, False))
+        return {(path, there) for side, there in sides for path, entry in side.items() if entry is None}
+
+    def leave_out_clashes(self) -> None:
+        """Leave out names that cannot stand together; what goes with them stays, and may be in the way of more."""
+        steps = self.steps
+        while clashes := name_clashes(self.cloud, steps.push) | name_clashes(self.local, steps.pull):
+            self.leave_out(clashes)
+
     def leave_out(self, clashes: Mapping[str, str]) -> None:
         """Paths that no folder can hold keep what they have on both sides."""
         steps = self.steps
@@ -303,6 +323,24 @@ class _Choosing:
                 self.hold(path, self.base.get(path))
         steps.waiting_pull += len(set(paths))
         steps.pull, steps.records, steps.merged, steps.moves, steps.contents = {}, [], [], {}, {}
+
+    def keep_old_names(self) -> None:
+        """A file renamed here stays in the cloud by its old name as long as the new one has to wait."""
+        steps, shown = self.steps, {**self.known.beside, **self.known.open}
+        waiting: dict[ObjectId, str] = {}
+        for path in (*steps.conflicts, *steps.name_clashes, *self.unseen):
+            # Between markers stands what it was renamed with.
+            mine = shown[path].local if path in shown else self.local.get(path)
+            if mine is not None:
+                waiting[mine.object] = path
+        for old in kept_by_old_name(steps.push, self.base, self.local, waiting):
+            del steps.push[old]
+            self.hold(old, self.base[old])
+            path, also = waiting[self.base[old].object], f"; until it is decided the cloud keeps {old}"
+            if path in steps.name_clashes:
+                steps.name_clashes[path] += also
+            elif path in steps.conflicts:
+                steps.conflicts[path] = steps.conflicts[path]._replace(reason=steps.conflicts[path].reason + also)
 
     def partners(self, paths: Iterable[str]) -> list[str]:
         """The other names of files among ``paths`` that move."""
@@ -347,20 +385,6 @@ def _reason(clash: Clash) -> str:
     if clash.cloud is None:
         return "changed here, deleted in the cloud"
     return "changed on both sides"
-
-
-def _name_clashes(tree: Tree, steps: Mapping[str, Entry | None]) -> dict[str, str]:
-    """The paths that ``steps`` would add to ``tree`` and that could not stand beside the rest of it."""
-    added = [path for path, entry in steps.items() if entry is not None and path not in tree]
-    if not added:
-        return {}
-    kept = [path for path in tree if steps.get(path, True) is not None]
-    problems = tree_problems([*kept, *added])
-    clashes = {path: reason for path, reason in problems.items() if path in steps}
-    for path, reason in problems.items():
-        if path not in clashes:  # the older path was named: whatever is added and clashes with it has to wait
-            clashes |= {other: reason for other in added if tree_problems((path, other))}
-    return clashes
 
 
 def fold(base: Mapping[str, Entry], changes: Iterable[tuple[str, Entry | None]]) -> dict[str, Entry]:
