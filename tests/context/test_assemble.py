@@ -24,6 +24,7 @@ INFO: ArtifactInfo = {
     "author": None,
     "authorKind": None,
     "modified": None,
+    "reviewed": False,
 }
 
 

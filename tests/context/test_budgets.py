@@ -29,6 +29,7 @@ INFO: ArtifactInfo = {
     "author": None,
     "authorKind": None,
     "modified": None,
+    "reviewed": False,
 }
 MANIFEST = json.dumps({"description": "x" * 3_000, "relations": [{"type": "part-of", "project": "y"}]})
 FILES = {"context.json": MANIFEST} | {f"{n:02}.md": f"# {n}\n\n- [ ] task {n} {'w' * 90}\n" for n in range(40)}

@@ -15,9 +15,11 @@ import pytest
 from satchel.context.answers import SearchAnswer
 from satchel.context.assemble import search_answer, understood
 from satchel.context.part import NO_HISTORY, Part
+from satchel.objects.ids import object_id
+from satchel.objects.reviews import REVIEWED_PATH, Review, write_reviews
 from satchel.search import building, matching, schema
 from satchel.search.index import Index, remove
-from tests.search.trees import Files, bring, digest_of
+from tests.search.trees import Files, as_bytes, bring, digest_of
 
 SEEDS, STEPS = (range(60), 60) if os.environ.get("PROVE") else (range(6), 14)
 WORDS = [
@@ -42,7 +44,7 @@ BOILERPLATE = "# Licence\n\nThe crane may be used by any pilot of the harbour.\n
 QUESTIONS = (
     "crane", "tide crane berth", "pilot harbour", '"crane may be"', "gate -storm", "harbour*", "harbourMaster", "table",
     "max_unavailable", "数据", "cafe lock", "kind:decision tide", "path:docs crane", "", "-crane", "no such thing",
-    "crnae",
+    "crnae", "reviewed:yes", "crane reviewed:no",
 )  # fmt: skip
 
 
@@ -60,7 +62,7 @@ def text(dice: random.Random) -> str:
 def step(files: dict[str, bytes | str], past: list[Files], dice: random.Random) -> dict[str, bytes | str]:
     """The next state of the project."""
     files = dict(files)
-    match dice.randrange(8):
+    match dice.randrange(9):
         case 0 | 1:
             files[dice.choice(NAMES)] = text(dice)
         case 2 if files:
@@ -76,6 +78,9 @@ def step(files: dict[str, bytes | str], past: list[Files], dice: random.Random) 
             files[dice.choice(NAMES)] = files[dice.choice(sorted(files))]
         case 6:
             return dict(dice.choice(past))
+        case 7:
+            reviews = [Review(path, object_id(data)) for path, data in as_bytes(files).items() if dice.random() < 0.6]
+            files[REVIEWED_PATH] = write_reviews(b"# by hand\n", reviews)
         case _:
             files |= {f"many/{number}.md": text(dice) for number in range(dice.randrange(2, 12))}
     return files

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from satchel.documents.document import parse
 from satchel.errors import IndexCorrupt, StoreUnavailable
+from satchel.objects.ids import object_id
 from satchel.objects.listing import Entry, digest
+from satchel.objects.reviews import REVIEWED_PATH, Review, write_reviews
 from satchel.search import building, schema
 from satchel.search.index import Index, remove
 from satchel.search.query import parse_query
@@ -268,3 +270,34 @@ def test_an_index_that_is_a_symlink_is_replaced_and_what_it_leads_to_stays_as_it
     assert rebuilt
     assert elsewhere.read_bytes() == b""
     assert not path.is_symlink()
+
+
+def test_what_is_reviewed_follows_the_list_and_the_content() -> None:
+    listed = {path: object_id(data) for path, data in as_bytes(FILES).items() if path in ("README.md", "logo.png")}
+
+    def reviewed(index: Index, *edits: dict[str, bytes | str]) -> list[str]:
+        files = dict(FILES)
+        for edit in edits:
+            files |= edit
+        bring(index, files)
+        found = [item.path for item in index.inventory() if item.reviewed]
+        assert found == [path for path in files if (item := index.document(path)) and item.reviewed]
+        hits = {hit.path for hit in index.search(parse_query("rollback release Acme"), 50).sections if hit.reviewed}
+        assert hits == {path for path in found if path == "README.md"}
+        return found
+
+    lists = write_reviews(b"", [Review(path, name) for path, name in listed.items()])
+    with index_of(FILES) as index:
+        assert reviewed(index) == []
+        assert reviewed(index, {REVIEWED_PATH: lists}) == ["README.md", "logo.png"]
+        assert reviewed(index, {REVIEWED_PATH: lists, "README.md": "# Acme, edited\n"}) == ["logo.png"]
+        assert reviewed(index, {REVIEWED_PATH: lists}) == ["README.md", "logo.png"]  # as it was looked at
+        assert reviewed(index, {REVIEWED_PATH: b"# none\n"}) == []
+        assert reviewed(index, {f"docs/{REVIEWED_PATH}": lists}) == []  # one list, at the root
+        assert reviewed(index) == []
+
+
+def test_the_list_is_no_document_itself() -> None:
+    lists = write_reviews(b"# Acme rollback\n", [])
+    with index_of({**FILES, REVIEWED_PATH: lists}) as index:
+        assert REVIEWED_PATH not in {path for path, _ in found(index, "Acme rollback", 50)}

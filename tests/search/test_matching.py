@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from satchel.objects.ids import object_id
+from satchel.objects.reviews import REVIEWED_PATH, Review, write_reviews
 from satchel.search import matching
 from satchel.search.index import Index
 from satchel.search.matching import ENOUGH, Ranked
@@ -250,3 +252,15 @@ def test_only_sections_with_a_rarer_word_are_scored_and_all_words_count(monkeypa
 def test_the_language_of_the_engine_is_not_the_language_of_queries(text: str) -> None:
     with index_of({"a.md": "some words and a near text"}) as index:
         index.search(parse_query(text), 5)
+
+
+def test_reviews_narrow_a_search_by_themselves_or_with_words() -> None:
+    files: dict[str, bytes | str] = {"a.md": "blue whale", "b.md": "blue sky", "c.md": "green", "d.bin": b"\0"}
+    files[REVIEWED_PATH] = write_reviews(
+        b"", [Review(path, object_id(str(files[path]).encode())) for path in ("a.md", "c.md")]
+    )
+    with index_of(files) as index:
+        assert paths(index, "reviewed:yes") == ["a.md", "c.md"] == paths(index, "-reviewed:NO")
+        assert paths(index, "reviewed:no") == ["b.md"] == paths(index, "blue -reviewed:yes")
+        assert paths(index, "blue reviewed:yes") == ["a.md"]
+        assert paths(index, "reviewed:yes reviewed:no") == ["a.md", "b.md", "c.md"]

@@ -45,6 +45,13 @@ def test_an_unclosed_quote_reaches_to_the_end() -> None:
     assert parse_query('one "two three').phrases == ("two three",)
 
 
+def test_a_review_is_yes_or_no_and_anything_else_is_words() -> None:
+    query = parse_query("reviewed:YES -reviewed:no")
+    assert (query.reviewed, query.without_reviewed, query.sought) == (("yes",), ("no",), ())
+    assert query.filters() == {"reviewed": ["yes"], "-reviewed": ["no"]}
+    assert parse_query("reviewed:Maybe").words == ("reviewed:Maybe",)
+
+
 def test_a_filter_may_be_quoted_and_repeated() -> None:
     query = parse_query('path:"old docs/" path:new/ KIND:spec')
     assert query.paths == ("old docs/", "new/")

@@ -35,7 +35,7 @@ MAX_PAGES = 10_000
     ],
     gives=(
         "An artifact, as REST and MCP give it: `path`, `kind`, `title`, `object`, `size`, `mode`, `version`, "
-        "`author`, `authorKind`, `modified`, `project`, `digest`, `section`, `text`, `lines`, "
+        "`author`, `authorKind`, `modified`, `reviewed`, `project`, `digest`, `section`, `text`, `lines`, "
         "`totalLines`, `tokens`, `truncated`, `next`."
     ),
     statuses=(0, 1, 2, 4, 5, 6),

@@ -39,7 +39,7 @@ def show_hits(face: Face, answer: SearchAnswer, place: Place, milliseconds: floa
 
 
 def _block(face: Face, number: int, where: str, hit: Hit, several: bool) -> None:
-    facts = [hit["kind"], ago(hit["modified"])]
+    facts = [hit["kind"], "reviewed" if hit.get("reviewed") else "", ago(hit["modified"])]
     if several:
         facts.insert(0, f"{hit['project']} ({hit['relation']})" if hit["relation"] else hit["project"])
     right = " · ".join(filter(None, facts))

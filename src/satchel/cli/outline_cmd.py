@@ -19,8 +19,8 @@ from satchel.context.limits import MAX_LIST_LIMIT
     ],
     gives=(
         "An outline, as REST gives it: `path`, `kind`, `title`, `object`, `size`, `mode`, `version`, `author`, "
-        "`authorKind`, `modified`, `project`, `digest`, `totalLines`, `items` (each `level`, `title`, `trail`, "
-        "`lines`, `characters`), `total`, `next`."
+        "`authorKind`, `modified`, `reviewed`, `project`, `digest`, `totalLines`, `items` (each `level`, "
+        "`title`, `trail`, `lines`, `characters`), `total`, `next`."
     ),
     statuses=(0, 1, 2, 4, 5, 6),
 )

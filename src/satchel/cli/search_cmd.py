@@ -52,9 +52,9 @@ def command(
     """Find the sections that answer a question.
 
     Any text is a question. Words are matched by stem; "quoted words" are a phrase; begin* is every word that begins so;
-    -word leaves sections out; kind:spec, path:docs/, author:sam, since:2026-01 and until:2026 narrow the search. A
-    question with quotes or a leading hyphen goes into single quotes. Sections that hold every word come first; if there
-    are few, any word is enough. Without a question the recent changes are listed.
+    -word leaves sections out; kind:spec, path:docs/, author:sam, since:2026-01, until:2026 and reviewed:yes narrow the
+    search. A question with quotes or a leading hyphen goes into single quotes. Sections that hold every word come
+    first; if there are few, any word is enough. Without a question the recent changes are listed.
 
     Outside a project the folder itself is searched (or the project chosen with `satchel use`). Only files that changed
     since the last search are read again.

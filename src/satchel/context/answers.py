@@ -9,6 +9,9 @@ last changed the path. They are ``None`` for a folder that was never synced and 
 the project says which: ``complete``, ``partial`` (some files changed since the last sync) or ``none``. ``authorKind``
 says how far to trust a text: what a ``person`` made a version of, somebody answers for; what a ``key`` wrote (an agent,
 a program) nobody has looked at until a person's version changes it; ``operator`` is who runs the server.
+
+``reviewed`` says that a person has looked at the file as it is now: the list ``reviewed.sha256`` of the same tree names
+its path with its object. It depends on the tree alone.
 """
 
 from __future__ import annotations
@@ -63,6 +66,7 @@ class Hit(TypedDict):
     author: str | None
     authorKind: str | None
     modified: str | None
+    reviewed: bool
 
 
 class QueryUnderstood(TypedDict):
@@ -118,6 +122,7 @@ class ArtifactInfo(TypedDict):
     author: str | None
     authorKind: str | None
     modified: str | None
+    reviewed: bool
 
 
 class ArtifactList(TypedDict):
@@ -198,6 +203,7 @@ class Recent(TypedDict):
     author: str | None
     authorKind: str | None
     modified: str | None
+    reviewed: bool
 
 
 class LastSync(TypedDict):

@@ -52,6 +52,7 @@ def artifact_info(item: Item, past: Past | None) -> ArtifactInfo:
         "author": author,
         "authorKind": author_kind,
         "modified": modified,
+        "reviewed": item.reviewed,
     }
 
 

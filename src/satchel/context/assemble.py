@@ -249,6 +249,7 @@ def _hit(part: Part, section: FoundSection, past: Past | None) -> Hit:
         "author": author,
         "authorKind": author_kind,
         "modified": modified,
+        "reviewed": section.reviewed,
     }
 
 

@@ -218,6 +218,7 @@ def _recent(items: Sequence[Item], pasts: Mapping[str, Past], *, known: bool) ->
                 "author": author,
                 "authorKind": author_kind,
                 "modified": modified,
+                "reviewed": item.reviewed,
             }
         )
     return recent

@@ -112,8 +112,8 @@ TOOLS: tuple[Tool, ...] = (
         "Search context",
         "Find the sections of specs, decisions, runbooks, plans and notes that answer a question. Start here. Returns "
         "ranked hits with path, lines and snippet; read more with artifacts_get. Not for source code or exact file "
-        "listing (artifacts_list). Filters inside the query: kind:decision path:docs/ author:sam since:2025-01 -word "
-        '"a phrase" begin*.',
+        "listing (artifacts_list). Filters inside the query: kind:decision path:docs/ author:sam since:2025-01 "
+        'reviewed:yes -word "a phrase" begin*.',
         {
             "query": text(
                 "Words, phrases in quotes, filters. Any text will do; an empty one gives the recent changes.",

@@ -11,13 +11,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import apsw
 
 from satchel.errors import IndexCorrupt
 from satchel.objects.ids import Digest, ObjectId
 from satchel.objects.listing import Entry, Tree
+from satchel.objects.reviews import REVIEWED_PATH, Review, read_reviews
 from satchel.search import schema
 from satchel.search.matching import ENOUGH, Asked, Found, FoundSection, Matcher, Ranked, Row
 from satchel.search.query import Query
@@ -37,6 +38,8 @@ class Item(NamedTuple):
     size: int
     kind: str
     title: str
+    reviewed: bool
+    """Whether the tree's own list says so (``objects.reviews``)."""
 
 
 class Brought(NamedTuple):
@@ -129,7 +132,6 @@ class Index:
 
     def _change(self, digest: Digest, tree: Tree, read: Callable[[str], bytes], sizes: Mapping[str, int]) -> int:
         from satchel.documents.document import parse
-        from satchel.documents.kinds import indexable
         from satchel.search.building import Builder
 
         held = {
@@ -144,18 +146,24 @@ class Index:
         self._tune("automerge", 0 if bulk else 4)
         for path in gone:
             self._remove(*held[path][:2])
+        reviews: set[Review] = set()
         used = self._database.execute("SELECT coalesce(max(id), 0) FROM document").get
         with Builder(self._database, apart=bulk) as builder:
             for number, path in enumerate(fresh, used + 1):
                 size = sizes.get(path)
-                data = read(path) if size is None or indexable(path, size) else b""
+                data = read(path) if size is None or is_read(path, size) else b""
                 size = len(data) if size is None else size
-                document = parse(path, data if indexable(path, size) else b"")
+                document = parse(path, data if is_read(path, size) else b"")
+                if path == REVIEWED_PATH:
+                    reviews = read_reviews(data)
                 builder.add(number, path, tree[path], size, document)
             builder.finish()
         if len(fresh) >= max(len(tree) / 2, schema.BULK_FILES):
             # Words are then looked up in one segment: a quarter less time for a query, for a tenth of the build's.
             self._database.execute("INSERT INTO fts(fts) VALUES('optimize')")
+        if reviews or REVIEWED_PATH in gone:
+            self._database.execute("DELETE FROM reviewed")
+            self._database.executemany("INSERT INTO reviewed VALUES(?, ?)", reviews)
         self._database.execute(
             "INSERT OR REPLACE INTO state SELECT 1, ?, coalesce(sum(sections), 0) FROM document", (digest,)
         )
@@ -234,12 +242,12 @@ class Index:
         with self._trouble():
             found = schema.rows(
                 self._database,
-                "SELECT path, mode, object, size, kind, title FROM document "
+                f"SELECT path, mode, object, size, kind, title, {schema.IS_REVIEWED} FROM document "  # noqa: S608
                 "WHERE path > ?1 AND substr(path, 1, length(?2)) = ?2 AND (?3 IS NULL OR kind = ?3) "
                 "ORDER BY path LIMIT ?4",
                 (after, prefix, kind, -1 if limit is None else limit),
             )
-        return [Item(*row) for row in found]
+        return [_item(row) for row in found]
 
     def contents(self) -> dict[str, str]:
         """The object of every file that has text, by path."""
@@ -250,9 +258,11 @@ class Index:
     def document(self, path: str) -> Item | None:
         with self._trouble():
             found = schema.rows(
-                self._database, "SELECT path, mode, object, size, kind, title FROM document WHERE path = ?", (path,)
+                self._database,
+                f"SELECT path, mode, object, size, kind, title, {schema.IS_REVIEWED} FROM document WHERE path = ?",  # noqa: S608
+                (path,),
             )
-        return Item(*found[0]) if found else None
+        return _item(found[0]) if found else None
 
     def kinds(self) -> dict[str, int]:
         """How many files of each kind, by kind."""
@@ -306,6 +316,17 @@ class Index:
             told = schema.trouble(error)
             self.damaged = self.damaged or isinstance(told, IndexCorrupt)
             raise told from error
+
+
+def is_read(path: str, size: int) -> bool:
+    """Whether an index reads a file of that name and size."""
+    from satchel.documents.kinds import indexable
+
+    return indexable(path, size) or path == REVIEWED_PATH
+
+
+def _item(row: tuple[Any, ...]) -> Item:
+    return Item._make((*row[:-1], bool(row[-1])))
 
 
 def remove(path: Path) -> None:

@@ -17,7 +17,7 @@ from satchel.objects.ids import ObjectId
 from satchel.search import blocks
 from satchel.search.narrowing import HOPE, Scored, narrowed
 from satchel.search.query import Query
-from satchel.search.schema import SECTION_BITS, TOKENIZER, rows
+from satchel.search.schema import IS_REVIEWED, SECTION_BITS, TOKENIZER, rows
 from satchel.search.scoring import CLOSE, Scorer, Statistics, Term, weights, words_of
 from satchel.search.snippet import Stems, Token, cut_snippet, terms_of
 from satchel.search.snippet import Term as Shown
@@ -41,6 +41,12 @@ millisecond in 100 MB."""
 TELLING = 1e-5
 """Where one word is enough, words that add no more than this share of what all could, since half of the sections have
 them, do not count for the score: they would take most of the time."""
+_TESTS = {
+    "kind": "kind = ?",
+    "path": "instr(lower('/' || path), ?) > 0",
+    "reviewed": f"CASE WHEN {IS_REVIEWED} THEN 'yes' ELSE 'no' END = ?",
+}
+"""A filter as SQL, by its name."""
 _BITS = SECTION_BITS
 _POSITION = (1 << SECTION_BITS) - 1
 
@@ -54,6 +60,7 @@ class FoundSection(NamedTuple):
     kind: str
     title: str
     object: ObjectId
+    reviewed: bool
     trail: tuple[str, ...]
     first: int
     last: int
@@ -334,8 +341,10 @@ class Matcher:
         return dict(counted), [Row(0.0, path, 0, number) for path, number in listed]
 
     def _show(self, row: Row, terms: Sequence[Shown]) -> FoundSection:
-        kind, title, content = rows(
-            self._database, "SELECT kind, title, object FROM document WHERE id = ?", (row.document,)
+        kind, title, content, reviewed = rows(
+            self._database,
+            f"SELECT kind, title, object, {IS_REVIEWED} FROM document WHERE id = ?",  # noqa: S608
+            (row.document,),
         )[0]
         low = row.document << _BITS
         at, data = rows(
@@ -352,6 +361,7 @@ class Matcher:
             kind=kind,
             title=title,
             object=content,
+            reviewed=bool(reviewed),
             trail=section.trail,
             first=section.first,
             last=section.last,
@@ -389,12 +399,13 @@ def _filter(query: Query, only: Sequence[str] | None) -> tuple[str, tuple[str, .
     for column, wanted, avoided in (
         ("kind", query.kinds, query.without_kinds),
         ("path", query.paths, query.without_paths),
+        ("reviewed", query.reviewed, query.without_reviewed),
     ):
-        test = "kind = ?" if column == "kind" else "instr(lower('/' || path), ?) > 0"
+        test = _TESTS[column]
         for chosen, negation in ((wanted, ""), (avoided, "NOT ")):
             if chosen:
                 parts.append(f" AND {negation}(" + " OR ".join([test] * len(chosen)) + ")")
-                values += chosen if column == "kind" else ["/" + value.lstrip("/") for value in chosen]
+                values += ["/" + value.lstrip("/") for value in chosen] if column == "path" else chosen
     if only is not None:
         parts.append(" AND path IN (SELECT value FROM json_each(?))")
         values.append(json.dumps(only))

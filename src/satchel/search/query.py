@@ -5,6 +5,7 @@
     KEP-1287  snake_case  a.b.c   a word with separators is looked up as its parts, in order
     roll*                         words that begin so
     kind:spec  -kind:journal      only, or all but, artifacts of that kind
+    reviewed:yes  reviewed:no     only what a person has reviewed as it is; only the rest
     path:docs/  -path:old         where the path, or its rest after some slash, begins so (ASCII case aside)
     project:acme                  only these projects
     author:sam                    what somebody changed last whose name holds this (case aside)
@@ -31,7 +32,7 @@ MAX_BEGINNINGS = 4
 LEAST_BEGINNING = 3
 """A word such as ``c*`` stands for a tenth of all words: 0.2 s on 30 MB. More or shorter beginnings are plain words."""
 
-FILTERS = ("kind", "path", "project", "author", "since", "until")
+FILTERS = ("kind", "path", "project", "author", "since", "until", "reviewed")
 _DATED = ("since", "until")
 
 _STOPWORDS = """
@@ -44,7 +45,7 @@ when where which while who whom whose why will with within without would you you
 STOPWORDS = frozenset(_STOPWORDS.split())
 
 _PIECE = re.compile(
-    r"""(?P<not>-?)(?:(?P<filter>kind|path|project|author|since|until):(?:"(?P<quoted>[^"]*)"|(?P<value>[^\s"]+))"""
+    r"""(?P<not>-?)(?:(?P<filter>kind|path|project|author|since|until|reviewed):(?:"(?P<quoted>[^"]*)"|(?P<value>[^\s"]+))"""
     r"""|"(?P<phrase>[^"]*)(?:"|\Z)"""
     r"""|(?P<word>[^\s"]+))""",
     re.IGNORECASE,
@@ -76,6 +77,8 @@ class Query(NamedTuple):
     without_since: tuple[str, ...] = ()
     until: tuple[str, ...] = ()
     without_until: tuple[str, ...] = ()
+    reviewed: tuple[str, ...] = ()
+    without_reviewed: tuple[str, ...] = ()
     cut: bool = False
 
     @property
@@ -93,8 +96,9 @@ class Query(NamedTuple):
 
     @property
     def filtered(self) -> bool:
-        """Whether a filter on their contents' kind or path narrows the artifacts of a project."""
-        return bool(self.kinds or self.without_kinds or self.paths or self.without_paths)
+        """Whether a filter on their kind, their path or their review narrows the artifacts of a project."""
+        narrowed = self.kinds or self.without_kinds or self.paths or self.without_paths
+        return bool(narrowed or self.reviewed or self.without_reviewed)
 
     @property
     def historical(self) -> bool:
@@ -118,6 +122,8 @@ class Query(NamedTuple):
             "-since": self.without_since,
             "until": self.until,
             "-until": self.without_until,
+            "reviewed": self.reviewed,
+            "-reviewed": self.without_reviewed,
             "-words": self.without,
         }
         return {name: list(values) for name, values in named.items() if values}
@@ -163,6 +169,8 @@ def parse_query(text: str) -> Query:
         without_since=kept["-since"],
         until=kept["until"],
         without_until=kept["-until"],
+        reviewed=kept["reviewed"],
+        without_reviewed=kept["-reviewed"],
         cut=cut or dropped,
     )
 
@@ -173,11 +181,11 @@ def _read(piece: re.Match[str]) -> tuple[str, str]:
     if piece["filter"]:
         name = piece["filter"].lower()
         value = piece["value"] if piece["quoted"] is None else piece["quoted"]
-        if name not in _DATED or _dated(value):
-            # Only ASCII letters are folded, as SQLite's lower() folds those of the paths.
-            folded = value.encode().lower().decode() if name in ("kind", "path") else value
+        # Only ASCII letters are folded, as SQLite's lower() folds those of the paths.
+        folded = value.encode().lower().decode() if name in ("kind", "path", "reviewed") else value
+        if _means(name, folded):
             return ("-" if avoided else "") + name, folded
-        value = f"{name}:{value}"  # no date: words like any others
+        value = f"{name}:{value}"  # words like any others
     elif piece["phrase"] is not None:
         value = " ".join(piece["phrase"].split()).rstrip("*")
     else:
@@ -201,7 +209,12 @@ def _keep_beginnings(*lists: list[str]) -> None:
         words[:] = dict.fromkeys(words)
 
 
-def _dated(value: str) -> bool:
+def _means(name: str, value: str) -> bool:
+    """Whether a filter of that name can have that value."""
+    if name == "reviewed":
+        return value in ("yes", "no")
+    if name not in _DATED:
+        return True
     from satchel.search.moments import period  # few queries name a date
 
     return period(value) is not None

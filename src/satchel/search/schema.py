@@ -15,7 +15,7 @@ import apsw
 
 from satchel.errors import DiskFull, IndexCorrupt, SatchelError, StoreUnavailable
 
-INDEX_FORMAT = 3
+INDEX_FORMAT = 4
 """Kept in ``user_version``. Raise it when the tables, the words taken from a document or the reading of documents
 change: an index of another format is rebuilt."""
 
@@ -50,6 +50,7 @@ CREATE TABLE document(
     title TEXT NOT NULL,
     sections INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE reviewed(path TEXT NOT NULL, object TEXT NOT NULL, PRIMARY KEY(path, object)) STRICT, WITHOUT ROWID;
 CREATE TABLE block(id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
 CREATE TABLE task(
     document INTEGER NOT NULL,
@@ -67,6 +68,9 @@ INSERT INTO fts(fts, rank) VALUES('hashsize', {HASH_BYTES});
 PRAGMA user_version = {INDEX_FORMAT};
 """
 
+
+IS_REVIEWED = "EXISTS(SELECT 1 FROM reviewed AS r WHERE r.path = document.path AND r.object = document.object)"
+"""Whether the list of reviews names a row of ``document`` as it is."""
 
 _DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.MismatchError, apsw.SchemaChangeError)
 

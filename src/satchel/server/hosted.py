@@ -37,8 +37,17 @@ from satchel.context.answers import (
 )
 from satchel.context.part import History, Moved, Part, Past, rfc3339
 from satchel.documents import MANIFEST_PATH
-from satchel.errors import IndexCorrupt, InvalidInput, NoSuchArtifact, NoSuchProject, NoSuchVersion, SatchelError
+from satchel.errors import (
+    ArtifactPurged,
+    IndexCorrupt,
+    InvalidInput,
+    NoSuchArtifact,
+    NoSuchProject,
+    NoSuchVersion,
+    SatchelError,
+)
 from satchel.objects.ids import Digest, TenantId
+from satchel.objects.reviews import REVIEWED_PATH, is_reviewed
 from satchel.search.index import Item
 from satchel.server.indexes import IndexCache, Ref
 from satchel.server.waiting import Wait
@@ -395,13 +404,33 @@ class HostedReader:
                 entry, data = self._shelf.wait(self._shelf.content(tenant, row, path))
             except NoSuchArtifact:
                 raise _no_artifact(row, path) from None
+            reviews = self._reviews(row)
         else:
-            entry, digest = self._read(lambda s: _entry(s, row, path, at))
+            entry, digest, listed = self._read(lambda s: _entry(s, row, path, at))
             data = self._shelf.wait(self._shelf.bytes_of(tenant, row, entry))
-        if len(data) > LIGHT_BYTES:
+            reviews = self._reviews_then(row, listed)
+        if max(len(data), len(reviews)) > LIGHT_BYTES:
             self._shelf.heavy()
-        item = Item(entry.path, entry.mode, entry.object, entry.size, entry.kind, entry.title)
+        reviewed = is_reviewed(reviews, entry.path, entry.object)
+        item = Item(entry.path, entry.mode, entry.object, entry.size, entry.kind, entry.title, reviewed)
         return row, digest, artifacts.artifact_info(item, _past(entry)), data
+
+    def _reviews(self, row: ProjectRow) -> bytes:
+        """The list of reviews of the head; empty where there is none."""
+        tree = self._shelf.known_tree(self._ref(row), row.lineage, row.version)
+        if tree is not None and REVIEWED_PATH not in tree:
+            return b""
+        try:
+            return self._shelf.wait(self._shelf.content(self._who.tenant, row, REVIEWED_PATH))[1]
+        except NoSuchArtifact:
+            return b""
+
+    def _reviews_then(self, row: ProjectRow, listed: EntryRow | None) -> bytes:
+        """The same of an older version; one that was purged says nothing."""
+        try:
+            return b"" if listed is None else self._shelf.wait(self._shelf.bytes_of(self._who.tenant, row, listed))
+        except ArtifactPurged:
+            return b""
 
     def _ref(self, row: ProjectRow, *, past: bool = False) -> Ref:
         return Ref(self._who.tenant, row.id, past)
@@ -436,12 +465,13 @@ async def readable(s: Scope, who: Principal) -> list[ProjectRow]:
             return rows
 
 
-async def _entry(s: Scope, row: ProjectRow, path: str, at: int) -> tuple[EntryRow, Digest]:
+async def _entry(s: Scope, row: ProjectRow, path: str, at: int) -> tuple[EntryRow, Digest, EntryRow | None]:
+    """An artifact of a version, the digest of that, and the list of reviews it has."""
     digest = (await versions.version(s, row.id, at)).digest
-    entry = await versions.entry_at(s, row.id, path, at) if at else None
-    if entry is None:
+    entries = await versions.entries_at(s, row.id, sorted({path, REVIEWED_PATH}), at) if at else {}
+    if path not in entries:
         raise _no_artifact(row, path)
-    return entry, digest
+    return entries[path], digest, entries.get(REVIEWED_PATH)
 
 
 def _no_artifact(row: ProjectRow, path: str) -> NoSuchArtifact:

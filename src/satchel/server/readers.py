@@ -24,7 +24,6 @@ from satchel.catalog.projects import ProjectRow
 from satchel.catalog.scope import Catalog
 from satchel.catalog.versions import EntryRow
 from satchel.context.answers import ContextReader
-from satchel.documents.kinds import indexable
 from satchel.errors import (
     ArtifactPurged,
     NoSuchArtifact,
@@ -37,7 +36,7 @@ from satchel.errors import (
 )
 from satchel.objects.ids import Digest, ObjectId, TenantId
 from satchel.objects.listing import Entry
-from satchel.search.index import Index
+from satchel.search.index import Index, is_read
 from satchel.server.hosted import Behind, HostedReader, Shelf
 from satchel.server.indexes import IndexCache, Ref
 from satchel.server.trees import Trees
@@ -321,7 +320,7 @@ def _lost(kind: type[SealBroken | StoreMissing], entry: EntryRow, how: str) -> S
 def _unread(index: Index, rows: Iterable[EntryRow]) -> list[EntryRow]:
     """The documents that the index has to read to become these rows, in the order in which it will."""
     held = {item.path: (item.mode, item.object) for item in index.inventory()}
-    fresh = (row for row in rows if held.get(row.path) != (row.mode, row.object) and indexable(row.path, row.size))
+    fresh = (row for row in rows if held.get(row.path) != (row.mode, row.object) and is_read(row.path, row.size))
     return sorted(fresh, key=lambda row: row.path)
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from satchel.documents import MANIFEST_PATH
 from satchel.documents.kinds import DATA, format_of, is_instructions, kind_of_path, suffix_of
+from satchel.objects.reviews import REVIEWED_PATH
 
 LEAST_SOURCE_FILES = 10
 """A folder with fewer files of code takes everything."""
@@ -39,7 +41,7 @@ def propose_include(paths: Iterable[str]) -> list[str] | None:
     prose = sum(_is_document(path) for path in paths)
     if source < LEAST_SOURCE_FILES or source <= prose:
         return None
-    return [*_PROSE, "/context.json", *_AGENTS, *_folders(paths)]
+    return [*_PROSE, f"/{MANIFEST_PATH}", f"/{REVIEWED_PATH}", *_AGENTS, *_folders(paths)]
 
 
 def _is_document(path: str) -> bool:

@@ -25,6 +25,7 @@ FILTERS = (
     "since:2020", "since:2020-02-30 tide", "since:2199", "until:2199-12", "until:2020", "since:2020 until:2199-01-01",
     "-since:2199 tide", "-until:2020 tide", "author:robot since:2020 kind:note", "since:2026-01-05T00:00:00Z",
     "kind:plan kind:spec", "kind:plan -crane", "-tide", "author:",
+    "reviewed:yes", "reviewed:no tide", "-reviewed:yes kind:plan", "reviewed:maybe", "reviewed:yes author:robot",
 )  # fmt: skip
 SHAPES = (
     '"lock gate"', '"gate lock"', '"duty officer" -storm', 'approval -"duty officer"', '"tide', 'tide"', "roll*",

@@ -18,6 +18,8 @@ from satchel.cli.folders import local_project
 from satchel.cli.main import run
 from satchel.context.answers import ContextReader
 from satchel.context.local import LocalReader
+from satchel.objects.ids import object_id
+from satchel.objects.reviews import REVIEWED_PATH, Review, write_reviews
 from satchel.remote import Remote
 from tests.cli.conftest import RECOMPILING, SATCHEL
 from tests.conformance.answers.corpus import write_corpus
@@ -127,6 +129,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         _cli(folder, "sync")
         robot = server.client(server.admin.post("/keys", {"name": "robot", "role": "write"}).ok()["key"])
         robot.put("harbour", "notes/robot.md", b"# Robot\n\nThe robot measures the tide at dawn.\n").ok()
+        looked_at = ("README.md", "runbooks/rollback.md", "plans/plan-00.md", "chart.bin")
+        lists = write_reviews(
+            b"# seen\n", [Review(path, object_id((folder / path).read_bytes())) for path in looked_at]
+        )
+        invited = server.admin.post("/invitations", {"tenantRole": "admin"}).ok()["url"]
+        tess = {"invitation": invited, "email": "tess@example.org", "password": "correct horse battery"}
+        person = server.client(server.client().post("/auth/join", tess).ok()["accessToken"])
+        person.put("harbour", REVIEWED_PATH, lists).ok()
         (folder / "plans/plan-00.md").write_text("# Plan 0\n\nThe harbour master opens the lock gate late.\n")
         (folder / "proposals/03.md").unlink()
         _cli(folder, "sync")
@@ -207,6 +217,7 @@ def test_the_other_questions_have_one_answer_too(world: World) -> None:
     assert whole == world.client.get("/projects/harbour/context").ok() == world.mcp("context_get", {})
     assert whole == world.stdio("context_get", {})
     outline = world.cli("outline", "runbooks/rollback.md", "--json")
+    assert outline["reviewed"]
     assert outline == world.client.get("/projects/harbour/outlines/runbooks/rollback.md").ok()
     assert world.cli("tasks", "--json") == world.mcp("tasks_open", {}) == world.stdio("tasks_open", {})
 
@@ -228,6 +239,18 @@ def test_history_narrows_by_author_and_time(world: World) -> None:
     assert [hit["path"] for hit in newest["hits"]][:2] == ["plans/plan-00.md", "notes/robot.md"]
     assert newest["hits"][0]["version"] == world.version
     assert newest["total"] > 50
+
+
+def test_what_a_person_reviewed_is_told_until_somebody_edits_it(world: World) -> None:
+    found = {hit["path"] for hit in world.local.search("reviewed:yes", limit=50)["hits"]}
+    assert found == {"README.md", "runbooks/rollback.md"}
+    assert {item["path"] for item in world.local.artifacts("harbour")["items"] if item["reviewed"]} == {
+        *found,
+        "chart.bin",
+    }
+    before = world.remote.artifact("harbour", "plans/plan-00.md", at=world.version - 1)
+    assert before["reviewed"]
+    assert not world.remote.artifact("harbour", "plans/plan-00.md")["reviewed"]
 
 
 def test_near_words_are_suggested_where_nothing_is_found(world: World) -> None:

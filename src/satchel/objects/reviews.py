@@ -1,0 +1,68 @@
+"""``reviewed.sha256``: what a person has looked at, by path and content. Pure: no IO.
+
+The format is that of ``sha256sum``, so ``sha256sum -c reviewed.sha256`` checks it: the id of an object is the SHA-256
+of its bytes. A file is reviewed if and only if a line names its path with the object it has now; whoever edits it
+afterwards withdraws that without touching the list. A path may stand in several lines: two people looked at two states
+of it. What is no such line (a comment, a marker) says nothing. ``docs/spec/documents.md`` has the rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from satchel.objects.ids import ObjectId
+from satchel.objects.paths import collision_key
+
+REVIEWED_PATH = "reviewed.sha256"
+MAX_REVIEWED_BYTES = 8 * 1024 * 1024
+"""A longer list says nothing at all; 50,000 files with long names take 6 MiB."""
+
+_LINE = re.compile(rb"^([0-9a-f]{64}) [ *]([^\r\n]+)\r?$", re.MULTILINE)
+
+
+class Review(NamedTuple):
+    """One line: this content of this path was reviewed."""
+
+    path: str
+    object: ObjectId
+
+
+def read_reviews(data: bytes) -> set[Review]:
+    """The lines of a list."""
+    if len(data) > MAX_REVIEWED_BYTES:
+        return set()
+    found = set()
+    for name, path in _LINE.findall(data):
+        try:
+            found.add(Review(path.decode(), ObjectId(name.decode())))
+        except UnicodeDecodeError:
+            continue  # no path of a project is written so
+    return found
+
+
+def is_reviewed(data: bytes, path: str, content: ObjectId) -> bool:
+    """Whether ``Review(path, content)`` is one of ``read_reviews(data)``, without reading them all."""
+    if len(data) > MAX_REVIEWED_BYTES:
+        return False
+    text = b"\n%b\n" % data
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n")
+    return any(b"\n%b %b%b\n" % (content.encode(), mark, path.encode()) in text for mark in (b" ", b"*"))
+
+
+def write_reviews(before: bytes, reviews: Iterable[Review]) -> bytes:
+    """The list that holds ``reviews`` alone, by path; comments of the one ``before`` stay, at its beginning."""
+    comments = [line.removesuffix(b"\r") for line in before.split(b"\n") if line.startswith(b"#")]
+    lines = [f"{name}  {path}".encode() for path, name in sorted(reviews, key=_by_bytes)]
+    return b"".join(line + b"\n" for line in (*comments, *lines))
+
+
+def is_review_list(path: str) -> bool:
+    """Whether a path is that of the list, stands below it, or is taken for it where case does not count."""
+    return collision_key(path).partition("/")[0] == REVIEWED_PATH
+
+
+def _by_bytes(review: Review) -> tuple[bytes, str]:
+    return review.path.encode(), review.object
