@@ -166,6 +166,11 @@ class InsufficientScope(Refused):
     default_hint = "Ask somebody who may give it for the role named in the message."
 
 
+class ReviewByPerson(Refused):
+    code = "review.person_required"
+    default_hint = "A person changes the list, in a folder: `satchel review`; it syncs under a login (`satchel login`)."
+
+
 class TenantSuspended(Refused):
     code = "tenant.suspended"
     default_hint = "Ask the operator of this server."

@@ -42,6 +42,7 @@ VERB_LINES: dict[str, list[str]] = {
     "outline": ["specs/warnings.md"],
     "tasks": [],
     "context": [],
+    "review": ["specs/warnings.md"],
     "projects": [],
     "use": ["lighthouse"],
     "link": ["lighthouse", "tide-tables", "--type", "depends-on"],

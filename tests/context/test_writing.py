@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from satchel.context.writing import Change, Content, Note, Put, content_of, path_of
-from satchel.errors import InvalidInput, PathRefused, PreconditionFailed
+from satchel.errors import InvalidInput, PathRefused, PreconditionFailed, ReviewByPerson
 from satchel.objects.ids import object_id
 
 NOW = "2026-01-31T14:03:05.678Z"
@@ -108,3 +108,10 @@ def test_some_paths_are_no_agents_to_write(change: Change, error: type[Exception
 def test_a_note_goes_into_the_journal_of_the_day() -> None:
     assert path_of(Note("acme", None, "x"), NOW) == "journal/2026-01-31.md"
     assert path_of(Note("acme", "notes/a.md", "x"), NOW) == "notes/a.md"
+
+
+@pytest.mark.parametrize("path", ["reviewed.sha256", "REVIEWED.sha256", "reviewed.sha256/a.md"])
+def test_no_agent_says_what_a_person_has_reviewed(path: str) -> None:
+    for change in (Put("acme", path, "x", None), Note("acme", path, "x")):
+        with pytest.raises(ReviewByPerson):
+            path_of(change, NOW)

@@ -133,6 +133,7 @@ def test_what_is_read_of_it_is_the_answers_data_and_says_where_it_is_from(
         assert hit["lines"][0] <= hit["lines"][1]
         assert len(hit["digest"]) == 64
         assert (hit["author"], hit["authorKind"]) == ((ORDER, "key") if hosted else (None, None))
+        assert hit["reviewed"] is False  # whatever it says of itself
         assert (hit["version"], hit["modified"]) != (None, None) if hosted else (hit["version"], hit["modified"]) == (
             None, None,
         )  # fmt: skip

@@ -11,10 +11,20 @@ from hypothesis import strategies as st
 
 from satchel.objects import reviews
 from satchel.objects.ids import ObjectId, object_id
-from satchel.objects.reviews import REVIEWED_PATH, Review, is_review_list, is_reviewed, read_reviews, write_reviews
+from satchel.objects.reviews import (
+    REVIEWED_PATH,
+    Review,
+    is_review_list,
+    is_reviewed,
+    merge_reviews,
+    read_reviews,
+    write_reviews,
+)
 
 A, B = object_id(b"a"), object_id(b"b")
 NASTY = ("a.md", "b c.md", "*.md", " a.md", "(x+).md", "é/数.md", "a.md  b.md", "#x.md", f"{A}  a.md")
+
+Pairs = set[tuple[str, ObjectId]]
 
 
 def test_a_list_is_read_by_lines_and_everything_else_in_it_says_nothing() -> None:
@@ -31,7 +41,7 @@ def test_a_list_is_read_by_lines_and_everything_else_in_it_says_nothing() -> Non
 
 
 @given(st.sets(st.tuples(st.sampled_from(NASTY), st.sampled_from([A, B]))), st.sampled_from(["\n", "\r\n"]))
-def test_one_line_is_found_as_in_the_whole_list(pairs: set[tuple[str, ObjectId]], end: str) -> None:
+def test_one_line_is_found_as_in_the_whole_list(pairs: Pairs, end: str) -> None:
     data = write_reviews(b"", [Review(*pair) for pair in pairs]).replace(b"\n", end.encode())
     assert read_reviews(data) == pairs
     for path in NASTY:
@@ -76,3 +86,40 @@ def test_names_that_could_be_taken_for_the_list_are_known(path: str) -> None:
 @pytest.mark.parametrize("path", ["docs/reviewed.sha256", "reviewed.sha256.md", "reviewed", "a.md"])
 def test_other_names_are_not_the_list(path: str) -> None:
     assert not is_review_list(path)
+
+
+def lines(*reviews: tuple[str, ObjectId], comment: str = "") -> bytes:
+    return write_reviews(comment.encode(), [Review(*review) for review in reviews])
+
+
+def test_what_either_side_added_or_took_out_is_merged() -> None:
+    base = lines(("a.md", A), ("b.md", A), ("c.md", A), comment="# one\n# gone")
+    local = lines(("a.md", B), ("b.md", A), ("c.md", A), ("d.md", A), comment="# one\n# mine")
+    cloud = lines(("a.md", A), ("b.md", A), ("e.md", B), comment="# one\n# gone\n# theirs").replace(b"\n", b"\r\n")
+    merged = lines(("a.md", B), ("b.md", A), ("d.md", A), ("e.md", B), comment="# one\n# mine\n# theirs")
+    assert merge_reviews(base, local, cloud) == merged == merge_reviews(base, merged, local)
+    assert merge_reviews(b"", local, local) == local
+
+
+def test_two_who_reviewed_different_states_of_a_file_both_stand() -> None:
+    both = lines(("a.md", A), ("a.md", B))
+    assert merge_reviews(b"", lines(("a.md", A)), lines(("a.md", B))) == both
+    assert is_reviewed(both, "a.md", A)
+    assert is_reviewed(both, "a.md", B)
+
+
+@given(*[st.sets(st.tuples(st.sampled_from(NASTY), st.sampled_from([A, B]))) for _ in range(3)])
+def test_no_side_loses_by_a_merge_what_the_other_did_not_take_out(base: Pairs, local: Pairs, cloud: Pairs) -> None:
+    merged = merge_reviews(*(lines(*side) for side in (base, local, cloud)))
+    assert merged is not None
+    assert read_reviews(merged) == {
+        one for one in base | local | cloud if (one in local and one in cloud) or (one not in base)
+    }
+    assert merged == merge_reviews(lines(*base), lines(*cloud), lines(*local))
+
+
+@pytest.mark.parametrize(
+    "other", [b"<<<<<<< LOCAL\n", b"a note\n", f"{A} bad.md\n".encode(), f"{A}  \xff.md\n".encode("latin-1")]
+)
+def test_lines_of_another_form_are_not_lost_by_a_merge(other: bytes) -> None:
+    assert merge_reviews(b"", lines(("a.md", A)), lines(("b.md", A)) + other) is None

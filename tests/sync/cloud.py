@@ -133,6 +133,7 @@ class InProcessPeer:
     calls: list[str] = field(default_factory=list)
     deltas: bool = True
     """Whether it says that it takes them."""
+    person: bool = False
 
     def caller(self) -> Caller:
         async def stands(s: Scope) -> None:
@@ -140,7 +141,7 @@ class InProcessPeer:
                 await self.cloud.guard(s)
 
         principal = PrincipalId(new_id("key", self.author.encode().ljust(16, b"\0")))
-        return Caller(self.tenant, principal, self.author, "req_test", stands)
+        return Caller(self.tenant, principal, self.author, "req_test", stands, person=self.person)
 
     async def _resolve(self, s: Scope, project: str) -> projects.ProjectRow:
         row = await projects.get(s, project)

@@ -25,6 +25,7 @@ SECTIONS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("outline", "print the headings of an artifact"),
             Verb("tasks", "list open tasks"),
             Verb("context", "describe the project: manifest, inventory, relations"),
+            Verb("review", "say that you have looked at files, or list what is reviewed"),
             Verb("projects", "list the projects of this machine"),
             Verb("use", "choose the project that commands mean elsewhere"),
             Verb("link", "relate one project to another"),

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypedDict
 
 from satchel.documents.kinds import PROSE, suffix_of
-from satchel.errors import InvalidInput, PathRefused, PreconditionFailed
+from satchel.errors import InvalidInput, PathRefused, PreconditionFailed, ReviewByPerson
 from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.paths import check_path, executed_by_tools
+from satchel.objects.reviews import is_review_list
 
 MAX_TEXT = 150_000
 """Characters of one artifact; as JSON with six bytes each they fit the 1 MiB that a message at /mcp may have."""
@@ -82,11 +83,14 @@ class Content(NamedTuple):
 
 
 def path_of(change: Change, now: str) -> str:
-    """The path that is written; ``now`` is a time, ``2026-01-31T14:03...``, in UTC. Raises ``PathRefused``."""
+    """The path that is written; ``now`` is a time, ``2026-01-31T14:03...``, in UTC. Raises ``PathRefused``,
+    ``ReviewByPerson``."""
     path = f"journal/{now[:10]}.md" if change.path is None else change.path
     check_path(path)
     if executed_by_tools(path):
         raise PathRefused(f"{path} is run by tools on their own", hint="A person writes such a file, not an agent.")
+    if is_review_list(path):
+        raise ReviewByPerson(f"{path} says what a person has reviewed: no agent changes it")
     if isinstance(change, Note) and suffix_of(path) not in PROSE:
         raise InvalidInput(f"a note goes into a text such as .md, and {path} is none", hint="Use artifacts_put.")
     return path

@@ -59,6 +59,25 @@ def write_reviews(before: bytes, reviews: Iterable[Review]) -> bytes:
     return b"".join(line + b"\n" for line in (*comments, *lines))
 
 
+def merge_reviews(base: bytes, local: bytes, cloud: bytes) -> bytes | None:
+    """Both edits of a list in one: what either side added stands in it, what either took out does not.
+
+    ``None`` where a side holds other lines too, or is too long: those would be lost.
+    """
+    was, mine, theirs = (_taken_apart(side) for side in (base, local, cloud))
+    if was is None or mine is None or theirs is None:
+        return None
+    kept = (mine.keys() & theirs.keys()) | (mine.keys() - was.keys()) | (theirs.keys() - was.keys())
+    comments = [line for line in mine | theirs if line in kept and line.startswith(b"#")]
+    return write_reviews(b"\n".join(comments), read_reviews(b"\n".join(kept)))
+
+
+def _taken_apart(data: bytes) -> dict[bytes, None] | None:
+    lines = dict.fromkeys(filter(None, data.replace(b"\r\n", b"\n").split(b"\n")))
+    reviews = [line for line in lines if not line.startswith(b"#")]
+    return lines if len(read_reviews(data)) == len(reviews) else None
+
+
 def is_review_list(path: str) -> bool:
     """Whether a path is that of the list, stands below it, or is taken for it where case does not count."""
     return collision_key(path).partition("/")[0] == REVIEWED_PATH

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from satchel.auth.federation import claimed
 from satchel.auth.keys import key_mac, parse_key
-from satchel.auth.roles import Principal, Role, narrower
+from satchel.auth.roles import Principal, Role, author_kind, narrower
 from satchel.auth.tokens import Claims, claimed_key, looks_like_token, verify
 from satchel.catalog import standing
 from satchel.catalog.scope import Catalog, CatalogUnavailable, Scope
@@ -57,6 +57,13 @@ class Checked(NamedTuple):
     """Whether it counts at the MCP endpoint alone: a token's audience."""
     client: str | None = None
     """The OAuth client a token was made for."""
+
+    @property
+    def person(self) -> bool:
+        """Whether a person speaks for themselves: by a session of a sign-in here, not by a key, nor through a client
+        or an agent that they let in, nor by a token of a provider, which does not say what holds it."""
+        own = self.session is not None and self.client is None and not self.mcp_only
+        return own and author_kind(self.principal.id) == "person"
 
 
 class Foreign(NamedTuple):

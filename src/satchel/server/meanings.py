@@ -229,6 +229,13 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "resource.not_found": ("Nothing at this address", "There is nothing here, or nothing you may see."),
     "restore.in_the_way": ("There is a catalog already", "A catalog is where one is to be made, or a server uses it."),
     "restore.nothing_there": ("There is nothing to rebuild from", "The store named holds no tenant."),
+    "review.person_required": (
+        "Only a person says what is reviewed",
+        (
+            "`reviewed.sha256` lists what a person has looked at. An API key, a client or agent that was let in, and "
+            "any tool over MCP may read it and not change it: a text cannot call itself reviewed."
+        ),
+    ),
     "seal.broken": ("Stored bytes were altered", "Sealed bytes do not open: they were changed, cut or moved."),
     "seal.epoch_unknown": (
         "A key is not in the keyring",

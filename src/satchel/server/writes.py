@@ -35,7 +35,8 @@ def on_behalf(on: OnProject) -> receive.Caller:
 
     who = on.caller.principal
     exchange = on.caller.exchange
-    return receive.Caller(who.tenant, who.id, who.name, exchange.id, guard, exchange.address)
+    person = on.caller.checked.person
+    return receive.Caller(who.tenant, who.id, who.name, exchange.id, guard, exchange.address, person=person)
 
 
 async def paced(on: OnProject, key: str | None) -> str | None:

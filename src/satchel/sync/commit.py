@@ -28,6 +28,7 @@ from satchel.errors import (
     InvalidInput,
     ObjectsMissing,
     PathRefused,
+    ReviewByPerson,
     SatchelError,
     TooLarge,
     VersionExpired,
@@ -37,6 +38,7 @@ from satchel.objects.listing import Entry, digest, encode
 from satchel.objects.paths import tree_problems
 from satchel.objects.record import FULL_LISTING_EVERY, Change, CommitRecord, encode_record, record_hash
 from satchel.objects.record import Parent as RecordParent
+from satchel.objects.reviews import REVIEWED_PATH, is_review_list
 from satchel.store.packs import Place, StoredPack, Vault, pack_table
 from satchel.sync import contents
 from satchel.sync.failpoints import reach
@@ -70,6 +72,13 @@ class Caller(NamedTuple):
     """Where the request came from; empty for what did not come over the network."""
     secrets_allowed: tuple[str, ...] = ()
     """Paths that are sent although they look as if they held a credential, as the sender says."""
+    person: bool = False
+    """Whether a person sends it themselves. Nobody else changes what counts as reviewed."""
+
+    def check_reviews(self, paths: Iterable[str]) -> None:
+        """Raises ``ReviewByPerson`` where the list of reviews is among what is changed, and no person changes it."""
+        if not self.person and any(map(is_review_list, paths)):
+            raise ReviewByPerson(f"{REVIEWED_PATH} says what a person has reviewed: only a person changes it")
 
     async def record(self, s: Scope, action: str, target: str, now: int) -> None:
         """Write into the audit that it was done, in the transaction of the deed."""
@@ -159,11 +168,13 @@ class Committer:
     async def judge(self, caller: Caller, project: ProjectId, proposed: Proposed) -> Committed | Standing:
         """Everything but quotas that can be said before the content is seen: the earlier result, or what to build on.
 
-        Raises ``HeadMoved``, ``TooLarge``, ``PathRefused``, ``InvalidInput``, ``IdempotencyReused``.
+        Raises ``HeadMoved``, ``TooLarge``, ``PathRefused``, ``ReviewByPerson``, ``InvalidInput``,
+        ``IdempotencyReused``.
         """
         done = await self.replayed(caller, project, proposed)
         if done is not None:
             return done
+        caller.check_reviews(change.path for change in proposed.changes)
         standing = await self.standing(caller.tenant, project)
         await asyncio.to_thread(self.check, standing, proposed)
         return standing
@@ -348,6 +359,7 @@ class Committer:
         """The commit point: all of it or nothing."""
         async with self._catalog.write(caller.tenant) as s:
             await caller.guard(s)
+            caller.check_reviews(change.path for change in new.changes)  # whatever route led here
             done = await self._saved(s, caller, project, proposed)
             if done is not None:
                 raise Replayed(done)

@@ -11,6 +11,7 @@ endings, or without its last newline, still merges; endings and last newline are
     >>>>>>> CLOUD
 
 A JSON, YAML or TOML file whose merged text is not strictly valid (a key given twice, for example) is a conflict too.
+The list of reviews is merged as the set of lines that it is: people who review different files never meet in it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import tomllib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+from satchel.objects.reviews import REVIEWED_PATH, merge_reviews
 
 START, MIDDLE, END = b"<<<<<<< LOCAL", b"=======", b">>>>>>> CLOUD"
 
@@ -68,6 +71,9 @@ class Hunk(NamedTuple):
 
 def merge(path: str, base: bytes | None, local: bytes, cloud: bytes) -> Outcome:
     """Merge what became of ``base`` (``None``: nobody knows it any more, or there was none) on both sides."""
+    reviews = merge_reviews(base or b"", local, cloud) if path == REVIEWED_PATH else None
+    if reviews is not None:
+        return Clean(reviews)
     problem = _problem(local, cloud, base or b"")
     if problem is not None:
         return Apart(problem)

@@ -114,7 +114,8 @@ class Receiver:
         """Take a whole stream of at most ``declared`` bytes and commit it.
 
         Raises ``HeadMoved``, ``ObjectsMissing``, ``QuotaReached``, ``TooLarge``, ``FrameRefused``, ``PathRefused``,
-        ``InvalidInput``, ``IdempotencyReused``, and what the guard raises; nothing is changed then.
+        ``ReviewByPerson``, ``InvalidInput``, ``IdempotencyReused``, and what the guard raises; nothing is changed
+        then.
         """
         caller = self._in_time(caller)
         async with self._held(caller, project) as held:
@@ -258,6 +259,7 @@ class Receiver:
         """
         caller = self._in_time(caller)
         check_path(path)
+        caller.check_reviews([path])
         limit = self._limits.max_file_bytes
         if data is not None and len(data) > limit:
             raise TooLarge(f"{path} has {len(data):,} bytes; a file has at most {limit:,}", path=path, limit=limit)

@@ -19,6 +19,7 @@ from satchel.errors import (
     FrameRefused,
     HeadMoved,
     ObjectsMissing,
+    ReviewByPerson,
     SatchelError,
     ServerAway,
     ServerLied,
@@ -153,6 +154,7 @@ class _Run:
         self.root, self.bounds = worktree.root, bounds
         self.records = ConflictStore(worktree.root)
         self.prune, self.governing = False, Governing()
+        self.no_person = False
         self.nonce = random(16).hex()
         self.undo_id = f"{clock_ns():020d}-{random(3).hex()}"
         self.moved: dict[str, int] = {}
@@ -204,6 +206,7 @@ class _Run:
         pruned = selection.prune(made, self.worktree, scan, theirs) if self.prune else set()
         bars = selection.barred(self.worktree, self.governing, scan, made, cloud.sizes)
         bars = {path: bar for path, bar in bars.items() if path not in pruned}
+        bars |= selection.reviews(made) if self.no_person else {}
         made, withheld = withhold(made, before, local, theirs, bars)
         looked = Looked()
         if made.merge and self.report.direction is not Direction.TO_CLOUD:
@@ -371,6 +374,12 @@ class _Run:
                 raise
             raise _Again(error) from error
         except HeadMoved as error:
+            raise _Again(error) from error
+        except ReviewByPerson as error:  # the rest is welcome
+            if self.no_person:
+                raise
+            self.no_person = True
+            self.report.notices.append(selection.REVIEWS_STAY)
             raise _Again(error) from error
         except Unavailable as error:
             # It may have committed: the next look tells. Sent again under the same key, it is answered again.

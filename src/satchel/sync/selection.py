@@ -9,12 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from satchel.objects.listing import Tree
+from satchel.objects.reviews import is_review_list
 from satchel.sync.barring import Barred, planned
 from satchel.sync.plan import Plan
 from satchel.worktree.policy import Governing
 from satchel.worktree.selecting import selection
 from satchel.worktree.walk import Scan, Worktree
 
+NO_PERSON = "only a person sends it"
+REVIEWS_STAY = (
+    "What is reviewed (reviewed.sha256) was not sent: only a person says so, and this folder syncs with a key or for "
+    "an agent. Sign in yourself and sync again:  satchel login"
+)
 LEFT_SELECTION = "not selected here"
 TOO_LARGE = "over the limit of bytes a file may have here"
 _POLICIES = {
@@ -41,6 +47,11 @@ def barred(
             elif made.pull.get(path) is not None and sizes.get(path, 0) > worktree.rules.max_file_bytes:
                 bars[path] = Barred(TOO_LARGE)
     return bars
+
+
+def reviews(made: Plan) -> dict[str, Barred]:
+    """What of the plan only a person may send."""
+    return {path: Barred(NO_PERSON, pull=False) for path in planned(made) if is_review_list(path)}
 
 
 def prune(made: Plan, worktree: Worktree, scan: Scan, cloud: Tree) -> set[str]:

@@ -29,6 +29,7 @@ WRITE_ERRORS = (
     "quota.reached",
     "request.idempotency_reused",
     "request.too_large",
+    "review.person_required",
     "sync.head_moved",
     "tenant.storage_not_allowed",
 )

@@ -37,6 +37,7 @@ _MAX_BODY = 2 << 20
             "path.refused",
             "project.archived",
             "purge.busy",
+            "review.person_required",
             "upkeep.busy",
         ),
         example={"paths": ["notes/key.md"]},
@@ -53,7 +54,8 @@ async def purge_paths(request: Request, on: ProjectAdmin) -> Response:
         check_path(path)
     tenant = on.caller.tenant
     who, exchange = on.caller.principal, on.caller.exchange
-    caller = Caller(tenant, who.id, who.name, exchange.id, _guard(on), exchange.address)
+    person = on.caller.checked.person
+    caller = Caller(tenant, who.id, who.name, exchange.id, _guard(on), exchange.address, person=person)
     try:
         report = await purge(
             estate_of(on.cloud), on.cloud.receiver, caller, on.row.id, asked.paths, everywhere=asked.everywhere
