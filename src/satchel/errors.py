@@ -297,6 +297,11 @@ class DiskFull(Unavailable):
     default_hint = "Free some space and run the command again: nothing was lost."
 
 
+class MemoryFull(Unavailable):
+    code = "memory.full"
+    default_hint = "Nothing was changed: the same request may succeed later. The operator gives the server more memory."
+
+
 class BodyTimeout(Unavailable):
     code = "request.timeout"
     default_hint = "Send the whole body within the stated deadline."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import pytest
 
+from satchel.server.bodies import LARGE_BYTES
+from satchel.server.turns import LARGE_BODIES_OF_ONE
 from tests.server.running import Client, Running, serving, until
 
 
@@ -103,3 +105,23 @@ def test_one_tenant_cannot_take_every_place(tmp_path_factory: pytest.TempPathFac
             assert (answer.status, answer.code) == (429, "rate.limited")
             assert answer.headers["retry-after"] == "1"
             other.get("/projects").ok()
+
+
+@pytest.mark.promise("P8")
+def test_one_tenants_large_bodies_wait_for_each_other_and_nobody_else_waits_for_them(
+    server: Running, new_tenant: Callable[[], Client]
+) -> None:
+    owner, other = new_tenant(), new_tenant()
+    for one in (owner, other):
+        one.post("/projects", {"slug": "large"}).ok()
+    bodies = server.cloud.admission.bodies
+    with ExitStack() as opened:
+        for number in range(LARGE_BODIES_OF_ONE + 2):
+            head = _head(server, f"/projects/large/artifacts/{number}.md", 2 * LARGE_BYTES, key=owner.key)
+            connection = opened.enter_context(closing(socket.create_connection(("127.0.0.1", server.settings.port))))
+            connection.sendall(head.replace(b"POST", b"PUT", 1).replace(b"host:", b"if-none-match: *\r\nhost:", 1))
+            connection.sendall(b"x" * (LARGE_BYTES + 1))
+        until(lambda: (bodies.busy, bodies.waiting) == (LARGE_BODIES_OF_ONE, 2), 60)
+        owner.put("large", "small.md", b"small").ok()
+        other.put("large", "large.md", b"y" * (LARGE_BYTES + 1)).ok()
+    until(lambda: bodies.busy == 0, 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import stat
@@ -140,6 +141,32 @@ def test_a_cache_that_is_deleted_or_damaged_loses_nothing(tmp_path: Path) -> Non
     with _process(tmp_path / "data") as (_, restarted):
         restarted.key = key
         assert restarted.get("/search", q="word").ok() == found
+
+
+@pytest.mark.system
+@pytest.mark.promise("P8")
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs a limit that is set from outside: Linux")
+def test_a_server_short_of_memory_refuses_what_needs_more_and_goes_on(tmp_path: Path) -> None:
+    with _process(tmp_path / "data") as (process, client):
+        client.post("/projects", {"slug": "acme"}).ok()
+        client.put("acme", "small.md", b"kept").ok()
+        large = b"word " * 1_500_000
+        client.put("acme", "large.md", large).ok()  # whatever a large one loads and starts is there now
+        had = resource.prlimit(process.pid, resource.RLIMIT_AS)
+        status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        [size] = [line.split()[1] for line in status if line.startswith("VmSize")]
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (int(size) * 1024, had[1]))
+        answers = [client.put("acme", f"{number}.md", large) for number in range(3)]
+        assert {(answer.status, answer.code) for answer in answers} <= {(503, "memory.full"), (200, None)}
+        refused = [number for number, answer in enumerate(answers) if answer.status == 503]
+        assert refused
+        assert int(answers[refused[0]].headers["retry-after"]) > 0
+        assert client.get("/health/ready").status == 200
+        assert client.get("/projects/acme/artifacts/small.md").body == b"kept"
+        resource.prlimit(process.pid, resource.RLIMIT_AS, had)
+        for number in refused:
+            client.put("acme", f"{number}.md", large).ok()
+        assert _stop(process)[0] == 0
 
 
 def _refused(settings: ServerSettings) -> SatchelError:

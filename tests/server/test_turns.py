@@ -218,3 +218,18 @@ async def test_refusals_to_one_tenant_are_spread_out_and_bounded_and_do_not_dela
     assert waits == [0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.1]  # and the first at once
     await door.refuse(QUIET)
     assert len(waits) == 7
+
+
+async def test_a_tenant_has_so_many_places_and_no_more_whoever_else_asks() -> None:
+    places = Turns(5, of_one=2)
+    await places.take(NOISY)
+    await places.take(NOISY)
+    third = asyncio.create_task(places.take(NOISY))
+    await settled()
+    assert (third.done(), places.busy, places.waiting) == (False, 2, 1)
+    await places.take(QUIET)
+    await places.take(QUIET)
+    assert places.busy == 4
+    places.give(NOISY)
+    await third
+    assert (places.busy, places.waiting) == (4, 0)

@@ -26,7 +26,7 @@ from satchel.server.addresses import finder, networks, trust
 from satchel.server.background import running
 from satchel.server.bodies import answer
 from satchel.server.cloud import Cloud, now_ms, open_cloud
-from satchel.server.edge import Edge
+from satchel.server.edge import Edge, is_short_of_memory
 from satchel.server.marks import StoreMarks
 from satchel.server.mcpgate import McpGate
 from satchel.server.oauth.routers import OAUTH
@@ -203,6 +203,8 @@ def _methods(path: str) -> list[str]:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     """The answer to a defect. Starlette raises it again afterwards, and the edge records where it came from."""
+    if is_short_of_memory(error):
+        raise error  # no defect: the edge answers it
     return await _satchel_error(request, InternalError("the server met something it did not expect"))
 
 

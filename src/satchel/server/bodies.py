@@ -17,6 +17,10 @@ from satchel.objects.paths import check_path
 from satchel.server.problems import MalformedBody, WrongMediaType
 from satchel.sync.holdback import MAX_ALLOWED
 
+LARGE_BYTES = 256 * 1024
+"""A body over this is kept whole only in its tenant's turn: one tenant's requests at once could else fill the memory.
+"""
+
 T = TypeVar("T")
 _IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,200}")
 _ETAGS = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
@@ -57,6 +61,8 @@ async def read_bytes(request: Request, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     async for chunk in request.stream():
+        if size <= LARGE_BYTES < size + len(chunk):
+            await request.scope["satchel"].grow()
         size += len(chunk)
         if size > limit:
             raise TooLarge(f"the body is over {limit:,} bytes", limit=limit)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from satchel.errors import BodyTimeout, InternalError, SatchelError
+from satchel.errors import BodyTimeout, InternalError, MemoryFull, SatchelError
 from satchel.objects.ids import new_id
 from satchel.server.logs import log, where
 from satchel.server.meters import METHODS, Meters
@@ -57,11 +57,13 @@ class Exchange:
         """What the answer has to carry beside its own."""
         self.aside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
         """Entered while the client is waited for: see ``turns``."""
+        self.grow: Callable[[], Awaitable[None]] = _nothing
+        """Awaited before much of a body is kept: see ``turns``."""
         self.at_end: list[Callable[[], None]] = []
         self.ends_connection: Callable[[], bool] = bool
         """Whether the connection shall take no request after this one."""
         self._receive, self._send = receive, send
-        self._idle = idle
+        self._idle, self.total = idle, total
         self._started = time.perf_counter()
         self._until = self._started + total
         names = {name for name, value in scope["headers"] if value != b"0"}
@@ -163,7 +165,7 @@ class Exchange:
         """Let go of everything that holds this in turn, so that all of a request is freed when it ends, and not by the
         next collection of garbage, for which everybody waits."""
         self.at_end.clear()
-        self.aside = nullcontext
+        self.aside, self.grow = nullcontext, _nothing
         self.ends_connection = bool
         self._receive, self._send = _over, _gone
 
@@ -174,6 +176,15 @@ class Exchange:
     @property
     def finished(self) -> bool:
         return self._finished
+
+
+def is_short_of_memory(error: Exception) -> bool:
+    """Also in the words of SQLite's driver, and of threads."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "NoMemError" or "start new thread" in str(error)
+
+
+async def _nothing() -> None:
+    pass
 
 
 async def _over() -> Message:
@@ -251,6 +262,9 @@ class Edge:
             return
         if isinstance(error, SatchelError):
             answer = error
+        elif is_short_of_memory(error):
+            answer = MemoryFull("there is not enough memory for this now")
+            log.error("out of memory", request=exchange.id, where=where(error))
         else:
             answer = InternalError("the server met something it did not expect")
             log.error("request failed", request=exchange.id, where=where(error))

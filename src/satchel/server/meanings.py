@@ -259,6 +259,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The project moved on",
         "Somebody committed a newer version than the one this write was made from. The answer names it.",
     ),
+    "memory.full": (
+        "The server's memory is full",
+        "The request needed more memory than the server has now. It was given up; the server goes on.",
+    ),
     "secret.refused": (
         "It looks like a credential",
         "What was to be written holds something in the form of a password, token or key. Nothing was written.",

@@ -56,7 +56,12 @@ METRICS = (
     Declared("satchel_index_build_seconds", _C, (), "How long that took in all."),
     Declared("satchel_index_building", _G, (), "Indexes being brought up to date now."),
     Declared("satchel_index_lag_seconds", _G, (), "How long the oldest of them has been behind; 0: none is."),
-    Declared("satchel_queue_waiting", _G, ("queue",), "Requests that wait for their turn, and questions for a thread."),
+    Declared(
+        "satchel_queue_waiting",
+        _G,
+        ("queue",),
+        "Requests and large bodies that wait for a turn, questions for a thread.",
+    ),
     Declared("satchel_queue_busy", _G, ("queue",), "Places that are taken."),
     Declared("satchel_listeners", _G, (), "Connections that wait for new versions."),
     Declared("satchel_store_calls", _C, ("operation",), "Calls of the object store."),
@@ -99,7 +104,8 @@ class CloudCollector(Collector):
         yield _counted("satchel_problems", meters.problems)
         yield from self._memories()
         yield from self._indexes()
-        queues = {"requests": cloud.admission.turns, "questions": cloud.readers.turns}
+        admission = cloud.admission
+        queues = {"requests": admission.turns, "bodies": admission.bodies, "questions": cloud.readers.turns}
         yield _simple("satchel_queue_waiting", (((name,), turns.waiting) for name, turns in queues.items()))
         yield _simple("satchel_queue_busy", (((name,), turns.busy) for name, turns in queues.items()))
         yield _one("satchel_listeners", cloud.listeners.all)

@@ -16,6 +16,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 
 from satchel.errors import TooManyRequests
 from satchel.objects.ids import TenantId
@@ -28,6 +29,11 @@ LATELY_SECONDS = 1.0
 one free and shares the thread with one request of each, whatever waits behind them."""
 HELD_SECONDS = 0.025
 """How long a request keeps its place at most: several times what one takes that waits for nothing."""
+LARGE_BODIES, LARGE_BODIES_OF_ONE = 16, 4
+"""Bodies over ``bodies.LARGE_BYTES`` in memory at a time, of all tenants and of one. 64 of 8 MiB, as many as a tenant
+may send at once, took 970 MB; since they wait for a place, 160."""
+GROW_SECONDS = 20.0
+"""Longest wait of such a body for its turn."""
 REFUSAL_SECONDS = 0.01
 """Between two refusals to one tenant."""
 MAX_REFUSAL_WAIT_SECONDS = 2.0
@@ -36,8 +42,10 @@ MAX_REFUSAL_WAIT_SECONDS = 2.0
 class Turns:
     """Places that tenants take in turn. For tasks of one event loop."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, of_one: int | None = None) -> None:
+        """``of_one`` is how many a tenant may have at any time; without it all, unless others ask too."""
         self._places = self._free = places
+        self._of_one = of_one
         self._waiting: OrderedDict[TenantId, deque[asyncio.Future[None]]] = OrderedDict()
         self._holding: Counter[TenantId] = Counter()
         self._asked: OrderedDict[TenantId, float] = OrderedDict()
@@ -104,6 +112,8 @@ class Turns:
 
     def _share(self) -> int:
         """How many places one tenant may have now."""
+        if self._of_one is not None:
+            return self._of_one
         since = asyncio.get_running_loop().time() - LATELY_SECONDS
         while self._asked and next(iter(self._asked.values())) < since:
             self._asked.popitem(last=False)
@@ -127,6 +137,7 @@ class Admission:
         self._most = most
         self._serving: dict[TenantId, int] = {}
         self.turns = Turns(places)
+        self.bodies = Turns(LARGE_BODIES, LARGE_BODIES_OF_ONE)
         self._refused: dict[TenantId, float] = {}
         """When the last refusal to a tenant was, or will be, by the loop's clock."""
 
@@ -141,10 +152,22 @@ class Admission:
         exchange.at_end.append(place.give)
         await place.take()
         exchange.aside = place.aside
+        exchange.grow = partial(self._grow, tenant, exchange)
         _place.set(place)
         if self.turns.shared:
             # Else a crowd whose answers wait for nothing would be served whole before the loop looks at a socket again.
             await asyncio.sleep(0)
+
+    async def _grow(self, tenant: TenantId, exchange: Exchange) -> None:
+        """Wait until one more of the tenant's large bodies may be in memory, which it then may until the end of the
+        exchange. Raises ``TooManyRequests`` where that takes too long."""
+        try:
+            async with exchange.aside(), asyncio.timeout(GROW_SECONDS):
+                await self.bodies.take(tenant)
+        except TimeoutError as error:
+            raise TooManyRequests("too many large bodies of this tenant are being read", retry_after=1) from error
+        exchange.at_end.append(partial(self.bodies.give, tenant))
+        exchange.allow(exchange.total)
 
     async def refuse(self, tenant: TenantId) -> None:
         """Wait before a refusal to a tenant, the longer the more it has coming."""
