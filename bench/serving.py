@@ -22,7 +22,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(url: str, process: subprocess.Popen[str], limit: float = 30) -> None:
+def wait_for(url: str, process: subprocess.Popen[str], limit: float = 180) -> None:
     """Until ``url`` answers anything at all; stop the bench if the process ends or the limit passes."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
@@ -46,7 +46,7 @@ def server(command: list[str], url: str, env: dict[str, str]) -> Iterator[subpro
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=15)
+        process.wait(timeout=60)
         if process.stdout:
             process.stdout.close()
 

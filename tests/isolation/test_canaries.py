@@ -133,6 +133,7 @@ class Watched:
         self.server = Server(self.place)
         self.server.env |= {
             "TMPDIR": str(self.temporary), "SQLITE_TMPDIR": str(self.temporary), "SATCHEL_LOG_LEVEL": "debug",
+            "SATCHEL_INDEX_CHECKPOINT_BYTES": "1",
         }  # fmt: skip
 
     def files(self) -> list[Path]:

@@ -1,7 +1,8 @@
 """An index brought along any history of a project answers, to the last tie, like one built of its last state.
 
 Histories are drawn from a seed: edits, new files, deletions, renames, copies, changes of mode, returns to an old state,
-rebuilds, closing and opening, changes large enough to be written in bulk. ``PROVE=1`` walks many and long ones.
+rebuilds, closing and opening, going on with a compact copy as a node does that begins with a checkpoint,
+changes large enough to be written in bulk. ``PROVE=1`` walks many and long ones.
 """
 
 from __future__ import annotations
@@ -103,9 +104,10 @@ def test_any_history_answers_like_a_fresh_index(seed: int, tmp_path: Path, monke
     monkeypatch.setattr(matching, "HOPE", 0.9)
     monkeypatch.setattr(building, "BATCH_CHARACTERS", 2_000)
     place = tmp_path / "index.db"
+    key = dice.randbytes(32) if seed % 3 else None  # as in the cloud, or as in a folder
     files: dict[str, bytes | str] = {}
     past: list[Files] = [files]
-    index = Index.open(place)
+    index = Index.open(place, key=key)
     for number in range(STEPS):
         files = step(files, past, dice)
         past.append(files)
@@ -113,7 +115,13 @@ def test_any_history_answers_like_a_fresh_index(seed: int, tmp_path: Path, monke
             index.close()
             if dice.random() < 0.4:
                 remove(place)
-            index = Index.open(place)
+            index = Index.open(place, key=key)
+        if key is not None and dice.random() < 0.2:
+            key = dice.randbytes(32)
+            assert index.copy(tmp_path / f"{number}.db", key)
+            index.close()
+            place = tmp_path / f"{number}.db"
+            index = Index.open(place, key=key)
         bring(index, files)
         if number % 7 == 6 or number == STEPS - 1:
             with Index.open(None) as fresh:

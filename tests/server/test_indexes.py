@@ -153,3 +153,39 @@ def test_a_question_that_finds_an_index_behind_leaves_it_open_for_the_builder_an
     with cache.borrow(REF, keys(1)) as index:
         assert asked[0] is asked[1] is not index
     cache.close()
+
+
+def test_a_file_takes_the_place_of_an_empty_one_while_readers_end_with_that(tmp_path: Path) -> None:
+    cache = IndexCache(tmp_path, 1 << 30, random=os.urandom)
+    file_id, made = os.urandom(16), cache.scratch(REF)
+    tree = {"a.md": Entry("100644", object_id(b"# One\n"))}
+    with Index.open(made, key=keys(1)(file_id)) as other:
+        other.bring(digest(tree), tree, lambda _path: b"# One\n")
+    with cache.borrow(REF, keys(1)) as empty, cache.pinned([REF]):
+        assert empty.digest is None
+        assert cache.replace(REF, cache.held(REF), file_id, made)
+        assert empty.digest is None
+        with cache.borrow(REF, keys(1)) as index:
+            assert index.digest == digest(tree)
+    assert files(tmp_path) == [f"{file_id.hex()}.db"]
+    with cache.borrow(REF, keys(1)) as index:
+        assert index.digest == digest(tree)
+    assert cache.bytes_used == (tmp_path / REF.tenant / REF.project / f"{file_id.hex()}.db").stat().st_size
+    cache._max_bytes = 0
+    bring(cache, keys(1), "# Two\n")  # nobody holds it: it can go
+    assert (files(tmp_path), cache.bytes_used) == ([], 0)
+    cache.close()
+
+
+def test_a_file_comes_too_late_where_the_index_was_discarded_meanwhile(tmp_path: Path) -> None:
+    cache = IndexCache(tmp_path, 1 << 30, random=os.urandom)
+    with cache.pinned([REF]):
+        before, made = cache.held(REF), cache.scratch(REF)
+        made.write_bytes(b"what was purged")
+        cache.discard(REF)
+        assert not cache.replace(REF, before, os.urandom(16), made)
+    with cache.pinned([REF]):
+        assert not cache.replace(REF, before, os.urandom(16), made)
+    assert files(tmp_path) == []
+    IndexCache(tmp_path, 1 << 30, random=os.urandom).close()
+    assert not list(tmp_path.rglob("*.part"))  # what was cut off goes at the next start

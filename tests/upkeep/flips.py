@@ -142,6 +142,7 @@ async def _work(house: House, tenant: TenantId, project: ProjectId) -> None:
         pack = (await inspection.packs_after(s, project))[0]
         table = table_of(pack, await inspection.places_in(s, project, pack.name))
     await house.estate.vault.put_tables(tenant, project, [table])
+    await house.checkpoint(tenant, project)
     await house.estate.vault.put_purge(tenant, project, Purge((ObjectId("0" * 64),), ("secret.md",), 1))
 
 

@@ -13,12 +13,14 @@ from satchel.catalog import projects, versions
 from satchel.catalog.bootstrap import found_tenant
 from satchel.catalog.scope import Scope
 from satchel.objects.ids import Lineage, PrincipalId, ProjectId, TenantId, new_id, object_id
+from satchel.store.checkpoints import Checkpoint, Checkpoints, pieces_of
 from satchel.store.keyring import Keyring
 from satchel.store.packs import Place
 from satchel.store.rootkey import RootKey
 from satchel.store.urls import open_store
 from satchel.sync.peer import Committed
 from satchel.sync.receive import Caller, Receiver
+from satchel.upkeep.checkpoints import standing
 from satchel.upkeep.estate import Estate, open_estate
 from tests import engines
 
@@ -76,6 +78,19 @@ class House:
         read = self.estate.vault.read_objects(tenant, project, [Place(*row) for row in places])
         found = {name: data async for name, data in read}
         return {row.path: found[row.object] for row in rows}
+
+    async def checkpoint(self, tenant: TenantId, project: ProjectId, text: bytes = b"words") -> str:
+        """Put a checkpoint of the project's head, whose file holds ``text``; the name below which it lies."""
+        now = await standing(self.estate.catalog, self.estate.keyring, tenant, project)
+        row, name = now.project, new_id("idx", os.urandom(16))
+        file = self.folder / name
+        file.write_bytes(text)
+        size, file_id = len(text), os.urandom(16).hex()
+        made = Checkpoint(1, row.lineage, row.version, row.digest, file_id, size, pieces_of(size), now.purged)
+        kept = Checkpoints(self.estate.store, self.estate.keyring, random=os.urandom)
+        await kept.put(tenant, project, name, made, file, await self.estate.keyring.current(tenant))
+        file.unlink()
+        return f"tenants/{tenant}/projects/{project}/indexes/{name}/"
 
     async def names(self) -> set[str]:
         """Everything in the store."""

@@ -12,7 +12,19 @@ import pytest
 
 from tests.upkeep.flips import FOUND, Target, flip
 
-KINDS = ["about", "heads", "installation", "keys", "packs", "purges", "records", "root key", "tables", "tombstones"]
+KINDS = [
+    "about",
+    "heads",
+    "indexes",
+    "installation",
+    "keys",
+    "packs",
+    "purges",
+    "records",
+    "root key",
+    "tables",
+    "tombstones",
+]
 PROVING = bool(os.environ.get("PROVE"))
 
 

@@ -15,6 +15,7 @@ from satchel.objects import zstd
 from satchel.objects.ids import ObjectId, ProjectId, TenantId, object_id
 from satchel.objects.record import decode_purge, decode_record
 from satchel.objects.seal import Binding, open_sealed
+from satchel.store.checkpoints import Checkpoints
 from satchel.sync import contents, failpoints
 from satchel.upkeep import repack
 from satchel.upkeep.collect import collect
@@ -35,7 +36,7 @@ async def run(house: House, tenant: TenantId, project: ProjectId, *paths: str, e
 
 
 async def opened(house: House, tenant: TenantId, project: ProjectId) -> bytes:
-    """Everything that can be opened below the project: every frame of every pack, and all records, in clear.
+    """Everything that can be opened below the project, in clear: every frame of every pack, all records, checkpoints.
 
     Frames are found without the catalog: by every frame id that any record, table or row ever told of.
     """
@@ -65,6 +66,10 @@ async def opened(house: House, tenant: TenantId, project: ProjectId) -> bytes:
             assert content is not None, "a frame that nothing tells of"
             clear += content
             at += len(piece)
+    kept = Checkpoints(store, house.estate.keyring, random=house.estate.random)
+    for found in await kept.all(tenant, project):
+        assert found.checkpoint is not None
+        clear += b"".join([await kept.piece(tenant, project, found, n) for n in range(found.checkpoint.pieces)])
     return clear
 
 
@@ -85,6 +90,7 @@ async def story(house: House) -> tuple[TenantId, ProjectId]:
     await push(house, tenant, project, {"secret.md": SECRET, "beside.md": noise(1), "other.md": noise(2)})
     await house.put(tenant, project, "secret.md", SECRET + b"more\n")
     await house.put(tenant, project, "beside.md", noise(3))
+    await house.checkpoint(tenant, project, SECRET)
     return tenant, project
 
 
@@ -207,7 +213,7 @@ async def test_killed_between_any_two_steps_the_next_run_finishes_the_purge(
     house.clock.now += 2 * LEASE_MS
     others = {"beside.md": noise(3), "other.md": noise(2)}
     assert {path: data for path, data in (await house.tree(tenant, project)).items() if path in others} == others
-    if finisher == "purge" or point not in ("purge.after_switch", "purge.after_bytes"):
+    if finisher == "purge" or point not in ("purge.after_switch", "purge.after_checkpoints", "purge.after_bytes"):
         await run(house, tenant, project, "secret.md")
     else:  # the transaction had been: what was left has only to be deleted
         await collect(house.estate, tenant, window_ms=10**12)

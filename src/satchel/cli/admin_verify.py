@@ -37,7 +37,7 @@ SHOWN_PLACES = 20
         "`full`, `clean`, `tenants`, `projects`, `versions`, `packs`, `objects`, `bytes`, `storedBytes`, `auditRows`, "
         "`orphans`, `orphanBytes`, `notes`, `problems` (each with `kind`, `name`, `why`, `tenant`, `project`, "
         "`affected`, `places` of `path`, `since`, `until`), `moreProblems`, `seconds`; with `--repair` also `repair`: "
-        "`restored`, `moved`, `lost`, `rewritten`, `left`."
+        "`restored`, `moved`, `lost`, `rewritten`, `dropped`, `left`."
     ),
     statuses=(0, 1, 2, 5, 6),
 )

@@ -217,6 +217,14 @@ class ServerSettings:
     index_cache_bytes: int = setting(
         4 * GIB, "Disk the search indexes may take; the least used go first.", kind="number", unit="bytes", low=MIB
     )
+    index_checkpoint_bytes: int = setting(
+        8 * MIB,
+        "Text of a project from which on its search index is also kept sealed in the store, for nodes that have none; "
+        "0: never.",
+        kind="number",
+        unit="bytes",
+        low=0,
+    )
     store_cache_bytes: int = setting(
         GIB,
         "Disk for sealed bytes of a store that is elsewhere, to be read faster and while it does not answer; 0: none.",

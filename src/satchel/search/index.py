@@ -299,6 +299,16 @@ class Index:
             )
         return int(found[0][0])
 
+    def copy(self, path: Path, key: bytes, *, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Write a compact index of the same tree to ``path``, which is not there yet, under a key of its own.
+
+        For an index that has a key. False if ``stop``, which is asked now and then, said so.
+        """
+        from satchel.search.copying import copy
+
+        with self.reading():
+            return copy(self._database, path, key, stop)
+
     def verify(self) -> None:
         """Raise ``IndexCorrupt`` unless the file is sound all through. Reads all of it."""
         with self._trouble():

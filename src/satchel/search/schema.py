@@ -85,11 +85,7 @@ def connect(path: Path | None, key: bytes | None) -> apsw.Connection:
     try:
         database = apsw.Connection(":memory:" if path is None else str(path))
         database.set_busy_timeout(10_000)
-        if key is not None:
-            database.pragma("cipher", "chacha20")
-            database.pragma("key", f"raw:{key.hex()}")
-        # Nothing derived from text leaves the file for an unencrypted temporary one.
-        database.pragma("temp_store", 2)
+        encrypt(database, key)
         version = database.pragma("user_version")
         if version != INDEX_FORMAT:
             _create(database)
@@ -102,6 +98,15 @@ def connect(path: Path | None, key: bytes | None) -> apsw.Connection:
             database.close()
         raise trouble(error) from error
     return database
+
+
+def encrypt(database: apsw.Connection, key: bytes | None) -> None:
+    """Set the key of a file that was just opened; ``None``: it is in clear."""
+    if key is not None:
+        database.pragma("cipher", "chacha20")
+        database.pragma("key", f"raw:{key.hex()}")
+    # Nothing derived from text leaves the file for an unencrypted temporary one.
+    database.pragma("temp_store", 2)
 
 
 def rows(database: apsw.Connection, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:

@@ -28,6 +28,7 @@ WORKS: dict[str, Work] = {
     "keeping the audit": auditing.keep_audit,
     "noting uses": uses.noting,
     "looking at quotas": quotause.looking,
+    "keeping checkpoints": lambda cloud: cloud.readers.checkpoints.keep(cloud.readers.trees.tree),
     "following signing keys": following.signing_keys,
     "changing signing keys": housekeeping.turn_signing_keys,
 }

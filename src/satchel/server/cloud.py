@@ -15,6 +15,7 @@ from satchel.config.server import ServerSettings
 from satchel.errors import SatchelError, TooManyRequests
 from satchel.objects.ids import TenantId
 from satchel.server import foreign, turns
+from satchel.server.checkpoints import Checkpointer
 from satchel.server.credentials import Authenticator, Checked, Foreign
 from satchel.server.denials import Denials
 from satchel.server.edge import Exchange
@@ -36,6 +37,7 @@ from satchel.server.turns import Admission
 from satchel.server.uses import Uses
 from satchel.server.watching import Watch
 from satchel.store.cache import CachedStore
+from satchel.store.checkpoints import Checkpoints
 from satchel.store.keyring import Keyring
 from satchel.store.objectstore import ObjectStore
 from satchel.store.outage import OutageStore
@@ -189,8 +191,16 @@ async def open_cloud(
             random=random,
             max_open=indexes_at_most(settings.connections),
         )
+        checkpoints = Checkpointer(
+            catalog,
+            Checkpoints(store, keyring, random=random),
+            keyring,
+            indexes,
+            from_bytes=settings.index_checkpoint_bytes,
+            random=random,
+        )
         readers = Readers(
-            catalog, vault, keyring, indexes, threads=settings.reader_threads, degraded=lambda: outage.down
+            catalog, vault, keyring, indexes, checkpoints, threads=settings.reader_threads, degraded=lambda: outage.down
         )
         cloud = Cloud(
             settings=settings,
@@ -240,6 +250,7 @@ async def open_cloud(
         finally:
             cloud.listeners.close()
             await watch.close()
+            checkpoints.close()
             readers.close()
             indexes.close()
     finally:

@@ -28,7 +28,8 @@ ONE_OPEN_BYTES = 256 * 1024
 """What an open index takes beside the pages it read: 0.35 MB in all were measured for one of 160 KB."""
 MOST_PAGES_BYTES = 16 * 1024 * 1024
 """Most memory that the pages of one take (see ``search.schema``)."""
-_FILE_ID_BYTES = 16
+FILE_ID_BYTES = 16
+_SCRATCH = ".part"
 
 
 class Ref(NamedTuple):
@@ -78,6 +79,8 @@ class IndexCache:
             self._adopt(path)
         for path in root.glob("ten_*/prj_*/past/*.db"):
             remove(path)  # old versions are asked seldom: what an earlier run left would not be found again
+        for path in root.glob(f"ten_*/prj_*/*{_SCRATCH}*"):
+            path.unlink(missing_ok=True)  # cut off
 
     @contextmanager
     def borrow(self, ref: Ref, key_of: Callable[[bytes], bytes]) -> Iterator[Index]:
@@ -111,6 +114,7 @@ class IndexCache:
         with self._lock:
             slot = self._slot(ref)
             slot.borrowed += 1
+            path = slot.path
             index = self._take(ref, slot) if slot.free else None
         try:
             if index is None:
@@ -125,9 +129,12 @@ class IndexCache:
         finally:
             with self._lock:
                 slot.borrowed -= 1
-                closing = [] if index is None else self._give_back(ref, slot, index)
+                replaced = slot.path != path
+                closing = [] if index is None else [index] if replaced else self._give_back(ref, slot, index)
             for old in closing:
                 old.close()
+            if replaced:
+                remove(path)
 
     @contextmanager
     def pinned(self, refs: Iterable[Ref]) -> Iterator[None]:
@@ -143,6 +150,50 @@ class IndexCache:
                 for slot in slots:
                     slot.borrowed -= 1
             self._make_room()
+
+    def held(self, ref: Ref) -> object:
+        """What stands for a project's file as long as it is that one."""
+        with self._lock:
+            return self._slots.get(ref)
+
+    def replace(self, ref: Ref, held: object, file_id: bytes, file: Path) -> bool:
+        """Let ``file``, whose key is made of ``file_id``, be a project's index in the place of what ``held`` told.
+
+        The caller sees to it that nobody writes to that meanwhile. False where it was deleted.
+        """
+        with self._lock:
+            slot = self._slots.get(ref)
+            if slot is None or slot is not held:
+                return False
+            before, closing = slot.path, self._take_all(ref, slot)
+            path, size = before.with_name(f"{file_id.hex()}.db"), _size(file)
+            file.rename(path)
+            self._used += size - slot.size
+            slot.file_id, slot.path, slot.size, slot.key = file_id, path, size, None
+        for index in closing:
+            index.close()
+        remove(before)
+        return True
+
+    @contextmanager
+    def reserved(self, ref: Ref, times: int) -> Iterator[bool]:
+        """Count so many times the size of a project's index as used for the block; False if it does not fit."""
+        with self._lock:
+            slot = self._slots.get(ref)
+            wanted = 0 if slot is None else times * slot.size
+            fits = self._used + wanted <= self._max_bytes
+            self._used += wanted if fits else 0
+        try:
+            yield fits
+        finally:
+            with self._lock:
+                self._used -= wanted if fits else 0
+
+    def scratch(self, ref: Ref) -> Path:
+        """A name for a file beside a project's index; what is left there goes at the next start, or with the tenant."""
+        folder = self._root / ref.tenant / ref.project
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder / f"{self._random(FILE_ID_BYTES).hex()}{_SCRATCH}"
 
     def discard(self, ref: Ref, *, not_since: int | None = None) -> None:
         """Delete a file that is damaged, or whose key is not the newest, and that of the project's past with it; the
@@ -189,7 +240,7 @@ class IndexCache:
     def _slot(self, ref: Ref) -> _Slot:
         slot = self._slots.get(ref)
         if slot is None:
-            file_id = self._random(_FILE_ID_BYTES)
+            file_id = self._random(FILE_ID_BYTES)
             folder = self._root / ref.tenant / ref.project
             path = (folder / "past" if ref.past else folder) / f"{file_id.hex()}.db"
             slot = self._slots[ref] = _Slot(file_id, path, 0)
@@ -197,9 +248,14 @@ class IndexCache:
         return slot
 
     def _opened(self, slot: _Slot, key_of: Callable[[bytes], bytes]) -> Index:
-        slot.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        slot.key = slot.key or key_of(slot.file_id)
-        index, _ = Index.open_or_rebuild(slot.path, key=slot.key)
+        with self._lock:
+            file_id, path, key = slot.file_id, slot.path, slot.key
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = key or key_of(file_id)
+        with self._lock:
+            if slot.file_id == file_id:  # else another file took its place meanwhile
+                slot.key = key
+        index, _ = Index.open_or_rebuild(path, key=key)
         return index
 
     def _give_back(self, ref: Ref, slot: _Slot, index: Index) -> list[Index]:
@@ -258,7 +314,7 @@ class IndexCache:
             file_id = bytes.fromhex(path.stem)
         except ValueError:
             file_id = b""
-        if len(file_id) != _FILE_ID_BYTES or ref in self._slots:
+        if len(file_id) != FILE_ID_BYTES or ref in self._slots:
             remove(path)
             return
         slot = self._slots[ref] = _Slot(file_id, path, _size(path))

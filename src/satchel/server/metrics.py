@@ -54,6 +54,12 @@ METRICS = (
     Declared("satchel_cache_bytes", _G, ("cache",), "Disk in use by the indexes, and by copies of stored bytes."),
     Declared("satchel_index_builds", _C, (), "Search indexes that were brought up to their project's head."),
     Declared("satchel_index_build_seconds", _C, (), "How long that took in all."),
+    Declared(
+        "satchel_index_checkpoints",
+        _C,
+        ("outcome",),
+        "Checkpoints of indexes that were made, used, or failed to serve.",
+    ),
     Declared("satchel_index_building", _G, (), "Indexes being brought up to date now."),
     Declared("satchel_index_lag_seconds", _G, (), "How long the oldest of them has been behind; 0: none is."),
     Declared(
@@ -154,6 +160,7 @@ class CloudCollector(Collector):
         readers = self._cloud.readers
         yield _one("satchel_index_builds", readers.builds)
         yield _one("satchel_index_build_seconds", readers.build_seconds)
+        yield _counted("satchel_index_checkpoints", readers.checkpoints.outcomes)
         yield _one("satchel_index_building", readers.building)
         yield _one("satchel_index_lag_seconds", readers.lag_seconds)
 

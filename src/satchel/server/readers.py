@@ -37,6 +37,7 @@ from satchel.errors import (
 from satchel.objects.ids import Digest, ObjectId, TenantId
 from satchel.objects.listing import Entry
 from satchel.search.index import Index, is_read
+from satchel.server.checkpoints import Checkpointer
 from satchel.server.hosted import Behind, HostedReader, Shelf
 from satchel.server.indexes import IndexCache, Ref
 from satchel.server.trees import Trees
@@ -75,6 +76,7 @@ class Readers:
         vault: Vault,
         keyring: Keyring,
         indexes: IndexCache,
+        checkpoints: Checkpointer,
         *,
         threads: int,
         degraded: Callable[[], bool] = lambda: False,
@@ -82,6 +84,7 @@ class Readers:
         """``degraded`` says whether the store is known not to answer."""
         self._degraded = degraded
         self._catalog, self._vault, self._keyring, self._indexes = catalog, vault, keyring, indexes
+        self.checkpoints = checkpoints
         self._loop = asyncio.get_running_loop()
         self._askers = ThreadPoolExecutor(threads, "reader")
         self.turns = Turns(threads)
@@ -282,6 +285,9 @@ class Readers:
         return ref, None
 
     def _build(self, ref: Ref, row: ProjectRow, rows: Mapping[str, EntryRow]) -> None:
+        large = not ref.past and self.checkpoints.wanted(row, rows)
+        if large:
+            self.checkpoints.begin(ref)
         with self._indexes.build(ref, lambda file_id: self._key(ref, file_id)) as index:
             if index.digest == row.digest:
                 return
@@ -289,6 +295,8 @@ class Readers:
             sizes = {path: entry.size for path, entry in rows.items()}
             ahead = _Ahead(_unread(index, rows.values()), lambda ids: self._wait(self._objects(ref, ids)))
             index.bring(Digest(row.digest), tree, ahead.read, sizes)
+        if large:
+            self._loop.call_soon_threadsafe(self.checkpoints.brought, ref)
 
     async def _objects(self, ref: Ref, ids: Sequence[ObjectId]) -> dict[ObjectId, bytes]:
         purged: set[ObjectId] = set()

@@ -30,7 +30,7 @@ class Problem:
 
     kind: str
     """``catalog``, ``audit``, ``keyring``, ``about``, ``pack``, ``object``, ``record``, ``head``, ``version``,
-    ``table``, ``purge``, ``usage``: what of."""
+    ``table``, ``purge``, ``usage``, ``index``: what of."""
     name: str
     """Its name in the store, or what it is in the catalog."""
     why: str

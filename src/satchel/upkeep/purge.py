@@ -1,7 +1,7 @@
 """Purge: content removed for good, from every version, every pack and everything derived on this machine.
 
     a commit that deletes the paths  ·  a purge in the bucket, which a rebuild and verify know  ·  new packs without
-    the content  ·  the catalog's transaction  ·  the old packs deleted at once
+    the content  ·  the catalog's transaction  ·  the old packs and the index's checkpoints deleted at once
 
 The transaction is one: packs switched, objects noted as purged, titles blanked, audit. Cut off before it, nothing has
 changed but the head; cut off after it, packs are left that die at once: the next purge or collect deletes them. A
@@ -25,11 +25,13 @@ from satchel.errors import Damaged, HeadMoved, NoSuchArtifact, ObjectsMissing, S
 from satchel.objects.ids import ObjectId, ProjectId
 from satchel.objects.listing import Entry, digest
 from satchel.objects.record import Purge
+from satchel.store.checkpoints import Checkpoints
 from satchel.sync.failpoints import reach
 from satchel.sync.receive import Caller, Receiver
 from satchel.sync.session import fold
 from satchel.sync.wire import Parent, Sent
 from satchel.upkeep import repack
+from satchel.upkeep.checkpoints import remove_all
 from satchel.upkeep.collect import REPACK_AT_ONCE, behind, delete_packs
 from satchel.upkeep.estate import Estate
 from satchel.upkeep.lease import Lease, upkeep_lease
@@ -246,7 +248,11 @@ class _Purge:
         return new
 
     async def _erase(self) -> tuple[int, int]:
-        """Delete the packs that were let go: how many, and their bytes."""
+        """Delete the checkpoints, and the packs that were let go: how many packs, and their bytes."""
+        estate = self.estate
+        checkpoints = Checkpoints(estate.store, estate.keyring, random=estate.random)
+        await remove_all(checkpoints, self.caller.tenant, self.project)
+        reach("purge.after_checkpoints")
         async with self.estate.catalog.read(self.caller.tenant) as s:
             rows = await dying.dead(s, self.project, AT_ONCE)
         await delete_packs(self.estate, self.caller.tenant, self.project, rows, self.lease)

@@ -23,6 +23,8 @@ from satchel.errors import Damaged, FrameRefused, StoreMissing
 from satchel.objects.ids import ObjectId, ProjectId, TenantId, new_id
 from satchel.objects.record import FrameAt, PackTable, decode_record, decode_tables
 from satchel.objects.seal import EPOCH_BYTES, Binding, epoch_of, open_sealed
+from satchel.store import checkpoints
+from satchel.store.checkpoints import Checkpoints
 from satchel.store.keyring import EpochUnknown
 from satchel.store.objectstore import ObjectStore
 from satchel.store.packs import HeadClash
@@ -54,13 +56,15 @@ class Repaired:
     """Objects noted as lost, to be asked of clients."""
     rewritten: int = 0
     """Heads, tables, names and counts of use written anew from what the catalog knows."""
+    dropped: int = 0
+    """Checkpoints of indexes deleted, which nothing depends on."""
     left: list[str] = field(default_factory=list)
     """What this cannot mend, and what can."""
 
     def told(self) -> dict[str, object]:
         """For a program."""
-        counts = {"restored": self.restored, "moved": self.moved, "lost": self.lost, "rewritten": self.rewritten}
-        return {**counts, "left": self.left}
+        names = ("restored", "moved", "lost", "rewritten", "dropped")
+        return {**{name: getattr(self, name) for name in names}, "left": self.left}
 
     def lines(self) -> list[str]:
         """For a person."""
@@ -69,6 +73,7 @@ class Repaired:
             (self.moved, "still sound in a damaged pack, moved to a new one"),
             (self.lost, "lost here, and asked of the clients: who still has it sends it with the next sync"),
             (self.rewritten, "written anew: heads, tables, names or what is counted as used"),
+            (self.dropped, "dropped: checkpoints of search indexes, which are made again"),
         ]
         done = (f"{count:,} {'object' if count == 1 else 'objects'} {text}" for count, text in said if count)
         return [*done, *(f"Left: {text}" for text in self.left)]
@@ -110,6 +115,9 @@ class _Repair:
         if problem.kind == "keyring":
             await self._keyring(problem)
             return
+        if problem.kind == checkpoints.KIND and problem.project_id is not None:
+            await self._checkpoint(problem.project_id, problem.name)
+            return
         if problem.kind == "usage":
             async with self.estate.catalog.write(self.tenant) as s:
                 await self.lease.stands(s)
@@ -142,6 +150,14 @@ class _Repair:
         if problem.kind == "head":
             return await self._head(problem.project_id, problem.name)
         return problem.kind == "table" and await self._table(problem.project_id, problem.name)
+
+    async def _checkpoint(self, project: ProjectId, name: str) -> None:
+        """Delete a checkpoint of an index: a node puts another."""
+        estate, own = self.estate, name.split("/")[-2]
+        kept = Checkpoints(estate.store, estate.keyring, random=estate.random)
+        gone = [found for found in await kept.all(self.tenant, project) if found.name == own]
+        await kept.delete(self.tenant, project, gone)
+        self.done.dropped += len(gone)
 
     # From a copy ------------------------------------------------------------------------------------------------------
 

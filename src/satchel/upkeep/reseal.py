@@ -5,6 +5,7 @@ of the tenant, seals anew what is in an old epoch, and looks again. Cut off anyw
 
 - Packs: their content moves to new packs, told of in the bucket and switched in the catalog (see ``repack``); the
   old ones die, and are deleted by collect after the backup window.
+- Checkpoints of indexes are deleted: nodes put others in the new epoch.
 - Records, heads, tables and purges have names that others follow: they are replaced under their own name by the same
   plaintext under the new key. A put replaces all or nothing, the keyring holds both keys, so whoever reads meanwhile
   opens either; nobody else writes or deletes such a name while the lease is held, and two that seal it anew agree.
@@ -24,6 +25,7 @@ from satchel.catalog.packs import PlaceRow
 from satchel.errors import Damaged, StoreMissing
 from satchel.objects.ids import ProjectId, TenantId
 from satchel.objects.seal import EPOCH_BYTES, SALT_BYTES, Binding, epoch_of, open_sealed, seal
+from satchel.store import checkpoints
 from satchel.store.keyring import CACHE_MS
 from satchel.store.objectstore import StoredObject
 from satchel.sync.failpoints import reach
@@ -105,7 +107,7 @@ class _Run:
     damaged: list[str] = field(default_factory=list)
 
     async def all(self) -> ResealReport:
-        old = [each for each in await self.look() if each.epoch is not None and each.epoch < self.newest]
+        old = [each for each in await self.look() if self.is_old(each)]
         self.total = sum(each.size for each in old)
         by_project: dict[ProjectId, list[str]] = {}
         rest: list[_Object] = []
@@ -197,10 +199,19 @@ class _Run:
         self.packs += len(names)
         self.count(sum(sizes[name] for name in names))
 
+    def is_old(self, each: _Object) -> bool:
+        """Whether a run does something about it: it is of an old epoch, or can be made again."""
+        if each.epoch is None:
+            return each.name.split("/")[4:5] == [checkpoints.FOLDER]
+        return each.epoch < self.newest
+
     # Objects that keep their names ------------------------------------------------------------------------------------
 
     async def seal_anew(self, each: _Object) -> None:
         match each.name.split("/"):
+            case [_, _, "projects", _, checkpoints.FOLDER, *_]:
+                await self.estate.store.delete(each.name)
+                return
             case [_, _, "projects", project, kind, *rest] if kind in _KINDS and rest:
                 binding, name = Binding(self.tenant, project, _KINDS[kind]), "/".join(rest)
             case _:

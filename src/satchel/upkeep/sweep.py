@@ -3,6 +3,8 @@
 *Leavings* are packs that no row names and records that no version and no head names. A push puts both before it tells
 the catalog, so only those older than two days count, by the store's own clock: this machine's may be wrong.
 
+Of *checkpoints* of the index the one that counts stays (`satchel.upkeep.checkpoints`).
+
 *History* below the floor is kept from the newest record with a full listing at or below it, since a rebuild starts
 there. Before older records go, the tables of packs they brought, and that are still in use, are written down again.
 Heads and records go oldest first, so that a crash leaves an unbroken newer part.
@@ -19,9 +21,11 @@ from satchel.catalog.versions import VersionRow
 from satchel.errors import StoreMissing
 from satchel.objects.ids import Lineage, ProjectId, TenantId
 from satchel.objects.record import FULL_LISTING_EVERY, PackTable, decode_record
+from satchel.store.checkpoints import Checkpoints, Found
 from satchel.store.generations import is_number
 from satchel.store.objectstore import StoredObject
 from satchel.sync.failpoints import reach
+from satchel.upkeep.checkpoints import leavings, standing
 from satchel.upkeep.clock import store_time
 from satchel.upkeep.estate import Estate
 from satchel.upkeep.lease import Lease
@@ -61,7 +65,9 @@ async def sweep(
     await run.look()
     history = await run.history(floor)
     orphans = [*await run.packs(), *await run.records(), *await run.tables()]
-    return Swept(_sum(orphans), _sum(history))
+    indexes = await run.checkpoints()
+    items, size = _sum(orphans)
+    return Swept((items + len(indexes), size + sum(found.size for found in indexes)), _sum(history))
 
 
 @dataclass(slots=True)
@@ -210,6 +216,19 @@ class _Sweep:
                 await self._delete("tables", stored)
         elif len(merged) > MAX_TABLES:
             gone += merged
+        return gone
+
+    async def checkpoints(self) -> list[Found]:
+        """Checkpoints that do not count, and what is left of those that were cut off."""
+        estate = self.estate
+        kept = Checkpoints(estate.store, estate.keyring, random=estate.random)
+        found = await kept.all(self.tenant, self.project)
+        if not found:
+            return []
+        now = await standing(estate.catalog, estate.keyring, self.tenant, self.project)
+        gone = leavings(found, now, self.old)
+        if self.lease is not None:
+            await kept.delete(self.tenant, self.project, gone)
         return gone
 
     async def _put_tables(self, tables: Sequence[PackTable]) -> None:

@@ -18,9 +18,11 @@ from satchel.catalog.tenants import TenantRow
 from satchel.errors import Damaged, NoSuchProject, NotFound, SatchelError, Unavailable
 from satchel.objects.seal import Binding, open_sealed
 from satchel.store.about import Abouts
+from satchel.store.checkpoints import Found
 from satchel.store.keyring import open_tombstone
 from satchel.upkeep.about import every_project
 from satchel.upkeep.audited import examine_audit
+from satchel.upkeep.checkpoints import examine_checkpoints
 from satchel.upkeep.contents import Contents, Opening, examine_objects, examine_packs
 from satchel.upkeep.estate import Estate, Progress, silent
 from satchel.upkeep.findings import Findings, Problem, Target, VerifyReport
@@ -28,6 +30,8 @@ from satchel.upkeep.history import History, examine_history
 from satchel.upkeep.opened import KeyOf
 from satchel.upkeep.openers import Openers
 from satchel.upkeep.operated import sealer_of
+
+_Looked = tuple[History, Contents, list[Found]]
 
 SEALED_KINDS = {"tables": "table", "purges": "purge"}
 """What else a project keeps under random names, and the kind it is sealed as."""
@@ -159,7 +163,7 @@ class _Run:
         target = await self._target(owner, row)
         findings = Findings()
         await self._about(owner, row)
-        history, contents = await self._look(target, findings, None)
+        history, contents, cut_off = await self._look(target, findings, None)
         if findings.problems:
             packs = {problem.name.rpartition("/")[2] for problem in findings.problems if problem.kind == "pack"}
             again = Findings(notes=findings.notes)
@@ -174,6 +178,8 @@ class _Run:
         report.objects += contents.objects
         report.bytes += contents.bytes
         await self._orphans(target, history, contents)
+        report.orphans += sum(len(found.names) for found in cut_off)
+        report.orphan_bytes += sum(found.size for found in cut_off)
         report.notes += [f"{owner.slug}/{row.slug}: {note}" for note in dict.fromkeys(findings.notes)]
         report.more_problems += findings.more
         for problem in findings.problems:
@@ -183,7 +189,7 @@ class _Run:
         async with self.estate.catalog.read(owner.id) as s:
             return Target(owner.id, row.id, await inspection.floor(s, row.id))
 
-    async def _look(self, target: Target, findings: Findings, only: set[str] | None) -> tuple[History, Contents]:
+    async def _look(self, target: Target, findings: Findings, only: set[str] | None) -> _Looked:
         estate = self.estate
         # Anew: an epoch may have begun since the first look.
         key_of = await estate.keyring.key_of(target.tenant, anew=True)
@@ -202,9 +208,10 @@ class _Run:
                 for folder, kind in SEALED_KINDS.items():
                     group.create_task(self._sealed(target, findings, key_of, folder, kind))
                 group.create_task(examine_objects(estate, target, findings))
+                cut_off = group.create_task(examine_checkpoints(estate, target, findings, full=self.report.full))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        return history.result(), contents.result()
+        return history.result(), contents.result(), cut_off.result()
 
     async def _sealed(self, target: Target, findings: Findings, key_of: KeyOf, folder: str, kind: str) -> None:
         """Open everything of one kind that rests under a random name."""
