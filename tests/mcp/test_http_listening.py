@@ -127,3 +127,22 @@ def test_what_cannot_be_watched_is_refused(world: World, uris: list[str]) -> Non
     with pytest.raises((MCPError, ExceptionGroup)) as refused:
         run(world.reader, talk, resource_subscriptions=uris)
     assert "it listens" not in str(refused.value)
+
+
+@pytest.mark.promise("P8")
+def test_a_credential_names_so_many_resources_in_all_however_it_spreads_them(world: World) -> None:
+    named = [f"satchel://tides/{n}.md" for n in range(900)]
+
+    async def again(mcp: McpClient, events: Any) -> None:
+        raise AssertionError("it listens")
+
+    async def talk(mcp: McpClient, events: Any) -> None:
+        def more() -> None:
+            run(world.reader, again, resource_subscriptions=named)
+
+        with pytest.raises((MCPError, ExceptionGroup)) as refused:
+            await in_thread(more)
+        assert "it listens" not in str(refused.value)
+
+    run(world.reader, talk, resource_subscriptions=named)
+    until(lambda: world.server.cloud.listeners.all == 0)

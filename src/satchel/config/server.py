@@ -180,7 +180,8 @@ class ServerSettings:
     )
     tenant_listeners: int = setting(
         256,
-        "Connections of one tenant that wait for new versions (`GET .../events`) at once, on this node.",
+        "Connections of one tenant that wait for new versions (`GET .../events`, subscriptions "
+        "at `/mcp`) at once, on this node. A hundred resources that a subscription names count for one more.",
         kind="number",
         unit="listeners",
         low=1,

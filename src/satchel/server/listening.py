@@ -30,6 +30,8 @@ HEARTBEAT_SECONDS = 15.0
 """A line that means nothing: whoever hears none for a while knows that the connection is dead."""
 MOST_OF_ONE = 16
 """Listeners of one principal; ``most`` is for a tenant."""
+NAMED_OF_ONE = 100
+"""A thousand resources of the longest names take 3 MB: 256 subscriptions to so many filled a gigabyte."""
 RETRY_SECONDS = 30
 
 Judge = Callable[[], Awaitable[Checked]]
@@ -53,6 +55,7 @@ class Listener:
     project: ProjectId | None
     """``None`` where it looks for itself, each time there may be something new."""
     judge: Judge
+    weight: int = 1
     checked: Checked | None = None
     """What its credential was found to be at the last look."""
     told: Head | None = None
@@ -111,17 +114,31 @@ class Listeners:
         return len(self._by_tenant.get(tenant, ()))
 
     def join(
-        self, tenant: TenantId, principal: PrincipalId, project: ProjectId | None, head: Head | None, judge: Judge
+        self,
+        tenant: TenantId,
+        principal: PrincipalId,
+        project: ProjectId | None,
+        head: Head | None,
+        judge: Judge,
+        *,
+        named: int = 0,
     ) -> Listener:
-        """One more, who has to ``leave``. Raises ``TooManyRequests`` where there are as many as may be."""
+        """One more, who has to ``leave``. Each ``NAMED_OF_ONE`` of the resources ``named`` count for another.
+
+        Raises ``TooManyRequests`` where there are as many as may be.
+        """
         there = self._by_tenant.get(tenant, [])
-        own = sum(listener.principal == principal for listener in there)
-        for count, most, whose in ((own, MOST_OF_ONE, "this credential"), (len(there), self._most, "this tenant")):
-            if count >= most:
+        weight = 1 + named // NAMED_OF_ONE
+        own = sum(listener.weight for listener in there if listener.principal == principal)
+        whole = sum(listener.weight for listener in there)
+        for count, most, whose in ((own, MOST_OF_ONE, "this credential"), (whole, self._most, "this tenant")):
+            if count + weight > most:
+                more = f"; {named} named resources count for {weight - 1}" if weight > 1 else ""
                 raise TooManyRequests(
-                    f"{count} listeners of {whose} are connected; at most {most} can be", retry_after=RETRY_SECONDS
+                    f"{count} listeners of {whose} are connected; at most {most} can be{more}",
+                    retry_after=RETRY_SECONDS,
                 )
-        listener = Listener(principal, project, judge)
+        listener = Listener(principal, project, judge, weight)
         if head is not None:
             listener.tell(head)
         if self._closed:

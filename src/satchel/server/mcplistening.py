@@ -43,7 +43,7 @@ async def news(caller: Caller, wanted: Wanted, judge: Judge) -> AsyncIterator[Ne
     Raises ``TooManyRequests`` where there are as many listeners as may be.
     """
     cloud = caller.cloud
-    listener = cloud.listeners.join(caller.tenant, caller.principal.id, None, None, judge)
+    listener = cloud.listeners.join(caller.tenant, caller.principal.id, None, None, judge, named=len(wanted.uris))
     try:
         # It waits, and is no request being served any more: its place goes to others, and it is counted by itself.
         caller.exchange.release()
