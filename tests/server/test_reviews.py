@@ -17,7 +17,7 @@ from satchel.server.isolation.requests import message
 from satchel.sync import commit
 from satchel.sync.wire import Parent, Sent, encode_preamble
 from tests.server.oauth.flow import registered
-from tests.server.running import Answer, Client, Running, serving, serving_with_a_defect
+from tests.server.running import Answer, Client, Running, serving, serving_with_a_defect, until
 from tests.server.web.people import PASSWORD, let_in, member
 
 TEXT = b"# Rollback\n\nThe duty officer approves a rollback.\n"
@@ -131,10 +131,12 @@ def test_a_server_that_let_a_key_would_be_caught(tmp_path: Any, monkeypatch: pyt
             assert told(world.owner.put("notes", REVIEWED_PATH, LIST)) == REFUSED
 
 
-def test_the_refusal_says_what_to_do_and_no_precondition_goes_before_it(world: World) -> None:
+def test_the_refusal_says_what_to_do_goes_before_preconditions_and_is_audited(world: World) -> None:
     refused = world.owner.put("notes", REVIEWED_PATH, LIST, f'"{"0" * 64}"')
     assert told(refused) == REFUSED
     assert "satchel review" in refused.json["hint"]
+    noted = {"action": "access.denied", "result": "review.person_required", "requestId": refused.json["requestId"]}
+    until(lambda: any(noted.items() <= row.items() for row in world.owner.get("/tenant/audit").ok()["items"]))
 
 
 def test_no_tool_changes_the_list_whoever_calls_it(world: World) -> None:

@@ -47,7 +47,7 @@ MAX_KEPT = 1_000
 MAX_NAMES = 10
 """Projects of one request that are noted."""
 DENIED = "access.denied"
-WATCHED = frozenset({"auth.insufficient_scope", "project.not_found", "resource.not_found"})
+WATCHED = frozenset({"auth.insufficient_scope", "project.not_found", "resource.not_found", "review.person_required"})
 """Codes of answers that are noted. The two that say "absent" are also what hides a denial."""
 
 
