@@ -36,6 +36,16 @@ def test_with_a_key_everything_but_the_list_is_sent(ann: Desk, bob: Desk, large:
     assert held(bob.root)[REVIEWED_PATH] == reviewed("a")[REVIEWED_PATH]
 
 
+def test_who_is_known_to_be_no_person_does_not_try(ann: Desk) -> None:
+    put(ann.root, {**FILES, **reviewed("a")})
+    ann.sync(person=False)
+    ann.peer.calls.clear()
+    planned, done = ann.sync(person=False, dry_run=True), ann.sync(person=False)
+    assert (planned.notices, done.notices, done.requests) == ([REVIEWS_STAY], [REVIEWS_STAY], 0)
+    assert done.withheld == {REVIEWED_PATH: NO_PERSON}
+    assert "sync" not in ann.peer.calls
+
+
 def test_what_a_person_reviewed_comes_to_every_folder_and_a_key_cannot_take_it_out(ann: Desk, bob: Desk) -> None:
     ann.peer.person = True
     put(ann.root, {**FILES, **reviewed("a")})

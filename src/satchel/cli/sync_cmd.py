@@ -123,6 +123,7 @@ def command(
                 dry_run=dry_run,
                 trust=trust,
                 prune=prune,
+                person=not remote.by_key,
                 governing=governing,
                 progress=progress,
                 patience=waits,

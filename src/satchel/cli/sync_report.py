@@ -8,6 +8,7 @@ from typing import Any
 from satchel.cli.face import Face, plural, size
 from satchel.remote import Traffic
 from satchel.sync.report import ChangedPath, ConflictPath, SyncReport
+from satchel.sync.selection import NO_PERSON
 
 SHOWN_CHANGES = 20
 """Paths named per direction on a terminal; ``--json`` names all."""
@@ -128,8 +129,9 @@ def show_held_back(face: Face, report: SyncReport, *, named: bool = True) -> Non
         face.note(f"  satchel sync --allow-secret {path}")
     for path in report.secrets_allowed:
         face.note(f"Allowed, though it looks as if it held a credential: {path} (the audit names it)")
-    if report.withheld and not named:
-        face.note(f"Not in step, by your own rules: {plural(len(report.withheld), 'file')} (satchel status)")
+    ruled = [path for path, why in report.withheld.items() if why != NO_PERSON]  # of that a notice tells
+    if ruled and not named:
+        face.note(f"Not in step, by your own rules: {plural(len(ruled), 'file')} (satchel status)")
     for reason in sorted(set(report.withheld.values())) if named else ():
         paths = [path for path, why in report.withheld.items() if why == reason]
         more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""

@@ -60,6 +60,11 @@ class Remote:
         self._server.connect_ahead()
 
     @property
+    def by_key(self) -> bool:
+        """Whether it asks with an API key, which speaks for no person."""
+        return self._server.by_key
+
+    @property
     def traffic(self) -> Traffic:
         """What went over the wire so far."""
         return self._server.traffic

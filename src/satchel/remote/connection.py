@@ -58,6 +58,9 @@ class InsecureRemote(Refused):
     default_hint = "Use https://. On a network that you trust, `login`, `join` and `admin prove` take --insecure."
 
 
+_KEY = "stl_live_"  # what every API key begins with (docs/spec/credentials.md)
+
+
 class Traffic(NamedTuple):
     """Requests, and their bytes as HTTP has them: heads and bodies, without what TLS and TCP put around them."""
 
@@ -118,6 +121,11 @@ class Connection:
         """Close the connections."""
         self._connected()
         self._pool.close()
+
+    @property
+    def by_key(self) -> bool:
+        """Whether what it shows is an API key."""
+        return (self._tokens.token() or "").startswith(_KEY)
 
     def connect_ahead(self) -> None:
         """Connect in a thread: a handshake takes one to three round trips, and there is work to do meanwhile."""

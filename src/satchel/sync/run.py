@@ -106,6 +106,7 @@ def run(
     dry_run: bool = False,
     trust: bool = False,
     prune: bool = False,
+    person: bool = True,
     governing: Governing | None = None,
     progress: Progress | None = None,
     patience: Patience | None = None,
@@ -119,13 +120,15 @@ def run(
     that is repeated goes under the same key.
 
     ``prune`` deletes in the cloud what the rules leave out here; nothing else ever does. ``governing`` are the policies
-    of the project. Conflicts are no error: they are in the report, and everything else is in step. Raises ``Busy``,
-    ``ServerAway``, ``ServerLied``, ``HeadMoved`` (somebody else was faster each time), and what the peer refuses with.
+    of the project. ``person`` False says that no person sends this: what only a person may send stays here, as it does
+    where the peer finds so. Conflicts are no error: they are in the report, and everything else is in step. Raises
+    ``Busy``, ``ServerAway``, ``ServerLied``, ``HeadMoved`` (somebody else was faster each time), and what the peer
+    refuses with.
     """
     report = SyncReport(direction, dry_run)
     with folder_lock(worktree.root), by_name(worktree.root):
         one = _Run(worktree, peer, project, report, strategy, trust, progress, bounds, random, clock_ns)
-        one.prune, one.governing = prune, governing or one.governing
+        one.prune, one.person, one.governing = prune, person, governing or one.governing
         if patience is None:
             one.attempts()
         else:
@@ -154,7 +157,7 @@ class _Run:
         self.root, self.bounds = worktree.root, bounds
         self.records = ConflictStore(worktree.root)
         self.prune, self.governing = False, Governing()
-        self.no_person = False
+        self.person = True
         self.nonce = random(16).hex()
         self.undo_id = f"{clock_ns():020d}-{random(3).hex()}"
         self.moved: dict[str, int] = {}
@@ -206,7 +209,7 @@ class _Run:
         pruned = selection.prune(made, self.worktree, scan, theirs) if self.prune else set()
         bars = selection.barred(self.worktree, self.governing, scan, made, cloud.sizes)
         bars = {path: bar for path, bar in bars.items() if path not in pruned}
-        bars |= selection.reviews(made) if self.no_person else {}
+        bars |= {} if self.person else selection.reviews(made)
         made, withheld = withhold(made, before, local, theirs, bars)
         looked = Looked()
         if made.merge and self.report.direction is not Direction.TO_CLOUD:
@@ -376,10 +379,9 @@ class _Run:
         except HeadMoved as error:
             raise _Again(error) from error
         except ReviewByPerson as error:  # the rest is welcome
-            if self.no_person:
+            if not self.person:
                 raise
-            self.no_person = True
-            self.report.notices.append(selection.REVIEWS_STAY)
+            self.person = False
             raise _Again(error) from error
         except Unavailable as error:
             # It may have committed: the next look tells. Sent again under the same key, it is answered again.
@@ -450,7 +452,8 @@ class _Run:
         report = self.report
         report.lineage, report.version, report.digest = cloud.head
         report.unsettled, report.left_out = unsettled, scan.left_out
-        report.notices += [notice for notice in (*notices, *scan.notices) if notice not in report.notices]
+        stay = [selection.REVIEWS_STAY] if selection.NO_PERSON in report.withheld.values() else []
+        report.notices += [notice for notice in (*notices, *scan.notices, *stay) if notice not in report.notices]
         report.conflicts = []
         tell_waiting(report, steps, local, cloud.tree, Lines(self.worktree, steps, known), cloud.entries)
 
