@@ -78,7 +78,7 @@ def probe(folder: Path, verb: str, words: list[str]) -> tuple[dict[str, object],
 def test_a_local_verb_opens_no_socket_and_loads_nothing_that_could(
     sample_project: Path, verb: str, again: bool
 ) -> None:
-    if again or verb in ("use", "link"):
+    if again or verb in ("use", "link", "review"):
         probe(sample_project, "init", [])
     seen, said = probe(sample_project, verb, VERB_LINES[verb])
     assert seen["status"] == 0, said
