@@ -5,9 +5,10 @@ from __future__ import annotations
 from satchel.cli.sync_cmd import show
 from satchel.cli.sync_report import SHOWN_CHANGES, report_data, traffic_data, travelled
 from satchel.remote import Traffic
-from satchel.sync.report import ChangedPath, SyncReport
+from satchel.sync.report import ChangedPath, ConflictPath, SyncReport
 from satchel.sync.session import Direction
-from tests.cli.test_face import a_face, out
+from satchel.worktree.walk import LeftOut
+from tests.cli.test_face import a_face, err, out
 
 
 def a_report(**how: object) -> SyncReport:
@@ -26,6 +27,12 @@ def shown(report: SyncReport, *, verbose: bool = False) -> str:
     face = a_face()
     show(face, report, 0.21, verbose, Traffic(2, 32_000, 1_000))
     return out(face)
+
+
+def noted(report: SyncReport) -> str:
+    face = a_face()
+    show(face, report, 0.21, False)
+    return err(face)
 
 
 def test_a_sync_is_told_in_one_line_of_totals_and_one_of_what_travelled() -> None:
@@ -53,3 +60,20 @@ def test_a_program_gets_every_path_and_the_bytes_as_numbers() -> None:
     assert len(data["pushed"]) == SHOWN_CHANGES + 5
     assert traffic_data(Traffic(2, 32, 1)) == {"requests": 2, "wireSentBytes": 32, "wireReceivedBytes": 1}
     assert (data["rawBytes"], data["sentBytes"], data["pushRequests"]) == (412_000, 31_000, 1)
+
+
+def test_what_a_decision_cannot_settle_is_told_with_what_can() -> None:
+    text = ConflictPath("a.md", "changed on both sides", None, None, [[1, 5]])
+    name = ConflictPath("B.md", "the same as b.md where case does not count", None, None, settle="rename")
+    busy = ConflictPath("c.md", "changed while the sync ran", None, None, settle="sync")
+    both = noted(a_report(conflicts=[name, text]))
+    assert "satchel resolve a.md --take local|cloud|both" in both
+    assert "resolve B.md" not in both
+    assert "Give B.md or the other another name, then:  satchel sync" in both
+    assert "resolve" not in noted(a_report(conflicts=[name]))
+    assert "Look at it, then:  satchel sync" in noted(a_report(conflicts=[busy]))
+
+
+def test_files_that_no_project_takes_are_counted() -> None:
+    told = noted(a_report(left_out=[LeftOut("big.bin", "too-large", "9 of at most 8 bytes")]))
+    assert told == "Left out: 1 file; why, says  satchel doctor\n"

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from satchel.catalog import versions
 from satchel.errors import InsufficientScope
-from satchel.objects.ids import ProjectId, TenantId
+from satchel.objects.ids import ObjectId, ProjectId, TenantId, object_id
 from satchel.sync.session import Direction, Strategy
+from satchel.upkeep.purge import purge
 from satchel.upkeep.repair import repair
 from satchel.upkeep.verify import verify
 from tests.sync.cloud import Cloud, held, put
@@ -131,3 +133,32 @@ def test_a_file_that_both_changed_and_the_cloud_lost_is_a_conflict_and_the_folde
     assert "the cloud has lost" in reasons["docs/0.md"]
     assert [change.path for change in bob.sync(strategy=Strategy.LOCAL).pushed] == ["docs/0.md"]
     assert held(bob.root) == {"docs/0.md": "bob's\n"}
+
+
+def test_what_is_purged_while_it_is_given_back_stays_purged(
+    cloud: Cloud, ann: Desk, lose: Lose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    assert lose() == 4
+    gone = object_id(FILES["docs/0.md"].encode())
+    damaged = ann.peer.damaged
+
+    def purged_meanwhile(project: str) -> list[ObjectId]:
+        asked = damaged(project)
+        cloud.wait(purge(cloud.estate, cloud.receiver, ann.peer.caller(), ProjectId(project), ["docs/0.md"]))
+        return asked
+
+    monkeypatch.setattr(ann.peer, "damaged", purged_meanwhile)
+    assert ann.sync().restored == 0
+    monkeypatch.undo()
+
+    async def places() -> set[ObjectId]:
+        async with cloud.catalog.read(ann.peer.tenant) as s:
+            objects = [object_id(text.encode()) for text in FILES.values()]
+            return {row.object for row in await versions.places(s, ProjectId(ann.project), objects)}
+
+    assert cloud.wait(places()) == set()
+    assert ann.sync().restored == 3
+    assert len(found := cloud.wait(places())) == 3
+    assert gone not in found

@@ -9,9 +9,10 @@ import pytest
 from satchel.errors import SatchelError, ServerAway, ServerLied
 from satchel.objects.frame import Frame, Slot, make_frames
 from satchel.objects.ids import Digest, ObjectId, object_id
-from satchel.objects.listing import Entry
+from satchel.objects.listing import Entry, digest
 from satchel.sync.peer import Change, Changes, Head
-from satchel.worktree.base import load_base
+from satchel.sync.session import Strategy
+from satchel.worktree.base import Base, CloudEntry, load_base, save_base
 from satchel.worktree.undo import Bounds, UndoFull
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk
@@ -200,3 +201,28 @@ def test_what_only_moves_is_in_the_folder_all_the_time(ann: Desk, bob: Desk, mon
     with pytest.raises(ServerAway):
         bob.sync()
     assert "A\n" in held(bob.root).values()
+
+
+@pytest.mark.promise("P3")
+def test_a_server_that_forgot_versions_and_made_others_deletes_nothing(ann: Desk, bob: Desk) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    put(bob.root, {"acknowledged.md": "Bob's\n"})
+    base, _ = load_base(bob.root)
+    assert base is not None
+    forgotten = {**base.cloud, "acknowledged.md": CloudEntry("100644", object_id(b"Bob's\n"), 2, "Bob", 0, None)}
+    tree = {path: Entry(*row[:2]) for path, row in forgotten.items()}
+    save_base(bob.root, Base(base.lineage, 2, digest(tree), forgotten, {}))  # as if the server had said so
+    put(ann.root, {"a.md": "in other versions\n"})
+    ann.sync()
+    with pytest.raises(ServerLied, match="another content"):
+        bob.sync()
+    (ann.root / "docs/b.md").unlink()
+    ann.sync()
+    report = bob.sync(strategy=Strategy.CLOUD)
+    assert [c.path for c in report.pushed] == ["acknowledged.md", "docs/b.md"]
+    assert any("other versions" in notice for notice in report.notices)
+    ann.sync()
+    assert held(ann.root) == held(bob.root) == {**FILES, "a.md": "in other versions\n", "acknowledged.md": "Bob's\n"}
+    assert bob.sync().notices == []

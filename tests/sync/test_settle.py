@@ -68,6 +68,19 @@ def test_only_conflicts_can_be_resolved(ann: Desk, bob: Desk) -> None:
         resolve(ann.worktree, ["a.md"], Take.LOCAL)
 
 
+def test_a_name_that_cannot_stand_beside_another_needs_another_name_and_no_decision(ann: Desk, bob: Desk) -> None:
+    put(ann.root, {"notes.md": "Ann's\n"})
+    ann.sync()
+    put(bob.root, {"Notes.md": "Bob's\n"})
+    assert {c.settle for c in bob.sync().conflicts} == {"rename"}
+    with pytest.raises(InvalidInput, match="where case does not count") as refused:
+        resolve(bob.worktree, ["notes.md"], Take.LOCAL)
+    assert "another name" in (refused.value.hint or "")
+    (bob.root / "Notes.md").rename(bob.root / "notes of Bob.md")
+    assert bob.sync().in_step
+    assert held(bob.root) == {"notes.md": "Ann's\n", "notes of Bob.md": "Bob's\n"}
+
+
 MARKED = "<<<<<<< LOCAL\nBob's\n=======\nAnn's\n>>>>>>> CLOUD\n"
 
 

@@ -17,7 +17,8 @@ from satchel.sync.outlook import status
     ],
     gives=(
         "`items`, each with `path`, `reason`, `local` and `cloud` (the objects of both sides), `lines` (pairs of first "
-        "and last line), `beside` (where the cloud's file stands), `author` and `version` of the cloud's."
+        "and last line), `beside` (where the cloud's file stands), `author` and `version` of the cloud's, "
+        "`settle` (`resolve`, `rename` one of two files, or `sync` again)."
     ),
     statuses=(0, 1, 2, 3),
 )

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     gives=(
         "`direction`, `dryRun`, `inStep`, `lineage`, `version`, `digest`, `pushed`, `pulled` (each with "
         "`path`, `how`), `merged` (paths), `conflicts` (each with `path`, `reason`, `local` and `cloud` (objects), "
-        "`lines`, `beside`, `author`, `version`), `untrusted`, `unsettled`, "
+        "`lines`, `beside`, `author`, `version`, `settle`), `untrusted`, `unsettled`, "
         "`secrets` (each with `path`, `line`, `kind`), `secretsAllowed`, `withheld` (path to reason), "
         "`waitingPush`, `waitingPull`, `leftOut`, `notices`, `rawBytes`, `sentBytes`, `pulledBytes`, "
         "`pushRequests`, `restored`, `requests`, `wireSentBytes`, `wireReceivedBytes` (of all requests, as HTTP has "

@@ -108,13 +108,21 @@ def next_steps(face: Face, conflicts: Sequence[ConflictPath]) -> None:
     """What to do about conflicts: the two most likely commands, for the first of them."""
     shown = next((one for one in conflicts if one.lines), None)
     beside = next((one for one in conflicts if one.beside), None)
+    one = shown or beside or next((one for one in conflicts if one.settle == "resolve"), None)
+    named = next((one for one in conflicts if one.settle == "rename"), None)
     if shown is not None:
         face.note("Both versions are in the file, between markers. Edit it, then:")
         face.note(f"  satchel resolve {shown.path} --take merged      or in your editor:  --edit")
     if beside is not None:
         face.note(f"The cloud's file is beside yours: {face.fit(beside.beside or '')}")
-    one = shown or beside or conflicts[0]
-    face.note(f"Or take one side whole:  satchel resolve {one.path} --take local|cloud|both")
+    if one is not None:
+        face.note(f"Or take one side whole:  satchel resolve {one.path} --take local|cloud|both")
+    if named is not None:
+        face.note(
+            f"No folder can hold both. Give {face.fit(named.path)} or the other another name, then:  satchel sync"
+        )
+    elif one is None:
+        face.note("Look at it, then:  satchel sync")
 
 
 def show_held_back(face: Face, report: SyncReport, *, named: bool = True) -> None:
@@ -136,3 +144,5 @@ def show_held_back(face: Face, report: SyncReport, *, named: bool = True) -> Non
         paths = [path for path, why in report.withheld.items() if why == reason]
         more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
         face.note(f"Stays as it is on both sides ({reason}): {face.fit(paths[0])}{more}")
+    if report.left_out:
+        face.note(f"Left out: {plural(len(report.left_out), 'file')}; why, says  satchel doctor")

@@ -58,6 +58,8 @@ class Cloud:
     """Objects that the server lost and asks for."""
     deltas: bool = False
     """Whether the server takes deltas."""
+    apart: bool = False
+    """Whether its history, though of the base's lineage, does not hold the base."""
 
 
 def as_known(base: Base) -> Cloud:
@@ -69,7 +71,7 @@ def as_known(base: Base) -> Cloud:
 def learn(peer: Peer, project: str, base: Base | None, was: Cloud | None = None) -> Cloud:
     """Ask the peer what changed since ``base`` (``was``, as a tree). Raises ``ServerLied`` unless all of it fits."""
     found = peer.changes(project, base.version if base else 0, base.lineage if base else None)
-    same_line = base is not None and found.head.lineage == base.lineage
+    same_line, apart = base is not None and found.head.lineage == base.lineage, False
     if same_line and base is not None:
         if found.head.version < base.version:
             raise ServerLied(
@@ -90,12 +92,13 @@ def learn(peer: Peer, project: str, base: Base | None, was: Cloud | None = None)
         cloud = _cloud(found, base.cloud)
         if cloud is not None:
             return cloud
-        # The base may be what is wrong: the whole tree decides.
+        # The server forgot versions and has others by their numbers, or the base is wrong: the whole tree decides.
+        apart = digest((was or as_known(base)).tree) == base.digest
         found = peer.changes(project, 0, None)
     cloud = _cloud(found, {})
     if cloud is None:
         raise ServerLied("the files that the server lists do not have the digest it names")
-    return cloud
+    return replace(cloud, apart=apart)
 
 
 def _cloud(found: Changes, before: Mapping[str, CloudEntry]) -> Cloud | None:

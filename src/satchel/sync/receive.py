@@ -21,7 +21,7 @@ from functools import partial
 from typing import NamedTuple
 
 from satchel.auth.roles import author_kind
-from satchel.catalog import damage, quotas
+from satchel.catalog import damage, purges, quotas
 from satchel.catalog.reservations import Asked
 from satchel.catalog.scope import Catalog, Scope
 from satchel.catalog.turns import TenantTurns
@@ -207,6 +207,9 @@ class Receiver:
             now = self._clock()
             async with self._catalog.write(caller.tenant) as s:
                 await caller.guard(s)
+                if asked and await purges.which(s, project, intake.objects):
+                    # Purged on the way here: it would count again, with what lies beside it. The rest comes anew.
+                    return PacksKept(0, 0, 0)
                 size = sum(pack.size for pack in stored)
                 await quotas.note(s, await held.settle(s, Asked(size, held.received)), now)
                 await self._committer.add_packs(s, project, stored, now + LEASE_MS, now)

@@ -40,6 +40,8 @@ class ConflictPath(NamedTuple):
     author: str | None = None
     """Who made the cloud's version, and in which ``version``."""
     version: int | None = None
+    settle: str = "resolve"
+    """What settles it: ``resolve``, a ``rename`` of one of two files, or another ``sync``."""
 
 
 @dataclass(slots=True)
@@ -130,11 +132,15 @@ def tell_waiting(
         report.conflicts.append(conflict_path(path, conflict, lines.of(path), entries))
     for path, reason in steps.name_clashes.items():
         clash = Clash(None, local.get(path), theirs.get(path))
-        report.conflicts.append(conflict_path(path, Conflict(clash, reason), [], entries))
+        report.conflicts.append(conflict_path(path, Conflict(clash, reason), [], entries, "rename"))
 
 
 def conflict_path(
-    path: str, conflict: Conflict, lines: list[list[int]], entries: Mapping[str, CloudEntry]
+    path: str,
+    conflict: Conflict,
+    lines: list[list[int]],
+    entries: Mapping[str, CloudEntry],
+    settle: str = "resolve",
 ) -> ConflictPath:
     (_, here, there), reason, beside = conflict
     made = entries.get(path)
@@ -147,6 +153,7 @@ def conflict_path(
         beside,
         made.author if made else None,
         made.version if made else None,
+        settle,
     )
 
 

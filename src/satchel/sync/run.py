@@ -77,6 +77,10 @@ DELETIONS_MAY_RETURN = (
     "The hosted project has another line of history than this folder was in step with (it was restored or made anew). "
     "Nothing was deleted on either side; files deleted since may return."
 )
+VERSIONS_FORGOTTEN = (
+    "The server has other versions than this folder was in step with, by the same numbers: an older state of it may "
+    "have been restored. Nothing was deleted on either side; files deleted since may return. Tell its operator."
+)
 
 
 class _Again(Exception):
@@ -200,6 +204,8 @@ class _Run:
         known = base
         if base is not None and cloud.head.lineage != base.lineage:
             notices, known = [*notices, DELETIONS_MAY_RETURN], None
+        elif cloud.apart:
+            notices, known = [*notices, VERSIONS_FORGOTTEN], None
         before = _tree(known, cloud)
         unsettled = [path for path, times in self.moved.items() if times >= STEADY_ATTEMPTS]
         whole, theirs = present(self.root, scan, before, unsettled), cloud.tree
@@ -345,7 +351,7 @@ class _Run:
             steps.conflicts.pop(each, None)
         clash = Clash(None, local.get(path), cloud.tree.get(path))
         self.report.conflicts = [one for one in self.report.conflicts if one.path != path]
-        self.report.conflicts.append(conflict_path(path, Conflict(clash, why), [], cloud.entries))
+        self.report.conflicts.append(conflict_path(path, Conflict(clash, why), [], cloud.entries, "sync"))
 
     def _push(self, steps: Steps, theirs: Tree, cloud: Cloud, scan: Scan, written: Mapping[ObjectId, int]) -> None:
         outgoing = self._outgoing(steps, theirs, cloud, scan, written)

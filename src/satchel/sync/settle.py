@@ -80,6 +80,11 @@ def resolve(
         waiting = _waiting(worktree, paths)
         agreed = [path for path in paths if waiting.agreed(path)]
         strange = [path for path in paths if path not in waiting.conflicts and path not in agreed]
+        if clashing := [path for path in strange if path in waiting.clashes]:
+            raise InvalidInput(
+                f"{', '.join(clashing)}: {waiting.clashes[clashing[0]]}",
+                hint="Give one of the two another name, here or there; the next sync brings both.",
+            )
         if waiting.base is None or strange:
             raise InvalidInput(
                 f"{', '.join(strange) or 'this folder'} is not in conflict",
@@ -129,6 +134,8 @@ class _Waiting(NamedTuple):
     local: dict[str, Entry]
     cloud: dict[str, Entry]
     conflicts: Mapping[str, Clash]
+    clashes: Mapping[str, str]
+    """Names that cannot stand together: nothing to decide, one has to be another."""
     known: Remembered
     records: ConflictStore
 
@@ -153,7 +160,7 @@ def _waiting(worktree: Worktree, paths: Sequence[str]) -> _Waiting:
     known = records.load().judged(before if base else None, local)
     steps = choose(plan(before, local, cloud), before, local, cloud, known=known)
     conflicts = {path: conflict.clash for path, conflict in steps.conflicts.items()}
-    return _Waiting(base, local, cloud, conflicts, known, records)
+    return _Waiting(base, local, cloud, conflicts, steps.name_clashes, known, records)
 
 
 def _decide(worktree: Worktree, waiting: _Waiting, path: str, take: Take, force: bool) -> _Decision:
