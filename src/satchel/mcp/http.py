@@ -9,6 +9,7 @@ been checked by then.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol, TypeVar, cast
@@ -44,6 +45,7 @@ CACHE_STATUS = "satchel.cache_status"
 CACHE_STATUS_KEY = "satchel/cache-status"
 """Under which member of ``_meta`` a result says so."""
 MAX_MESSAGE_BYTES = 1024 * 1024
+_HEADER_MARK = '"x-mcp-header"'
 _TOOLS_KEPT_MS = 3_600_000
 """Tools are the same for everybody until the program is replaced."""
 T = TypeVar("T")
@@ -88,7 +90,10 @@ class McpEndpoint:
             ttl_ms=_TOOLS_KEPT_MS,
             cache_scope="public",
         )
-        schemas = {tool.name: tool.input_schema for tool in (*TOOLS, *WRITING)}
+        # The SDK holds headers against the arguments whose schema has them travel in one too. It would walk the whole
+        # schema for that with each call: it is given those alone that say so, and none of ours does.
+        every = {tool.name: tool.input_schema for tool in (*TOOLS, *WRITING)}
+        schemas = {name: schema for name, schema in every.items() if _HEADER_MARK in json.dumps(schema)}
         server = _Server(
             "satchel",
             version=version,

@@ -81,6 +81,7 @@ class Shelf(NamedTuple):
     """Called before work that is too much for the event loop."""
     known_tree: Callable[[Ref, str, int], Mapping[str, EntryRow] | None]
     tree: Callable[[Ref, str, int], Coroutine[Any, Any, Mapping[str, EntryRow]]]
+    known_content: Callable[[TenantId, ProjectRow, str], tuple[EntryRow, bytes] | None]
     content: Callable[[TenantId, ProjectRow, str], Coroutine[Any, Any, tuple[EntryRow, bytes]]]
     """Of an artifact of the head."""
     bytes_of: Callable[[TenantId, ProjectRow, EntryRow], Coroutine[Any, Any, bytes]]
@@ -400,10 +401,7 @@ class HostedReader:
         row = self._row(project)
         tenant, digest = self._who.tenant, row.digest
         if at is None:
-            try:
-                entry, data = self._shelf.wait(self._shelf.content(tenant, row, path))
-            except NoSuchArtifact:
-                raise _no_artifact(row, path) from None
+            entry, data = self._content(row, path)
             reviews = self._reviews(row)
         else:
             entry, digest, listed = self._read(lambda s: _entry(s, row, path, at))
@@ -421,7 +419,7 @@ class HostedReader:
         if tree is not None and REVIEWED_PATH not in tree:
             return b""
         try:
-            return self._shelf.wait(self._shelf.content(self._who.tenant, row, REVIEWED_PATH))[1]
+            return self._content(row, REVIEWED_PATH)[1]
         except NoSuchArtifact:
             return b""
 
@@ -432,12 +430,22 @@ class HostedReader:
         except ArtifactPurged:
             return b""
 
+    def _content(self, row: ProjectRow, path: str) -> tuple[EntryRow, bytes]:
+        """An artifact of the head and its bytes, without a wait where both are in memory."""
+        known = self._shelf.known_content(self._who.tenant, row, path)
+        if known is not None:
+            return known
+        try:
+            return self._shelf.wait(self._shelf.content(self._who.tenant, row, path))
+        except NoSuchArtifact:
+            raise _no_artifact(row, path) from None
+
     def _ref(self, row: ProjectRow, *, past: bool = False) -> Ref:
         return Ref(self._who.tenant, row.id, past)
 
     def _manifest(self, row: ProjectRow) -> bytes | None:
         try:
-            return self._shelf.wait(self._shelf.content(self._who.tenant, row, MANIFEST_PATH))[1]
+            return self._content(row, MANIFEST_PATH)[1]
         except NoSuchArtifact:
             return None
 

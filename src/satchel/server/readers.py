@@ -54,7 +54,7 @@ WINDOW_BYTES = 32 * 1024 * 1024
 """Documents fetched ahead of the index builder."""
 WAITS = 8
 """How often a question is tried anew on the event loop; one that waits more often goes on in a thread."""
-TREE_AT_ONCE = 200
+TREE_AT_ONCE = 500
 """Of a project with at most so many files the tree is read where one artifact is asked for: the next one is known."""
 _LOST = "Run `satchel sync` in a folder that still has it, or ask the operator: satchel admin verify --repair."
 T = TypeVar("T")
@@ -174,6 +174,7 @@ class Readers:
             heavy,
             self.trees.known,
             self.trees.tree,
+            self._known_content,
             self.content,
             self.bytes_of,
             self._key,
@@ -251,6 +252,13 @@ class Readers:
         """
         entry = await self.entry(tenant, row, path)
         return Content(entry, await self.bytes_of_head(tenant, row, entry))
+
+    def _known_content(self, tenant: TenantId, row: ProjectRow, path: str) -> Content | None:
+        """The same if all of it is in memory. For any thread: it only looks."""
+        ref = Ref(tenant, row.id)
+        entry = (self.trees.known(ref, row.lineage, row.version) or {}).get(path)
+        data = None if entry is None else self.trees.contents.get(ref, entry.object)
+        return None if entry is None or data is None else Content(entry, data)
 
     async def bytes_of_head(self, tenant: TenantId, row: ProjectRow, entry: EntryRow) -> bytes:
         """As ``bytes_of`` for an entry of the head as it is now: no purged content is any."""

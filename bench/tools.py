@@ -1,0 +1,161 @@
+"""What a tool call over remote MCP costs, beside a server made with the bare SDK that returns the same.
+
+    python bench/tools.py FOLDER [--calls 400] [--rounds 5] [--json FILE]
+
+One `satchel serve` worker with the folder, and ``baremcp.py``, which was given Satchel's own answers and only hands
+them out. The same calls go to both in turn, round by round, one at a time over one connection: questions that are all
+different, and artifacts. Printed are the CPU of either server for a call and the p50 of its latency, as medians of the
+rounds; and what finding the answer takes of Satchel's, by the same questions to its readers in process, on the same
+store: the catalog, the index, the content.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import http.client
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from api import stored_key
+from measure import machine, median, percentile, report, run, satchel_command, save
+from reads import cpu_seconds
+from serving import free_port, satchel_served, server
+
+from satchel.config.server import server_settings
+from satchel.mcp.tools import call as call_tool
+from satchel.server.cloud import open_cloud
+from satchel.server.isolation.requests import message
+
+ERA = "2026-07-28"
+Call = tuple[str, dict[str, Any]]
+
+
+class Client:
+    """One connection that calls tools."""
+
+    def __init__(self, url: str, key: str) -> None:
+        place = urlsplit(url)
+        self._connection = http.client.HTTPConnection(place.hostname or "", place.port)
+        self._key = key
+
+    def call(self, tool: str, arguments: dict[str, Any]) -> Any:
+        asked = message(ERA, "tools/call", {"name": tool, "arguments": arguments})
+        headers = {**dict(asked.headers), "authorization": f"Bearer {self._key}"}
+        self._connection.request("POST", "/mcp", asked.body, headers)
+        answer = json.load(self._connection.getresponse())
+        if "result" not in answer or answer["result"].get("isError"):
+            sys.exit(f"{tool} answered {answer}")
+        return answer["result"]["structuredContent"]
+
+
+def measured(client: Client, process: int, calls: Sequence[Call]) -> tuple[float, float]:
+    """Milliseconds of the server's CPU for a call, and p50 of the latency."""
+    before, took = cpu_seconds(process), []
+    for call in calls:
+        began = time.perf_counter()
+        client.call(*call)
+        took.append((time.perf_counter() - began) * 1_000)
+    return 1_000 * (cpu_seconds(process) - before) / len(calls), percentile(took, 0.5)
+
+
+async def found(data: Path, key: str, calls: Sequence[Call]) -> float:
+    """Milliseconds of CPU to find an answer, without a server around it."""
+    async with open_cloud(server_settings({"data": data}, env={})) as cloud:
+        who = (await cloud.authenticator.check(f"Bearer {key}")).principal
+        for timed in (False, True):
+            began = time.process_time()
+            for tool, arguments in calls:
+                await cloud.readers.ask(who, lambda r, tool=tool, arguments=arguments: call_tool(r, tool, arguments))  # type: ignore[misc]
+            if timed:
+                return 1_000 * (time.process_time() - began) / len(calls)
+    raise AssertionError("unreachable")
+
+
+def questions(folder: Path, count: int) -> dict[str, list[Call]]:
+    """Different searches for two words of the folder, and its artifacts of up to 20 KB."""
+    texts = [path for path in sorted(folder.rglob("*.md")) if path.stat().st_size < 20_000]
+    words = sorted(set(re.findall(r"[a-z]{5,12}", " ".join(path.read_text(errors="replace") for path in texts))))
+    chance = random.Random(5)
+    paths = [chance.choice(texts).relative_to(folder).as_posix() for _ in range(count)]
+    return {
+        "search": [("search", {"query": " ".join(chance.sample(words, 2)), "projects": ["bench"]}) for _ in paths],
+        "artifacts_get": [("artifacts_get", {"path": path, "project": "bench"}) for path in paths],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--calls", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    print(machine())
+    rows, figures = [], dict[str, dict[str, float]]()
+    with tempfile.TemporaryDirectory(prefix="satchel-tools-") as name, ExitStack() as stack:
+        folder = Path(name, "bench")
+        shutil.copytree(options.folder, folder, ignore=shutil.ignore_patterns(".git", ".satchel"))
+        calls = questions(folder, options.calls)
+        costs: dict[str, dict[str, list[tuple[float, float]]]] = {tool: {"Satchel": [], "bare": []} for tool in calls}
+        with satchel_served(Path(name, "home")) as (url, env, process):
+            for command in (["init"], ["remote", "add", url], ["sync", "--to-cloud", "--quiet"]):
+                run([*satchel_command(), *command], cwd=folder, env=env)
+            key = stored_key(Path(name, "home"))
+            ours = Client(url, key)
+            answers: dict[str, dict[str, Any]] = {}
+            for tool, asked in calls.items():
+                argument = "query" if tool == "search" else "path"
+                answers[tool] = {arguments[argument]: ours.call(tool, arguments) for _, arguments in asked}
+            kept = Path(name, "answers.json")
+            kept.write_text(json.dumps(answers))
+            port = free_port()
+            command = [sys.executable, str(Path(__file__).with_name("baremcp.py")), str(port), str(kept)]
+            bare: subprocess.Popen[str] = stack.enter_context(server(command, f"http://127.0.0.1:{port}", env))
+            theirs = Client(f"http://127.0.0.1:{port}", key)
+            for number in range(options.rounds + 1):
+                for tool, asked in calls.items():
+                    for who, client, pid in (("Satchel", ours, process), ("bare", theirs, bare.pid)):
+                        told = measured(client, pid, asked)
+                        costs[tool][who] += [told] if number else []  # the first round warms both
+        for tool, asked in calls.items():
+            (cpu, p50), (bare_cpu, bare_p50) = (
+                tuple(median([each[which] for each in costs[tool][who]]) for which in (0, 1))
+                for who in ("Satchel", "bare")
+            )
+            store = asyncio.run(found(Path(name, "home", "served"), key, asked))
+            size = sum(len(json.dumps(answer)) for answer in answers[tool].values()) / len(answers[tool])
+            figures[tool] = {"cpu": cpu, "bare": bare_cpu, "store": store, "p50": p50, "bare p50": bare_p50}
+            rows.append(
+                [tool, f"{size / 1e3:.1f}", f"{cpu:.2f}", f"{bare_cpu:.2f}", f"{cpu / bare_cpu:.2f}", f"{store:.2f}",
+                 f"{(cpu - store) / bare_cpu:.2f}", f"{p50:.2f}", f"{bare_p50:.2f}", f"{p50 / bare_p50:.2f}"]
+            )  # fmt: skip
+    header = [
+        "tool",
+        "answer KB",
+        "CPU ms",
+        "bare SDK",
+        "ratio",
+        "finding it",
+        "ratio without",
+        "p50 ms",
+        "bare",
+        "ratio",
+    ]
+    report(f"a tool call over remote MCP, {options.folder.name}", rows, header)
+    save(options.json, figures)
+
+
+if __name__ == "__main__":
+    main()
