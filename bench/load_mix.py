@@ -3,6 +3,7 @@
     python bench/load_mix.py [--topology one two nodes] [--rates 50 100 150 ...] [--seconds 10] [--json FILE]
     python bench/load_mix.py --soak 30 --rate 100 [--topology one]
     python bench/load_mix.py --compare 5 --rate 100
+    python bench/load_mix.py --kinds --rate 40 [--topology one]
 
 50 tenants with 10 projects of 20 files each; the mix is that of ``mix.py``. Topologies: ``one`` worker; ``two``, asked
 in turn; two ``nodes`` behind nginx with the file of deploy/compose, TLS included. All on one PostgreSQL with durable
@@ -10,7 +11,8 @@ commits and one S3 server (SeaweedFS), which take the same cores, as does the ge
 the servers alone, for each request. The knee is the highest rate at which all were answered, p95 was below 50 ms and
 p99 below 150 ms. ``--soak`` keeps one rate for so many minutes and tells how resident memory and open files grew in ten
 minutes, by least squares, without the first fifth. ``--compare`` asks one of two workers and both of them in turn, so
-many rounds, and tells the CPU that a request costs either way.
+many rounds, and tells the CPU that a request costs either way. ``--kinds`` makes requests of one kind after the other
+and tells the CPU of each, without what the server takes when nobody asks.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from filling import home, open_files, status
 from measure import machine, median, percentile, report, save
-from mix import Measured, Mix, found
+from mix import SHARES, Measured, Mix, found
 from nodes import cpu
 from reads import postgres
 
@@ -203,6 +205,33 @@ async def compare(alone: Mix, both: Mix, topology: Topology, rate: float, second
     return [median(costs[which]) for which in costs]
 
 
+async def by_kind(topology: Topology, mix: Mix, rate: float, seconds: float) -> dict[str, tuple[float, float]]:
+    """CPU milliseconds of the servers and of the database for a request of each kind, above what they take idle."""
+    found: dict[str, tuple[float, float]] = {}
+    await mix.warm()
+    for name, _ in (("mix", 0), *SHARES):
+        only = None if name == "mix" else name
+        await mix.run(rate, seconds / 4, only)  # what the kind before made is followed
+        before = await asyncio.to_thread(_both, topology)
+        await asyncio.sleep(seconds / 4)
+        rested = await asyncio.to_thread(_both, topology)
+        idle = [4 * (now - was) for now, was in zip(rested, before, strict=True)]
+        measured = await mix.run(rate, seconds, only)
+        taken = [now - was for now, was in zip(await asyncio.to_thread(_both, topology), rested, strict=True)]
+        share = measured.seconds / seconds
+        server, database = (
+            1_000 * (all_of_it - share * resting) / max(len(measured.all), 1)
+            for all_of_it, resting in zip(taken, idle, strict=True)
+        )
+        found[name] = server, database
+    await mix.close()
+    return found
+
+
+def _both(topology: Topology) -> tuple[float, float]:
+    return topology.taken(), topology.taken_by_database()
+
+
 def slope(points: Sequence[tuple[float, float]]) -> float:
     """By least squares."""
     middle, level = (sum(values) / len(points) for values in zip(*points, strict=True))
@@ -218,8 +247,9 @@ def main() -> None:
     parser.add_argument("--tenants", type=int, default=50)
     parser.add_argument("--projects", type=int, default=10)
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES")
-    parser.add_argument("--rate", type=float, default=100, help="of the soak or the comparison")
+    parser.add_argument("--rate", type=float, default=100, help="of the soak, the comparison or the kinds")
     parser.add_argument("--compare", type=int, default=0, metavar="ROUNDS")
+    parser.add_argument("--kinds", action="store_true")
     parser.add_argument("--json")
     given = parser.parse_args()
     print(machine())
@@ -235,6 +265,12 @@ def main() -> None:
                 one, two = uvloop.run(compare(alone, mix, topology, given.rate, given.seconds, given.compare))
                 figures["compared"] = {"one": one, "two": two}
                 report("CPU of a request", [(f"{one:.2f}", f"{two:.2f}", f"{two / one:.2f}")], ("one", "two", "ratio"))
+                continue
+            if given.kinds:
+                kinds = uvloop.run(by_kind(topology, mix, given.rate, given.seconds))
+                figures[name] = kinds
+                rows = [(what, f"{cpu_ms:.2f}", f"{base:.2f}") for what, (cpu_ms, base) in kinds.items()]
+                report(f"{name}: a request of each kind", rows, ("", "CPU ms", "database CPU ms"))
                 continue
             if given.soak:
                 told = uvloop.run(soak(topology, mix, given.rate, given.soak))

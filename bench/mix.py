@@ -111,8 +111,8 @@ class Mix:
         self.connections = 0
         self._turn = 0
 
-    def _draw(self) -> tuple[str, Request]:
-        what = self._random.choice(self._names)
+    def _draw(self, only: str | None) -> tuple[str, Request]:
+        what = only or self._random.choice(self._names)
         # A few tenants and projects are asked most, as it is.
         tenant = self.tenants[int(len(self.tenants) * self._random.random() ** 2)]
         project = tenant.projects[int(len(tenant.projects) * self._random.random() ** 2)]
@@ -178,8 +178,8 @@ class Mix:
 
     # Making them ----------------------------------------------------------------------------------------------------
 
-    async def run(self, rate: float, seconds: float) -> Measured:
-        """Make requests at a rate for a time, and wait for the last answers."""
+    async def run(self, rate: float, seconds: float, only: str | None = None) -> Measured:
+        """Make requests at a rate for a time, of one kind or of all, and wait for the last answers."""
         measured = Measured(rate)
         began = time.perf_counter()
         tasks = set[asyncio.Task[None]]()
@@ -188,7 +188,7 @@ class Mix:
             ahead = due - time.perf_counter()
             if ahead > 0:
                 await asyncio.sleep(ahead)
-            task = asyncio.create_task(self._make(due, measured))
+            task = asyncio.create_task(self._make(due, measured, only))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             if len(tasks) > 2_000:  # it has fallen far behind: nothing more is to be learned
@@ -198,8 +198,8 @@ class Mix:
         measured.seconds = time.perf_counter() - began
         return measured
 
-    async def _make(self, due: float, measured: Measured) -> None:
-        what, request = self._draw()
+    async def _make(self, due: float, measured: Measured, only: str | None = None) -> None:
+        what, request = self._draw(only)
         try:
             status, body = await self._ask(request)
         except (OSError, asyncio.IncompleteReadError):

@@ -71,6 +71,23 @@ def test_content_of_the_head_is_read_from_the_store_once(owner: Client, read: li
     assert len(read) == 5  # neither large artifacts nor old versions are remembered
 
 
+def test_of_a_small_project_all_content_is_read_at_once_and_damage_to_one_harms_no_other(
+    server: Running, owner: Client, read: list[str]
+) -> None:
+    owner.post("/projects", {"slug": "a"}).ok()
+    for name in ("a", "b"):
+        owner.put("a", f"{name}.md", f"# {name}\n".encode()).ok()
+    ref, _, _ = _ref(server, owner, "a")
+    assert owner.get("/projects/a/artifacts/a.md").body == b"# a\n"
+    assert owner.get("/projects/a/artifacts/b.md").body == b"# b\n"
+    assert (len(server.cloud.readers.trees.contents.names(ref)), read) == (2, [])
+    server.cloud.readers.forget_trees(ref)
+    packs = server.settings.data / "store" / "tenants" / ref.tenant / "projects" / ref.project / "packs"
+    max(packs.iterdir(), key=lambda pack: pack.stat().st_mtime_ns).unlink()
+    assert owner.get("/projects/a/artifacts/a.md").body == b"# a\n"
+    assert owner.get("/projects/a/artifacts/b.md").code == "store.missing"
+
+
 @pytest.mark.promise("P5")
 def test_content_is_remembered_for_its_project_alone(new_tenant: Callable[[], Client], read: list[str]) -> None:
     for owner in (new_tenant(), new_tenant()):

@@ -123,10 +123,9 @@ class HostedReader:
     def context(self, project: str, *, budget: int = 40_000, tokens: int | None = None) -> ContextAnswer:
         describe.check_context(budget, tokens)
         row = self._row(project)
-        there = self._manifest(row)
 
         def answer(part: Part) -> ContextAnswer:
-            manifest = there if part.index.document(MANIFEST_PATH) is not None else None
+            manifest = self._manifest(row) if part.index.document(MANIFEST_PATH) is not None else None
             base = describe.Base(part.version, part.digest) if part.version else None
             return describe.context_answer(part, row.id, row.lineage, manifest, base=base, budget=budget, tokens=tokens)
 
