@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from satchel import __version__
 from satchel.auth.policy import reads_everything, role_on
@@ -18,7 +18,7 @@ from satchel.auth.roles import Principal, author_kind
 from satchel.catalog import projects as projects_table
 from satchel.catalog import trail, versions
 from satchel.catalog.projects import ProjectRow, RelationRow
-from satchel.catalog.scope import Catalog, Scope
+from satchel.catalog.scope import Scope
 from satchel.catalog.versions import EntryRow
 from satchel.context import artifacts, assemble, describe
 from satchel.context.answers import (
@@ -46,11 +46,11 @@ from satchel.errors import (
     NoSuchVersion,
     SatchelError,
 )
-from satchel.objects.ids import Digest, TenantId
+from satchel.objects.ids import Digest
 from satchel.objects.reviews import REVIEWED_PATH, is_reviewed
 from satchel.search.index import Item
-from satchel.server.indexes import IndexCache, Ref
-from satchel.server.waiting import Wait
+from satchel.server.indexes import Ref
+from satchel.server.shelf import Behind, Shelf
 
 MAX_TREE_FILES = 50_000
 """Of a project with more files, history is looked up for the paths asked; of others the tree is read once a version
@@ -59,37 +59,6 @@ PAGE = 1_000
 LIGHT_BYTES = 64 * 1024
 """An artifact of at most this is taken apart on the event loop: a millisecond at most."""
 T = TypeVar("T")
-
-
-class Behind(BaseException):
-    """These indexes have to be brought to these versions first. Control flow, and no error of anybody."""
-
-    def __init__(self, wanted: Sequence[tuple[Ref, ProjectRow]], needed: Sequence[Ref]) -> None:
-        super().__init__()
-        self.wanted = wanted
-        self.needed = needed
-        """Every index the question needs, those that are not behind too."""
-
-
-class Shelf(NamedTuple):
-    """What readers share."""
-
-    catalog: Catalog
-    indexes: IndexCache
-    wait: Wait
-    heavy: Callable[[], None]
-    """Called before work that is too much for the event loop."""
-    known_tree: Callable[[Ref, str, int], Mapping[str, EntryRow] | None]
-    tree: Callable[[Ref, str, int], Coroutine[Any, Any, Mapping[str, EntryRow]]]
-    known_content: Callable[[TenantId, ProjectRow, str], tuple[EntryRow, bytes] | None]
-    content: Callable[[TenantId, ProjectRow, str], Coroutine[Any, Any, tuple[EntryRow, bytes]]]
-    """Of an artifact of the head."""
-    bytes_of: Callable[[TenantId, ProjectRow, EntryRow], Coroutine[Any, Any, bytes]]
-    key: Callable[[Ref, bytes], bytes]
-    held: Mapping[Ref, ProjectRow]
-    """What each index was last brought to."""
-    degraded: Callable[[], bool]
-    """Whether the store is known not to answer."""
 
 
 class HostedReader:

@@ -38,8 +38,9 @@ from satchel.objects.ids import Digest, ObjectId, TenantId
 from satchel.objects.listing import Entry
 from satchel.search.index import Index, is_read
 from satchel.server.checkpoints import Checkpointer
-from satchel.server.hosted import Behind, HostedReader, Shelf
+from satchel.server.hosted import HostedReader
 from satchel.server.indexes import IndexCache, Ref
+from satchel.server.shelf import Behind, Shelf
 from satchel.server.trees import Trees
 from satchel.server.turns import Turns
 from satchel.server.waiting import Heavy, Wait, Waits, Wanted, leave, stay

@@ -96,7 +96,7 @@ class Recall:
             self._asked.move_to_end(asked)
             return True
         self._asked[asked] = None
-        if len(self._asked) > MAX_ASKED:
+        while len(self._asked) > MAX_ASKED:
             self._asked.popitem(last=False)
         return False
 
