@@ -21,10 +21,10 @@ from typing import NamedTuple
 from satchel.objects.ids import ProjectId, TenantId
 from satchel.search.index import Index, remove
 
-OPEN_BYTES = 128 * 1024 * 1024
+OPEN_BYTES = 192 * 1024 * 1024
 """What indexes kept open between questions may take of memory. To open one and close it again takes as much time as to
-search it (0.7 ms each for 160 KB), so as many stay open as there is room for: some 300 of small projects."""
-ONE_OPEN_BYTES = 256 * 1024
+search it (0.7 ms each for 160 KB), so as many stay open as there is room for: some 500 of small projects."""
+ONE_OPEN_BYTES = 192 * 1024
 """What an open index takes beside the pages it read: 0.35 MB in all were measured for one of 160 KB."""
 MOST_PAGES_BYTES = 16 * 1024 * 1024
 """Most memory that the pages of one take (see ``search.schema``)."""
