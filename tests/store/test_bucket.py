@@ -19,6 +19,7 @@ from satchel.store.bucket import ATTEMPTS, CONCURRENCY, BucketStore
 from satchel.store.objectstore import ObjectStore, StoreExists
 from satchel.store.urls import open_store
 from tests.real import READER_KEY, READER_SECRET, S3_KEY, S3_SECRET, Answer, Bucket, FlakyProxy
+from tests.remote.test_http import certificate, serving_tls
 
 NAME = "tenants/ten_0123456789abcdefghjkmnpqrs/packs/pak_1"
 OURS, OTHERS = b"sealed by us" * 100, b"sealed by another" * 100
@@ -416,6 +417,29 @@ def test_an_azure_create_whose_answer_was_lost_counts_as_done(azurite: Bucket) -
 def test_an_endpoint_that_is_no_storage_or_cannot_be_found_is_told(seaweedfs: Bucket) -> None:
     with pytest.raises(StoreUnavailable, match="host name of its endpoint is not known"):
         check("s3://some-bucket?endpoint=http://nowhere.invalid&allow_http=true")
+
+
+@pytest.mark.parametrize(
+    ("tls", "said"), [(True, "certificate of its endpoint is not valid"), (False, "does not speak TLS")]
+)
+def test_an_endpoint_that_cannot_be_trusted_is_told_with_what_to_mend(
+    seaweedfs: Bucket, tmp_path: Path, tls: bool, said: str
+) -> None:
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(
+            silent, "127.0.0.1", 0, ssl=serving_tls(certificate(tmp_path)) if tls else None
+        ) as server:
+            port = server.sockets[0].getsockname()[1]
+            await open_store(f"s3://some-bucket?endpoint=https://localhost:{port}", 2).check()
+
+    with pytest.raises(StoreUnavailable, match=said) as told:
+        asyncio.run(main())
+    assert "SSL_CERT_FILE" in told.value.hint or not tls
+    private(told.value)
 
 
 # Whose credentials -----------------------------------------------------------------------------------------------

@@ -252,7 +252,7 @@ class BucketStore:
                 raise self._told(refused, name)
             in_doubt = in_doubt or not refused.heard
             if attempt == ATTEMPTS or time.monotonic() >= last:
-                hint = _UNSURE if in_doubt and unsure is not None else None
+                hint = _UNSURE if in_doubt and unsure is not None else refused.hint or None
                 raise StoreUnavailable(refused.message, hint=hint, retry_after=RETRY_AFTER_SECONDS)
             await asyncio.sleep(self._random.uniform(0, PAUSE_SECONDS * 2**attempt))
             attempt += 1

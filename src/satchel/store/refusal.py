@@ -39,6 +39,12 @@ class Meaning(Enum):
     BUSY = "the same may succeed soon"
 
 
+_ENDPOINT = (
+    "The same request may succeed later. The operator looks whether the storage runs, and at region and endpoint in "
+    "SATCHEL_STORE_URL."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """One failed request."""
@@ -108,17 +114,23 @@ def _unheard(text: str, place: str) -> Refusal:
             "Give Satchel a bucket or a prefix of its own.",
         )
     connecting = "kind: Connect" in text or "Connect," in text
-    return Refusal(Meaning.BUSY, f"{place} {_why(text, connecting)}", heard=connecting)
+    why, hint = _why(text, connecting)
+    return Refusal(Meaning.BUSY, f"{place} {why}", hint, heard=connecting)
 
 
-def _why(text: str, connecting: bool) -> str:
+def _why(text: str, connecting: bool) -> tuple[str, str]:
     if "dns error" in text:
-        return "cannot be found: the host name of its endpoint is not known"
-    if "certificate" in text:
-        return "cannot be trusted: the certificate of its endpoint is not valid here"
+        return "cannot be found: the host name of its endpoint is not known", _ENDPOINT
+    if "InvalidCertificate" in text:
+        return (
+            "cannot be trusted: the certificate of its endpoint is not valid here",
+            "The operator names the endpoint as its certificate does, and who signed it in SSL_CERT_FILE.",
+        )
+    if "InvalidMessage" in text or "CorruptMessage" in text:
+        return "does not speak TLS at its endpoint", _ENDPOINT
     if re.search(r"[Tt]imed ?out|Timeout|TimedOut", text):
-        return "did not answer in time"
-    return "cannot be connected to" if connecting else "broke off the connection"
+        return "did not answer in time", ""
+    return ("cannot be connected to", _ENDPOINT) if connecting else ("broke off the connection", "")
 
 
 def _wrong(message: str, hint: str) -> Refusal:
