@@ -88,7 +88,7 @@ release: $(STAMP)  ## build, check and measure what a release consists of, into 
 	$(BIN)/python scripts/release.py
 
 lock: $(STAMP)  ## renew requirements/*.txt from pyproject.toml
-	$(LOCK) --upgrade --extra server --extra semantic --extra aws-kms --extra keyring --extra otel --group dev -o requirements/dev.txt
+	$(LOCK) --upgrade --extra server --extra aws-kms --extra keyring --extra otel --group dev -o requirements/dev.txt
 	$(LOCK) --constraint requirements/dev.txt --extra server --extra otel -o requirements/server.txt
 	$(LOCK) --constraint requirements/dev.txt -o requirements/base.txt
 	$(subst pyproject.toml,--group pyproject.toml:build,$(LOCK)) --constraint requirements/dev.txt -o requirements/build.txt
