@@ -69,7 +69,7 @@ bench: $(STAMP)  ## measure, on generated text or on BENCH_DIR=path; figures als
 	@mkdir -p build/bench
 	@test -n "$(BENCH_DIR)" || test -d build/bench/fresh || \
 	    $(BIN)/python bench/corpus.py fresh build/bench/fresh --files $(BENCH_FILES) --megabytes $(BENCH_MB)
-	@for script in search startup sync api auth reads traces fairness seal verify store; do \
+	@for script in search startup sync api auth reads traces fairness seal verify store checkpoints; do \
 	    echo "==> bench/$$script.py"; \
 	    $(BIN)/python bench/$$script.py "$(or $(BENCH_DIR),build/bench/fresh)" --json build/bench/$$script.json || exit 1; \
 	done

@@ -28,7 +28,7 @@ from measure import machine, median, report, run, satchel_command, save
 from serving import free_port, server
 
 EDITED = 13
-WAYS = {"built": "0", "begun with the checkpoint": str(8 << 20)}
+WAYS = {"built": "0", "begun with the checkpoint": "1"}
 
 
 class Node:
