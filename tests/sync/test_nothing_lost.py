@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from satchel.errors import SatchelError
+from satchel.errors import QuotaReached, SatchelError
 from satchel.objects.ids import Lineage, ObjectId, TenantId, object_id
 from satchel.sync import failpoints
 from satchel.sync.conflicts import ConflictStore
@@ -25,6 +25,7 @@ from satchel.worktree.base import forget_base, load_base, save_base
 from satchel.worktree.undo import UndoStore
 from tests.sync.cloud import Cloud, folder, held, put
 from tests.sync.conftest import Desk
+from tests.sync.test_held import limit
 
 EXAMPLES = 400 if os.environ.get("PROVE") else 25
 
@@ -310,3 +311,20 @@ def test_where_the_base_s_content_is_gone_both_sides_are_shown(
     monkeypatch.setattr(type(bob.peer), "read_objects", read)
     (conflict,) = run(bob.worktree, bob.peer, bob.project).conflicts
     assert (conflict.reason, len(conflict.lines)) == ("what both sides had in common is not known", 2)
+
+
+def test_a_quota_that_is_full_keeps_what_changed_here_until_there_is_room(cloud: Cloud, ann: Desk, bob: Desk) -> None:
+    put(ann.root, {"ann.md": "Ann's\n"})
+    ann.sync()
+    put(bob.root, {"bob.md": "Bob's\n", "large.bin": "x" * 100_000})
+    limit(cloud, ann.peer.tenant, artifacts=2)
+    with pytest.raises(QuotaReached) as full:
+        bob.sync()
+    assert full.value.hint.startswith("Nothing is lost: what changed here waits")
+    assert held(bob.root).keys() == {"ann.md", "bob.md", "large.bin"}
+    assert ann.sync().in_step
+    assert held(ann.root).keys() == {"ann.md"}
+    limit(cloud, ann.peer.tenant, artifacts=3)
+    assert [c.path for c in bob.sync().pushed] == ["bob.md", "large.bin"]
+    assert ann.sync().in_step
+    assert held(ann.root) == held(bob.root)

@@ -19,6 +19,7 @@ from satchel.errors import (
     FrameRefused,
     HeadMoved,
     ObjectsMissing,
+    QuotaReached,
     ReviewByPerson,
     SatchelError,
     ServerAway,
@@ -182,6 +183,9 @@ class _Run:
             except _Again as again:
                 if last:
                     raise again.reason from again
+            except QuotaReached as error:
+                error.hint = f"Nothing is lost: what changed here waits, and goes with a later sync. {error.hint}"
+                raise
 
     def _attempt(self) -> None:
         base, notices = load_base(self.root)
