@@ -55,7 +55,7 @@ def read_corpus(worktree: Worktree) -> Corpus:
     return Corpus(worktree.root, data, text / 1e6)
 
 
-def questions_of(corpus: Corpus, file: str | None) -> list[Question]:
+def questions_of(corpus: Corpus, file: str | None, known_items: int = KNOWN_ITEMS) -> list[Question]:
     if file:
         loaded = json.loads(Path(file).read_text())
         return [Question(one["query"], tuple(one["relevant"])) for one in loaded]
@@ -68,7 +68,7 @@ def questions_of(corpus: Corpus, file: str | None) -> list[Question]:
         }
     )
     random.Random(SEED).shuffle(known)
-    return [Question(heading, (path,)) for heading, path in known[:KNOWN_ITEMS]]
+    return [Question(heading, (path,)) for heading, path in known[:known_items]]
 
 
 def build(index: Index, corpus: Corpus, worktree: Worktree) -> None:

@@ -32,7 +32,11 @@ HASH_BYTES = 16 * 2**20
 index 30 MB, and 0.8 s with merging put off as well (``bench/search.py``)."""
 
 BULK_FILES = 200
-"""From this many changed files on, merging of segments is put off until the next small change."""
+"""From this many changed files on, merging of segments is left to the small changes that follow."""
+
+MERGE_PAGES = 128
+"""A small change merges at most so many pages of segments: 3 ms. Left to itself FTS5 now and then merges all of them in
+one change: 0.2 s in an index of 30 MB. Merging begins where eight segments are alike, or a quarter of one is deleted."""
 
 TOKENIZER = ("porter", "unicode61", "remove_diacritics", "2")
 
@@ -64,7 +68,7 @@ CREATE TABLE task(
 CREATE VIRTUAL TABLE fts USING fts5(
     text, content='', contentless_delete=1, tokenize='{" ".join(TOKENIZER)}'
 );
-INSERT INTO fts(fts, rank) VALUES('hashsize', {HASH_BYTES});
+INSERT INTO fts(fts, rank) VALUES('hashsize', {HASH_BYTES}), ('automerge', 0), ('usermerge', 8), ('deletemerge', 25);
 PRAGMA user_version = {INDEX_FORMAT};
 """
 

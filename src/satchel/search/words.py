@@ -49,6 +49,7 @@ def _runs() -> re.Pattern[str]:
 MAX_NAME_CHARACTERS = 64
 """A longer run of letters and digits is no name that people made of words."""
 _HUMP = re.compile(r"[A-Z](?:(?<=[a-z][A-Z])|(?<=[A-Z0-9][A-Z])(?=[a-z]{2}))")
+_FROM_HUMP = re.compile(rf"{_HUMP.pattern}[^\W_]*")
 _HEAD = re.compile(r"[^\W_]+")
 
 
@@ -61,15 +62,11 @@ def parted(name: str) -> str:
 def names(text: str) -> Iterator[tuple[int, str]]:
     """(offset, name) of the names in ``text`` that are made of several words, written as ``camelCase``."""
     end = 0
-    for hump in _HUMP.finditer(text):
-        at = hump.start()
-        if at < end:
-            continue
-        begin, least = at - 1, max(end, at - MAX_NAME_CHARACTERS)
+    for found in _FROM_HUMP.finditer(text):
+        least, (at, after) = end, found.span()
+        begin, end = at - 1, after
         while begin > least and text[begin - 1].isalnum():
             begin -= 1
-        after = _HEAD.match(text, at)
-        end = after.end() if after else at
         if end - begin < MAX_NAME_CHARACTERS:
             yield begin, text[begin:end]
 

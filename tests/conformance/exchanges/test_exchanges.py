@@ -56,7 +56,7 @@ def send(client: Client, one: Exchange, now: dict[str, str]) -> Answer:
 
 
 def compare(then: Any, here: Any, now: dict[str, str], where: str) -> None:
-    """All that was said then is said here, but for names of things; more may be said."""
+    """All that was said then is said here, but for names of things and the scores of hits; more may be said."""
     if isinstance(then, dict):
         assert isinstance(here, dict), where
         for name, value in then.items():
@@ -72,6 +72,8 @@ def compare(then: Any, here: Any, now: dict[str, str], where: str) -> None:
         assert NAME.fullmatch(here), where
         assert here[:4] == then[:4], where
         assert then.startswith("req_") or now.setdefault(then, here) == here, where
+    elif isinstance(then, float):
+        assert isinstance(here, float), where
     else:
         assert then == here, where
 
