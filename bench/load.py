@@ -115,7 +115,9 @@ def main() -> None:
     took = time.perf_counter() - began
     os.set_blocking(sys.stdout.fileno(), True)  # who reads may be busy, and a pipe takes 64 KiB
     latencies = [round(one, 3) for one in asking.latencies]
-    print(json.dumps({"statuses": asking.statuses, "latencies": latencies, "seconds": took}))
+    said = json.dumps({"statuses": asking.statuses, "latencies": latencies, "seconds": took}).encode()
+    while said:  # where Python does not buffer its output, what a pipe does not take at once would be lost
+        said = said[os.write(sys.stdout.fileno(), said) :]
 
 
 if __name__ == "__main__":

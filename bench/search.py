@@ -1,4 +1,5 @@
-"""Search of one folder: build of the index in MB/s, queries p50/p95, and how often the right page comes first.
+"""Search of one folder: build of the index in MB/s, changes of ten files, queries p50/p95, and how often the right page
+comes first.
 
     python bench/search.py FOLDER [--questions FILE] [--rounds 5] [--json FILE]
 
@@ -25,7 +26,8 @@ import apsw
 from measure import machine, median, percentile, report, run, save
 
 from satchel.documents.document import parse
-from satchel.objects.listing import digest
+from satchel.objects.ids import object_id
+from satchel.objects.listing import Entry, digest
 from satchel.search.index import Index, remove
 from satchel.search.query import parse_query
 from satchel.search.words import match_expression, quoted
@@ -34,6 +36,7 @@ from satchel.worktree.walk import Worktree
 SEED = 8128
 KNOWN_ITEMS = 100
 HITS = 10
+EDITS, EDITED_FILES = 40, 10
 
 
 class Question(NamedTuple):
@@ -74,6 +77,24 @@ def questions_of(corpus: Corpus, file: str | None, known_items: int = KNOWN_ITEM
 def build(index: Index, corpus: Corpus, worktree: Worktree) -> None:
     scan = worktree.scan()
     index.bring(digest(scan.tree), scan.tree, worktree.read, scan.sizes)
+
+
+def edits(index: Index, corpus: Corpus) -> list[float]:
+    """Seconds of each of ``EDITS`` changes of ten documents, one after the other."""
+    dice = random.Random(SEED)
+    data = dict(corpus.data)
+    tree = {path: Entry("100644", object_id(one)) for path, one in data.items()}
+    sizes = {path: len(one) for path, one in data.items()}
+    index.bring(digest(tree), tree, data.__getitem__, sizes)
+    documents = [path for path in sorted(data) if path.endswith(".md")]
+    took = []
+    for number in range(EDITS):
+        for path in dice.sample(documents, min(EDITED_FILES, len(documents))):
+            data[path] += f"\nEdit {number} says one more thing.\n".encode()
+            tree[path], sizes[path] = Entry("100644", object_id(data[path])), len(data[path])
+        name = digest(tree)
+        took.append(timed(lambda name=name: index.bring(name, tree, data.__getitem__, sizes)))
+    return took
 
 
 def build_plain(path: Path, corpus: Corpus) -> apsw.Connection:
@@ -149,8 +170,15 @@ def measure(root: Path, scratch: Path, questions_file: str | None, rounds: int) 
         index.close()
         remove(plain)
         builds["plain"].append(timed(lambda: build_plain(plain, corpus).close()))
+    size = own.stat().st_size / 1e6
     asked = ask(corpus, questions, own, plain, rounds)
-    return tell(corpus, questions, builds, asked, own.stat().st_size / 1e6)
+    figures = tell(corpus, questions, builds, asked, size)
+    with Index.open(own) as index:
+        edited = edits(index, corpus)
+    figures["editP50Ms"], figures["editWorstMs"] = median(edited) * 1e3, max(edited) * 1e3
+    print(f"\nIndex {size / corpus.megabytes:.2f} x the text; ten changed files: median {median(edited) * 1e3:.1f} ms,")
+    print(f"the worst of {EDITS} changes {max(edited) * 1e3:.1f} ms")
+    return figures
 
 
 def ask(corpus: Corpus, questions: list[Question], own: Path, plain: Path, rounds: int) -> dict[str, object]:

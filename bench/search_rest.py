@@ -11,7 +11,6 @@ the machine: the server's processor time for a request says what one worker alon
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import sys
@@ -22,7 +21,7 @@ sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from load import result, start
 from measure import machine, percentile, report, save
-from reads import BASE, cpu_seconds, half_load, served
+from reads import BASE, cpu_seconds, served
 from search import questions_of, read_corpus
 
 from satchel.worktree.walk import Worktree
@@ -76,14 +75,16 @@ def measure(source: Path, seconds: float) -> dict[str, tuple[float, float, float
         paths = questions(folder)
         with served(folder, Path(name, "home"), {}) as (url, key, process):
             result(start(url, paths[:1], key, connections=1, seconds=1))  # the index is made at the first question
-            warm, cost, rest = paths[1:500], paths[500 : len(paths) // 3], paths[len(paths) // 3 :]
-            result(start(url, warm, key, connections=2, seconds=1))
-            for kind, asked, loaded in (("different", cost, rest), ("repeated", warm[:REPEATED], warm[:REPEATED])):
+            result(start(url, paths[1:500], key, connections=2, seconds=1))
+            third = (len(paths) - 500) // 3
+            different = [paths[500 + at * third :][:third] for at in range(3)]
+            for kind, asked in (("different", different), ("repeated", [paths[1 : 1 + REPEATED]] * 3)):
                 before = cpu_seconds(process)
-                load = result(start(url, asked, key, connections=2, seconds=seconds))
+                load = result(start(url, asked[0], key, connections=2, seconds=seconds))
                 cpu_ms = (cpu_seconds(process) - before) / len(load.latencies) * 1e3
-                most, half = half_load(url, key, loaded, seconds)
-                found[kind] = (cpu_ms, most, percentile(half.latencies, 0.5), percentile(half.latencies, 0.95))
+                most = result(start(url, asked[1], key, connections=16, seconds=seconds)).per_second
+                half = result(start(url, asked[2], key, connections=16, seconds=seconds, rate=most / 2)).latencies
+                found[kind] = (cpu_ms, most, percentile(half, 0.5), percentile(half, 0.95))
     return found
 
 

@@ -36,7 +36,7 @@ BULK_FILES = 200
 
 MERGE_PAGES = 128
 """A small change merges at most so many pages of segments: 3 ms. Left to itself FTS5 now and then merges all of them in
-one change: 0.2 s in an index of 30 MB. Merging begins where eight segments are alike, or a quarter of one is deleted."""
+one change: 0.2 s in an index of 30 MB. Merging begins with eight segments alike, or a quarter of one deleted."""
 
 TOKENIZER = ("porter", "unicode61", "remove_diacritics", "2")
 

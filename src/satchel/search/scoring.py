@@ -102,10 +102,10 @@ class Scorer:
                 return
             often = len(offsets(number, 0))
             if often:
-                most += weight
+                most += weight * often / (often + self._flat)  # in a section without a length
                 held.append((weight, often))
         if most < floor:
-            return
+            return  # without looking for its length, which takes as long as the rest
         size = self._flat + self._slope * row.column_size(0)
         score = 0.0
         for weight, often in held:
