@@ -17,7 +17,7 @@ import apsw
 
 from satchel.errors import IndexCorrupt
 from satchel.objects.ids import Digest, ObjectId
-from satchel.objects.listing import Entry, Tree
+from satchel.objects.listing import Tree
 from satchel.objects.reviews import REVIEWED_PATH, Review, read_reviews
 from satchel.search import schema
 from satchel.search.matching import ENOUGH, Asked, Found, FoundSection, Matcher, Ranked, Row
