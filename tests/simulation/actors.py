@@ -83,8 +83,6 @@ class Client:
     """The folder as the person last saw it."""
     owed: dict[bytes, str] = field(default_factory=dict)
     """What syncs overwrote, and where it was."""
-    renamed: set[str] = field(default_factory=set)
-    """New names that files got here."""
 
     def __post_init__(self) -> None:
         (self.root / ".satchel").mkdir(parents=True)
@@ -135,22 +133,19 @@ class Client:
             return f"changes the mode of {path}"
         if deed == "delete":
             self._take_away(path, there[path])
-            self.who.removed |= tokens([there[path]])
             return f"deletes {path}"
         return self.rename(path, self.random.choice(free), there[path])
 
     def rename(self, path: str, new: str, data: bytes) -> str:
         self._take_away(path, data)
         self._put(new, data, None)
-        self.renamed.add(new)
-        if path_problem(new) is not None or self.ledger.head_files().get(path) != data:
-            self.who.removed |= tokens([data])  # no project can have it by that name, or it is an edit too
         return f"renames {path} to {new}"
 
     def _take_away(self, path: str, data: bytes) -> None:
         self.who.deleted.add(path)
         self.owed.pop(data, None)
         self.shadow.pop(path, None)
+        self.who.removed |= tokens([data])  # by its new name a file may have to wait
         (self.root / path).unlink()
 
     @staticmethod
@@ -172,8 +167,7 @@ class Client:
 
     def _put(self, path: str, data: bytes, before: bytes | None) -> str:
         if before is not None:
-            # Renamed and edited it is a new file, which may have to wait while the old one goes.
-            self.who.removed |= tokens([before]) - (set() if path in self.renamed else tokens([data]))
+            self.who.removed |= tokens([before]) - tokens([data])
             self.owed.pop(before, None)
         self.who.wrote.add((path, object_id(data)))
         self.shadow[path] = data
