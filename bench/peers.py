@@ -1,7 +1,7 @@
 """What keeps a folder in step with a server, each started with a password and measured at its own commands.
 
-A peer has ``first``, ``no-op``, ``edit`` and ``clone``, each the whole commands somebody would type. What is not
-installed is named in ``absent`` and left out.
+A peer has ``first``, ``no-op``, ``edit``, ``clone`` and ``fetch`` (of another such edit, into the clone), each the
+whole commands somebody would type. What is not installed is named in ``absent`` and left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from link import Link
 from measure import satchel_command
 from serving import free_port
 
-STEPS = ("first", "no-op", "edit", "clone")
+STEPS = ("first", "no-op", "edit", "clone", "fetch")
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -77,27 +77,35 @@ class Peer:
     def clone(self, target: Path) -> list[Command]:
         raise NotImplementedError
 
+    def fetch(self, target: Path) -> list[Command]:
+        """What brings a clone up to date."""
+        return self.clone(target)
+
     # Running -------------------------------------------------------------------------------------------------------
 
-    def steps(self, folder: Path, edit: Callable[[Path], object]) -> Iterator[tuple[str, Figures]]:
+    def steps(self, folder: Path, edit: Callable[[Path, int], object]) -> Iterator[tuple[str, Figures]]:
         with self._served() as server:
             self.prepare(folder)
             started = _peak(server.pid)
             yield "first", self._measured(server.pid, started, self.push(folder), folder)
             yield "no-op", self._measured(server.pid, started, self.nothing(folder), folder)
-            edit(folder)
+            edit(folder, 1)
             yield "edit", self._measured(server.pid, started, self.push(folder), folder)
             target = self.scratch / "clone"
             target.mkdir()
             yield "clone", self._measured(server.pid, started, self.clone(target), target)
-            lost = subprocess.run(
-                ["diff", "-rq", "-x", ".satchel", "-x", ".git", folder, target],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if lost.returncode:
-                sys.exit(f"{self.name}: the clone is another than the folder:\n{lost.stdout[:500]}")
+            self._compare(folder, target)
+            edit(folder, 2)
+            for command in self.push(folder):
+                self.run(*command, cwd=folder)
+            yield "fetch", self._measured(server.pid, started, self.fetch(target), target)
+            self._compare(folder, target)
+
+    def _compare(self, folder: Path, target: Path) -> None:
+        apart = ["diff", "-rq", "-x", ".satchel", "-x", ".git", folder, target]
+        lost = subprocess.run(apart, capture_output=True, text=True, check=False)
+        if lost.returncode:
+            sys.exit(f"{self.name}: the clone is another than the folder:\n{lost.stdout[:500]}")
 
     def run(self, *command: str | Path, cwd: Path | None = None, text: str | None = None) -> str:
         """A command on the client's side, unmeasured."""
@@ -213,7 +221,10 @@ class Satchel(Peer):
     def clone(self, target: Path) -> list[Command]:
         self.run(*self.satchel, "init", cwd=target)
         join = [*self.satchel, "remote", "add", self.url, "--project", "folder", "--quiet"]
-        return [join, [*self.satchel, "sync", "--from-cloud", "--quiet"]]
+        return [join, *self.fetch(target)]
+
+    def fetch(self, target: Path) -> list[Command]:
+        return [[*self.satchel, "sync", "--from-cloud", "--quiet"]]
 
 
 class SatchelTls(Satchel):
@@ -334,6 +345,9 @@ class Git(Peer):
 
     def clone(self, target: Path) -> list[Command]:
         return [["git", "clone", "-q", self.url, target]]
+
+    def fetch(self, target: Path) -> list[Command]:
+        return [["git", "pull", "-q"]]
 
 
 class Restic(Peer):

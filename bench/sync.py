@@ -1,12 +1,13 @@
-"""First sync, no-op, an edit of 13 files and a clone: Satchel beside git, restic, rsync and rclone, interleaved.
+"""First sync, no-op, an edit of 13 files, a clone and its next fetch: Satchel beside its peers, interleaved.
 
     python bench/sync.py [FOLDER ...] [--corpus NAME ...] [--link loopback|slow ...] [--peer NAME ...] [--rounds 3]
 
 Whole commands, each against a server of its own with a password, on loopback and over a link of 40 ms and 100 Mbit/s
-between two network namespaces (left out, by name, where none can be made). Every round starts each peer from an empty
-store and takes each once, in turn; medians. The edit changes one line in each of 13 files; the clone is compared with
-the folder. Corpora made here: ``fresh`` and ``near`` (100 MB in 8,000 files), ``many`` (100 MB in 24,000), ``binary``
-(20 of 5 MB of noise). Bytes are counted at the server's device, with the heads of IP and TCP.
+between two network namespaces (left out, by name, where none can be made). Every round starts each peer (git, restic,
+rsync, rclone) from an empty store and takes each once, in turn; medians. The edit changes one line in each of 13 files,
+and so does the one that is fetched; the clone is compared with the folder after each. Corpora made here: ``fresh`` and
+``near`` (100 MB in 8,000 files), ``many`` (100 MB in 24,000), ``binary`` (20 of 5 MB of noise). Bytes are counted at
+the server's device, with the heads of IP and TCP.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def made(name: str, where: Path) -> Path:
     return where / name
 
 
-def edit(folder: Path) -> None:
-    corpus.edit(folder, EDITED_FILES)
+def edit(folder: Path, seed: int) -> None:
+    corpus.edit(folder, EDITED_FILES, seed)
 
 
 @contextmanager

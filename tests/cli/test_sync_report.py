@@ -5,8 +5,8 @@ from __future__ import annotations
 from satchel.cli.sync_cmd import show
 from satchel.cli.sync_report import SHOWN_CHANGES, report_data, traffic_data, travelled
 from satchel.remote import Traffic
+from satchel.sync.choices import Direction
 from satchel.sync.report import ChangedPath, ConflictPath, SyncReport
-from satchel.sync.session import Direction
 from satchel.worktree.walk import LeftOut
 from tests.cli.test_face import a_face, err, out
 

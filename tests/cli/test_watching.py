@@ -16,8 +16,8 @@ import pytest
 from satchel.cli import watching
 from satchel.cli.face import Face
 from satchel.config.machine import Machine
+from satchel.sync.choices import Direction
 from satchel.sync.report import SyncReport
-from satchel.sync.session import Direction
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ class Far:
         count: int = self._ask("give_back", project, list(stream), declared)
         return count
 
-    def read_objects(self, project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:
-        yield from self._ask("read_objects", project, objects)
+    def read_objects(self, project: str, objects: Sequence[ObjectId], since: int | None = None) -> Iterator[Frame]:
+        yield from self._ask("read_objects", project, objects, since)
 
     def _ask(self, what: str, *given: Any) -> Any:
         try:

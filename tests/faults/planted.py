@@ -39,7 +39,7 @@ def folders_not_synced() -> None:
 
 def edits_not_synced() -> None:
     """What a person saved and a sync sent is in the base, and perhaps not on the disk."""
-    _patch.setattr("satchel.sync.run.flush_news", lambda *_given: None)
+    _patch.setattr("satchel.sync.attempts.flush_news", lambda *_given: None)
 
 
 def catalog_not_synced() -> None:
@@ -106,7 +106,7 @@ def acknowledged_before_the_commit() -> None:
             file.write(f"{told[-1].parent.version + 1} {told[-1].digest}\n")
         return sync(self, *given, **named)
 
-    _patch.setattr("satchel.sync.run.body", noted)
+    _patch.setattr("satchel.sync.attempts.body", noted)
     _patch.setattr(Acking, "sync", early)
 
 

@@ -30,8 +30,8 @@ from satchel.errors import (
 )
 from satchel.objects.ids import Digest, Lineage, ObjectId
 from satchel.remote import FixedToken, InsecureRemote, Remote, problem_error
+from satchel.sync.choices import Direction
 from satchel.sync.run import run
-from satchel.sync.session import Direction
 from tests.server.running import Running, serving
 from tests.sync.cloud import folder, held, put
 
@@ -68,6 +68,13 @@ def test_two_folders_meet_over_http(remote: Remote, tmp_path: Path) -> None:
     assert got.digest == sent.digest == remote.head("acme").digest
     assert held(bob.root) == held(ann.root) == FILES | many
     assert run(ann, remote, "acme").pushed == []
+    edit = {"many/3.txt": many["many/3.txt"].replace("7", "seven", 1)}
+    put(ann.root, edit)
+    run(ann, remote, "acme")
+    before = remote.traffic.received
+    run(bob, remote, made["id"], Direction.FROM_CLOUD)
+    assert remote.traffic.received - before < 2_500  # of 9,000 that are new to nobody
+    assert held(bob.root) == FILES | many | edit
     ann.close()
     bob.close()
 

@@ -13,9 +13,9 @@ from typing import Any
 from satchel.errors import HeadMoved, InvalidInput, ObjectsMissing, PreconditionFailed, SatchelError, Unavailable
 from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.paths import path_problem, tree_problems
+from satchel.sync.choices import Direction, Strategy
 from satchel.sync.report import SyncReport
 from satchel.sync.run import run
-from satchel.sync.session import Direction, Strategy
 from satchel.sync.settle import NothingToUndo, Take, resolve, undo
 from satchel.worktree.undo import UndoStore
 from satchel.worktree.walk import ChangedMeanwhile, Worktree

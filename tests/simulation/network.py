@@ -186,14 +186,14 @@ class Line:
         )
         return made
 
-    def read_objects(self, project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:
+    def read_objects(self, project: str, objects: Sequence[ObjectId], since: int | None = None) -> Iterator[Frame]:
         server = self.network.server
 
         async def ask() -> list[bytes]:
-            stream = await server.receiver.read_frames(server.tenant, server.project, objects)
+            stream = await server.receiver.read_frames(server.tenant, server.project, objects, since)
             return [piece async for piece in stream]
 
-        reader = PackReader()
+        reader = PackReader(deltas=since is not None)
         for piece in self._ask(f"reading of {len(objects)} objects", ask):
             yield from reader.feed(piece)
         reader.finish()

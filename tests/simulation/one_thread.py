@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 import aiosqlite
 import pytest
 
-from satchel.sync import failpoints, push, receive, resume, run
+from satchel.sync import attempts, failpoints, push, receive, resume
 from satchel.worktree import ignore
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ def one_thread(processes: Processes) -> Iterator[None]:
 
 
 _SIZES = {
-    (run, "LARGE_BYTES"): 0,
+    (attempts, "LARGE_BYTES"): 0,
     (resume, "LARGE_BYTES"): 0,
     (receive, "SALVAGE_BYTES"): 0,
     (push, "MAX_FRAME_RAW"): 100,

@@ -9,9 +9,9 @@ import shutil
 from pathlib import Path
 from random import Random
 
+from satchel.sync.choices import Direction, Strategy
 from satchel.sync.pull import LOST
 from satchel.sync.report import SyncReport
-from satchel.sync.session import Direction, Strategy
 from tests.simulation.actors import CLASHING, Agent, Client, Pen
 from tests.simulation.ledger import Broken, Ledger
 from tests.simulation.network import Network

@@ -174,7 +174,7 @@ class InProcessPeer:
                 Change(r.path, None if r.deleted else Entry(r.mode, r.object), r.size, r.version, r.author, r.time)
                 for r in rows
             ]
-            return Changes(head, known, items, lost, self.deltas)
+            return Changes(head, known, items, lost, self.deltas, self.deltas)
 
         self.calls.append("changes")
         return self.cloud.wait(ask())
@@ -211,14 +211,14 @@ class InProcessPeer:
         self.calls.append("lacking")
         return self.cloud.wait(ask())
 
-    def read_objects(self, project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:
+    def read_objects(self, project: str, objects: Sequence[ObjectId], since: int | None = None) -> Iterator[Frame]:
         async def ask() -> list[bytes]:
             row = await self._row(project)
-            stream = await self.cloud.receiver.read_frames(self.tenant, row.id, objects)
+            stream = await self.cloud.receiver.read_frames(self.tenant, row.id, objects, since)
             return [piece async for piece in stream]
 
         self.calls.append("read_objects")
-        reader = PackReader()
+        reader = PackReader(deltas=since is not None)
         for piece in self.cloud.wait(ask()):
             yield from reader.feed(piece)
         reader.finish()

@@ -11,7 +11,7 @@ import pytest
 from satchel.catalog import versions
 from satchel.errors import InsufficientScope
 from satchel.objects.ids import ObjectId, ProjectId, TenantId, object_id
-from satchel.sync.session import Direction, Strategy
+from satchel.sync.choices import Direction, Strategy
 from satchel.upkeep.purge import purge
 from satchel.upkeep.repair import repair
 from satchel.upkeep.verify import verify

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from satchel.errors import QuotaReached, SatchelError
 from satchel.objects.ids import Lineage, ObjectId, TenantId, object_id
 from satchel.sync import failpoints
+from satchel.sync.choices import Direction, Strategy
 from satchel.sync.conflicts import ConflictStore
 from satchel.sync.merge import hunks
 from satchel.sync.outlook import status
 from satchel.sync.run import run
-from satchel.sync.session import Direction, Strategy
 from satchel.sync.settle import Take, resolve, undo
 from satchel.worktree.base import forget_base, load_base, save_base
 from satchel.worktree.undo import UndoStore
@@ -303,10 +303,10 @@ def test_where_the_base_s_content_is_gone_both_sides_are_shown(
     put(bob.root, {"a.md": TEXT.replace("seven", "SEVEN")})
     real, gone = type(bob.peer).read_objects, object_id(TEXT.encode())
 
-    def read(peer: object, project: str, objects: list[ObjectId]) -> object:
+    def read(peer: object, project: str, objects: list[ObjectId], *since: object) -> object:
         if gone in objects:
             raise ObjectsMissing("retention", objects=[gone])
-        return real(peer, project, objects)  # type: ignore[arg-type]
+        return real(peer, project, objects, *since)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(bob.peer), "read_objects", read)
     (conflict,) = run(bob.worktree, bob.peer, bob.project).conflicts

@@ -97,7 +97,7 @@ def _bomb(objects: Sequence[ObjectId]) -> Iterator[Frame]:
 def test_content_that_is_not_what_was_announced_is_not_written(
     stocked: Desk, monkeypatch: pytest.MonkeyPatch, lie: Frames
 ) -> None:
-    monkeypatch.setattr(stocked.peer, "read_objects", lambda _, objects: lie(objects))
+    monkeypatch.setattr(stocked.peer, "read_objects", lambda _, objects, *_since: lie(objects))
     refused(stocked)
 
 
@@ -150,7 +150,7 @@ def test_an_interrupted_fetch_keeps_what_it_wrote_and_goes_on(stocked: Desk, mon
 
     real = stocked.peer.read_objects
 
-    def breaks_off(project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:
+    def breaks_off(project: str, objects: Sequence[ObjectId], *_since: object) -> Iterator[Frame]:
         yield from list(real(project, objects[:1]))
         raise ServerAway("gone")
 

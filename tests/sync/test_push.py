@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from satchel.objects.frame import FAST_LEVEL, LEVEL, Assembler, Frame
+from satchel.objects.frame import FAST_LEVEL, Assembler, Frame
 from satchel.objects.ids import Digest, Lineage, ObjectId, object_id
 from satchel.objects.listing import Entry
-from satchel.sync.push import SMALL_PUSH_BYTES, Content, FileMoved, Outgoing, _level, body
+from satchel.sync.push import LEVELS, SMALL_PUSH_BYTES, Content, FileMoved, Outgoing, _level, body
 from satchel.sync.wire import Parent, Sent, StreamReader
 
 
@@ -47,8 +47,10 @@ def test_a_large_push_says_the_same_whichever_level_each_frame_has(tmp_path: Pat
 def test_frames_are_compressed_well_while_the_wire_is_slow_and_fast_while_it_waits() -> None:
     ready: Future[list[Frame]] = Future()
     ready.set_result([])
-    assert _level([ready, ready], FAST_LEVEL) == LEVEL
-    assert _level([ready, Future()], FAST_LEVEL) == FAST_LEVEL
+    late: Future[list[Frame]] = Future()
+    assert [_level([ready, ready], level, LEVELS) for level in LEVELS] == [*LEVELS[1:], LEVELS[-1]]
+    assert [_level([ready, late], level, LEVELS) for level in LEVELS] == list(LEVELS)
+    assert {_level([late, ready], level, LEVELS) for level in LEVELS} == {FAST_LEVEL}
 
 
 @pytest.mark.promise("P1")

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import os
 import random as seeded
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from satchel.errors import Busy, HeadMoved, ServerAway, StoreUnavailable, UnresolvedConflicts
+from satchel.sync.choices import Direction, Strategy
 from satchel.sync.outlook import status
 from satchel.sync.patience import Patience
 from satchel.sync.report import ChangedPath
-from satchel.sync.session import Direction, Strategy
 from satchel.sync.settle import undo
 from satchel.worktree.base import load_base
 from satchel.worktree.lock import folder_lock
@@ -38,13 +40,36 @@ def test_a_second_folder_that_pulls_holds_the_same_bytes_and_digest(ann: Desk, b
     assert not os.access(bob.root / "README.md", os.X_OK)
 
 
-def test_a_sync_without_changes_asks_once_and_sends_nothing(ann: Desk) -> None:
-    put(ann.root, FILES)
+def test_a_sync_without_changes_asks_once_and_sends_nothing(ann: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(ann.root, FILES | {"logo.exe.md": "x" * 9_000_000})
     ann.sync()
     ann.peer.calls.clear()
+    monkeypatch.delattr("satchel.sync.attempts.Attempts")  # nor is there any need of what does the work
     report = ann.sync()
     assert ann.peer.calls == ["changes"]
     assert (report.pushed, report.pulled, report.version, report.in_step) == ([], [], 1, True)
+    assert report.digest == load_base(ann.root)[0].digest  # type: ignore[union-attr]
+    assert [left.path for left in report.left_out] == ["logo.exe.md"]
+
+
+def test_what_a_first_look_learnt_is_not_asked_again(ann: Desk, bob: Desk) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"docs/a.md": "changed\n"})
+    ann.sync()
+    bob.peer.calls.clear()
+    assert len(bob.sync().pulled) == 1
+    assert bob.peer.calls == ["changes", "read_objects"]
+
+
+@pytest.mark.system
+def test_a_sync_that_finds_nothing_loads_neither_what_packs_nor_what_merges() -> None:
+    program = "import sys, satchel.cli.sync_cmd; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "satchel.sync.run" in loaded
+    heavy = {f"satchel.sync.{name}" for name in ("attempts", "merge", "plan", "pull", "push", "session", "wire")}
+    assert not {*heavy, "satchel.objects.frame", "satchel.objects.zstd", "backports.zstd"} & set(loaded)
 
 
 def test_only_what_changed_travels(ann: Desk, bob: Desk) -> None:
@@ -265,9 +290,9 @@ def test_a_file_edited_while_the_cloud_s_is_fetched_becomes_a_conflict(
     ann.sync()
     real = type(bob.peer).read_objects
 
-    def edit_then_read(peer: object, project: str, objects: object) -> object:
+    def edit_then_read(peer: object, project: str, *asked: object) -> object:
         put(bob.root, {"docs/a.md": "Bob, just now\n"})
-        return real(peer, project, objects)  # type: ignore[arg-type]
+        return real(peer, project, *asked)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(bob.peer), "read_objects", edit_then_read)
     report = bob.sync()

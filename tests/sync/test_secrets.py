@@ -10,9 +10,9 @@ import pytest
 
 from satchel.objects.listing import Entry
 from satchel.sync import holdback
+from satchel.sync.choices import Strategy
 from satchel.sync.run import run
 from satchel.sync.secrets import _PLACEHOLDER, MARK, MAX_FINDINGS, Finding, find_secrets, may_hold_secrets, new_secrets
-from satchel.sync.session import Strategy
 from satchel.worktree.policy import Governing, Policies
 from tests.sync.cloud import Cloud, held, put
 from tests.sync.conftest import Desk

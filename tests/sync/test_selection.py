@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from satchel.sync.choices import Strategy
 from satchel.sync.report import ChangedPath, SyncReport
 from satchel.sync.run import run
-from satchel.sync.session import Strategy
 from satchel.worktree.policy import Governing, Policies
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk

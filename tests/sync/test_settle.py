@@ -5,8 +5,8 @@ import pytest
 from satchel.errors import InvalidInput
 from satchel.objects.listing import Entry
 from satchel.sync import failpoints
+from satchel.sync.choices import Direction, Strategy
 from satchel.sync.outlook import status
-from satchel.sync.session import Direction, Strategy
 from satchel.sync.settle import NothingToUndo, StillMarked, Take, put_back, resolve, undo
 from satchel.worktree.materialise import Materialiser
 from satchel.worktree.undo import UndoStore

@@ -21,8 +21,8 @@ from satchel.errors import (
 )
 from satchel.remote.events import MAX_LINE_BYTES, told_in
 from satchel.sync import watch as watching
+from satchel.sync.choices import Direction
 from satchel.sync.report import SyncReport
-from satchel.sync.session import Direction
 from satchel.sync.watch import Signal, Told, Waiting, Watch, backoff, hear_cloud, hear_folder, passes
 
 

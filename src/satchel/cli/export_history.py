@@ -19,9 +19,9 @@ from satchel.objects.listing import Entry, digest
 from satchel.objects.paths import path_problem
 from satchel.remote import Remote
 from satchel.remote.values import number, text, time
+from satchel.sync.fetching import BATCH_BYTES, BATCH_OBJECTS, fetch
 from satchel.sync.patience import Patience
 from satchel.sync.peer import Changes, Head
-from satchel.sync.pull import BATCH_BYTES, BATCH_OBJECTS, fetch
 from satchel.sync.wire import MAX_SIZE
 
 PAGE = 1_000

@@ -22,9 +22,9 @@ from satchel.cli.verb import verb
 from satchel.cli.waiting import patience
 from satchel.errors import InvalidInput, NotFound, SignInNeeded
 from satchel.remote import FixedToken, Remote, checked_url
+from satchel.sync.choices import Direction
 from satchel.sync.report import SyncReport
 from satchel.sync.run import run
-from satchel.sync.session import Direction
 from satchel.worktree import durable
 from satchel.worktree.find import ProjectConfig, local_dir, read_project_config, write_project_config
 

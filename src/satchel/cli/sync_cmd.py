@@ -25,9 +25,9 @@ from satchel.cli.verb import verb
 from satchel.cli.waiting import patience, wait_option
 from satchel.errors import InvalidInput
 from satchel.remote import Traffic
+from satchel.sync.choices import Direction, Strategy
 from satchel.sync.report import SyncReport
 from satchel.sync.run import run
-from satchel.sync.session import Direction, Strategy
 from satchel.worktree.find import read_project_config
 from satchel.worktree.policy import Governing
 

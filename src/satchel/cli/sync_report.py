@@ -7,8 +7,7 @@ from typing import Any
 
 from satchel.cli.face import Face, plural, size
 from satchel.remote import Traffic
-from satchel.sync.report import ChangedPath, ConflictPath, SyncReport
-from satchel.sync.selection import NO_PERSON
+from satchel.sync.report import NO_PERSON, ChangedPath, ConflictPath, SyncReport
 
 SHOWN_CHANGES = 20
 """Paths named per direction on a terminal; ``--json`` names all."""

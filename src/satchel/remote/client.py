@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from satchel.errors import FrameRefused, NoSuchVersion, ServerFailed, ServerLied
-from satchel.objects.frame import Frame
 from satchel.objects.ids import ObjectId, is_hex_id
-from satchel.objects.pack import PackReader
 from satchel.remote.connection import Connection, Json, TokenSource, Traffic, encode
 from satchel.remote.values import change_of, committed, head_of, items_of, number, project_info_of, text
 from satchel.sync.peer import Change, Changes, Committed, Head
-from satchel.sync.wire import MAX_SIZE, MEDIA_TYPE
 
 if TYPE_CHECKING:
     from satchel.context.answers import (
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
         TaskList,
         VersionList,
     )
+    from satchel.objects.frame import Frame
     from satchel.sync.watch import Told
 
 MAX_ROWS = 1_000_000
@@ -161,7 +159,8 @@ class Remote:
             items += [change_of(item) for item in items_of(page)]
             cursor = page.get("next")
             if cursor is None:
-                return Changes(head, since, items, number(page.get("damaged", 0)), page.get("deltas") is True)
+                takes, gives = page.get("deltas") is True, page.get("givesDeltas") is True
+                return Changes(head, since, items, number(page.get("damaged", 0)), takes, gives)
             if not isinstance(cursor, str) or not page["items"] or len(items) > MAX_CHANGES:
                 raise ServerLied("the list of changes does not end")
             query["cursor"] = cursor
@@ -169,6 +168,8 @@ class Remote:
     def sync(
         self, project: str, stream: Iterable[bytes], declared: int, key: str, *, allowed: Sequence[str] = ()
     ) -> Committed:
+        from satchel.sync.wire import MEDIA_TYPE  # here and below: what a sync that finds nothing to do is spared
+
         headers = {
             "content-type": MEDIA_TYPE,
             "satchel-declared-bytes": str(declared),
@@ -212,18 +213,23 @@ class Remote:
         return found
 
     def give_back(self, project: str, stream: Iterable[bytes], declared: int) -> int:
+        from satchel.sync.wire import MEDIA_TYPE
+
         headers = {"content-type": MEDIA_TYPE, "satchel-declared-bytes": str(declared)}
         path = f"/projects/{_part(project)}/packs"
         # Content that came twice is there once, so a list may be sent again.
         kept = self._server.json("POST", path, stream, headers, again=isinstance(stream, (list, tuple)))
         return number(kept.get("restored", 0))
 
-    def read_objects(self, project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:
+    def read_objects(self, project: str, objects: Sequence[ObjectId], since: int | None = None) -> Iterator[Frame]:
+        from satchel.objects.pack import PackReader
+
         headers = {"accept": "application/x-satchel-pack", "content-type": "application/json"}
         path = f"/projects/{_part(project)}/objects/read"
-        reader = PackReader()
+        asked = {"objects": list(objects)} | ({} if since is None else {"since": since})
+        reader = PackReader(deltas=since is not None)
         try:
-            for chunk in self._server.chunks("POST", path, encode({"objects": list(objects)}), headers, again=True):
+            for chunk in self._server.chunks("POST", path, encode(asked), headers, again=True):
                 yield from reader.feed(chunk)
             reader.finish()
         except FrameRefused as error:
@@ -282,6 +288,8 @@ class Remote:
 
     def artifact_bytes(self, project: str, path: str, *, at: int | None = None) -> bytes:
         """The content itself, at most 64 MiB. Raises ``NoSuchArtifact``, ``NoSuchVersion``."""
+        from satchel.sync.wire import MAX_SIZE
+
         headers = {"accept": "application/octet-stream, */*;q=0.5"}
         data = bytearray()
         for chunk in self._server.chunks(

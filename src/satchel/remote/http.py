@@ -8,15 +8,17 @@ followed by itself, and no byte of a body is unpacked.
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from http import client
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import ssl
 
 Body = bytes | Iterable[bytes] | None
 Pairs = Sequence[tuple[str, str]]
@@ -181,6 +183,8 @@ class Pool:
     def _trust(self) -> ssl.SSLContext:
         with self._lock:
             if self._context is None:
+                import ssl  # what speaks http:// is spared it
+
                 self._context = ssl.create_default_context()
                 self._context.set_alpn_protocols(["http/1.1"])
             return self._context
@@ -211,10 +215,12 @@ class _Connection(client.HTTPConnection):
             self.sock.settimeout(silence)
         except TimeoutError as error:
             raise Silent(str(error)) from error
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError) as error:
+        except ConnectionError as error:
             raise Broken(str(error)) from error
         except OSError as error:
-            raise Untrusted(str(error)) from error
+            # An end in the middle of a handshake is no distrust; errors of TLS are known by name alone here.
+            ended = type(error).__name__ in ("SSLEOFError", "SSLZeroReturnError")
+            raise (Broken if ended else Untrusted)(str(error)) from error
 
     def idle(self) -> bool:
         """Whether it waits for a request: it may have been closed, or say what nobody asked.
@@ -225,10 +231,10 @@ class _Connection(client.HTTPConnection):
         self.sock.settimeout(0)
         try:
             self.sock.recv(1)
-        except (BlockingIOError, ssl.SSLWantReadError):
+        except BlockingIOError:
             return True
-        except OSError:
-            pass
+        except OSError as error:
+            return type(error).__name__ == "SSLWantReadError"
         finally:
             self.sock.settimeout(silence)
         return False

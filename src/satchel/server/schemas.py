@@ -86,6 +86,11 @@ class ObjectsRequest(Request):
     objects: Annotated[list[Hex], Meta(max_length=MAX_OBJECTS_NAMED)]
 
 
+class ReadRequest(ObjectsRequest):
+    since: Annotated[int, Meta(ge=0, lt=2**53)] | None = None
+    """A version that the caller has: of at most 256 objects, edits may then come as deltas against what it holds."""
+
+
 class PurgeRequest(Request):
     paths: Annotated[list[Annotated[str, Meta(max_length=4_096)]], Meta(min_length=1, max_length=1_000)]
     everywhere: bool = False
@@ -367,6 +372,8 @@ class ChangesPage(TypedDict):
     next: str | None
     damaged: int
     deltas: Literal[True]
+    givesDeltas: Literal[True]
+    """`objects/read` takes `since`; servers that do not leave this out."""
 
 
 class Version(TypedDict):

@@ -13,6 +13,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from io import BytesIO
 from typing import TypeVar
 
 from satchel.errors import Damaged, SatchelError, SealBroken, StoreMissing
@@ -342,19 +343,12 @@ class PackWriter:
         self._packs.append(StoredPack(name, size, len(frames), tuple(places)))
 
     def _sealed(self, frames: _Frames, epoch: int, key: bytes) -> bytes:
-        return b"".join(
-            seal(
-                key,
-                self._binding,
-                name,
-                frame.data,
-                epoch=epoch,
-                salt=self._random(SALT_BYTES),
-                index=frame.part,
-                count=frame.parts,
-            )
-            for name, frame in frames
-        )
+        sealed = BytesIO()  # whose value is no copy: of a pack there are its frames and this, not all of it three times
+        for name, frame in frames:
+            salt = self._random(SALT_BYTES)
+            part = {"index": frame.part, "count": frame.parts}
+            sealed.write(seal(key, self._binding, name, frame.data, epoch=epoch, salt=salt, **part))
+        return sealed.getvalue()
 
     def _size_of(self, place: Place) -> int:
         return place.size if place.parts == 1 else self._sizes[place.object]

@@ -79,6 +79,7 @@ class Intake:
         self._wanted, self._expand = wanted, expand
         self._working: asyncio.Task[None] | None = None
         self.objects: set[ObjectId] = set()
+        """What came, where nothing was announced."""
 
     async def take(self, frames: list[Frame]) -> None:
         """Check and seal frames; returns while the last of them are worked on. Raises for those before too."""
@@ -126,8 +127,9 @@ class Intake:
     def _check(self, frame: Frame) -> None:
         wanted = self._wanted
         for name, data in self._assembler.feed(frame):
+            if wanted is not None:
+                wanted.learn(name, data)
+                continue
             self.objects.add(name)
             if len(self.objects) > MAX_OBJECTS:
                 raise TooLarge(f"one request brings at most {MAX_OBJECTS:,} objects", limit=MAX_OBJECTS)
-            if wanted is not None:
-                wanted.learn(name, data)

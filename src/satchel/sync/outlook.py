@@ -5,12 +5,14 @@ from __future__ import annotations
 from satchel.objects.listing import Entry, Tree
 from satchel.sync import selection
 from satchel.sync.barring import withhold
+from satchel.sync.choices import Direction
 from satchel.sync.conflicts import ConflictStore
 from satchel.sync.folder import present
 from satchel.sync.plan import plan
 from satchel.sync.record import Remembered
-from satchel.sync.report import Lines, SyncReport, changed_paths, tell_waiting
-from satchel.sync.session import Direction, choose, fold
+from satchel.sync.report import SyncReport
+from satchel.sync.session import choose, fold
+from satchel.sync.telling import Lines, changed_paths, tell_waiting
 from satchel.worktree.base import load_base
 from satchel.worktree.policy import Governing
 from satchel.worktree.walk import Worktree

@@ -7,11 +7,13 @@ peer answers is checked by the caller: digests, hashes, names, sizes, and that i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from satchel.objects.frame import Frame
 from satchel.objects.ids import Digest, Lineage, ObjectId
 from satchel.objects.listing import Entry
+
+if TYPE_CHECKING:
+    from satchel.objects.frame import Frame
 
 
 class Head(NamedTuple):
@@ -45,6 +47,8 @@ class Changes(NamedTuple):
     """Objects of the project that the server lost and asks for."""
     deltas: bool = False
     """Whether the server takes deltas."""
+    gives_deltas: bool = False
+    """Whether it may be asked with the version that is held."""
 
 
 class NearQuota(NamedTuple):
@@ -109,6 +113,7 @@ class Peer(Protocol):
         """Send content alone; returns how many lost objects it brought back."""
         ...
 
-    def read_objects(self, project: str, objects: Sequence[ObjectId]) -> Iterator[Frame]:
-        """Frames that hold at least the named objects."""
+    def read_objects(self, project: str, objects: Sequence[ObjectId], since: int | None = None) -> Iterator[Frame]:
+        """Frames that hold at least the named objects; where ``since`` is a version that the caller has, also deltas
+        against objects of that version."""
         ...

@@ -16,26 +16,23 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from satchel.errors import FrameRefused, ObjectsMissing, PathRefused, ServerLied
-from satchel.objects.frame import MAX_FRAME_RAW, Assembler, Frame
+from satchel.errors import PathRefused, ServerLied
 from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.objects.paths import collision_key, path_problem
 from satchel.sync.failpoints import reach
+from satchel.sync.fetching import Held, fetch
 from satchel.sync.peer import Changes, Head, Peer
 from satchel.sync.push import Progress
 from satchel.sync.wire import MAX_SIZE
 from satchel.worktree import durable
 from satchel.worktree.base import Base, CloudEntry
 from satchel.worktree.beneath import Beneath, read_all
-from satchel.worktree.former import Former, Keeping
+from satchel.worktree.former import Former
 from satchel.worktree.materialise import Materialiser
 from satchel.worktree.undo import BOUNDS, Bounds, UndoStore
 from satchel.worktree.walk import ChangedMeanwhile
 
-BATCH_OBJECTS = 2_000
-BATCH_BYTES = 32 << 20
-"""Most content asked for at once: an interrupted pull loses little work."""
 GROUP_OBJECTS, GROUP_BYTES = 256, 8 << 20
 """Files written and synced side by side: enough that the disk's wait is shared, few enough to hold."""
 EDITED = "changed while the sync ran"
@@ -58,6 +55,8 @@ class Cloud:
     """Objects that the server lost and asks for."""
     deltas: bool = False
     """Whether the server takes deltas."""
+    gives_deltas: bool = False
+    """Whether it tells an edit as one to who asks so."""
     apart: bool = False
     """Whether its history, though of the base's lineage, does not hold the base."""
 
@@ -68,9 +67,12 @@ def as_known(base: Base) -> Cloud:
     return Cloud(Head(base.lineage, base.version, base.digest), base.cloud, {}, tree)
 
 
-def learn(peer: Peer, project: str, base: Base | None, was: Cloud | None = None) -> Cloud:
-    """Ask the peer what changed since ``base`` (``was``, as a tree). Raises ``ServerLied`` unless all of it fits."""
-    found = peer.changes(project, base.version if base else 0, base.lineage if base else None)
+def learn(peer: Peer, project: str, base: Base | None, was: Cloud | None = None, asked: Changes | None = None) -> Cloud:
+    """Ask the peer what changed since ``base`` (``was``, as a tree), unless it was ``asked``.
+
+    Raises ``ServerLied`` unless all of it fits.
+    """
+    found = asked or peer.changes(project, base.version if base else 0, base.lineage if base else None)
     same_line, apart = base is not None and found.head.lineage == base.lineage, False
     if same_line and base is not None:
         if found.head.version < base.version:
@@ -87,7 +89,8 @@ def learn(peer: Peer, project: str, base: Base | None, was: Cloud | None = None)
         if change.size > MAX_SIZE:
             raise ServerLied(f"the server names a file of {change.size:,} bytes")
     if base is not None and not found.items and found.head == (base.lineage, base.version, base.digest):
-        return replace(was or as_known(base), damaged=found.damaged, deltas=found.deltas)
+        known, gives = was or as_known(base), found.gives_deltas
+        return replace(known, damaged=found.damaged, deltas=found.deltas, gives_deltas=gives)
     if found.since and same_line and base is not None:
         cloud = _cloud(found, base.cloud)
         if cloud is not None:
@@ -112,82 +115,7 @@ def _cloud(found: Changes, before: Mapping[str, CloudEntry]) -> Cloud | None:
     tree = {path: Entry(entry.mode, entry.object) for path, entry in entries.items()}
     if digest(tree) != found.head.digest:
         return None
-    return Cloud(found.head, entries, sizes, tree, found.damaged, found.deltas)
-
-
-# Fetching ----------------------------------------------------------------------------------------------------------
-
-
-def fetch(
-    peer: Peer,
-    project: str,
-    sizes: Mapping[ObjectId, int | None],
-    lost: set[ObjectId],
-    keeping: Keeping | None = None,
-) -> Iterator[tuple[ObjectId, bytes]]:
-    """The named objects, each once, checked, in the order they arrive; ``None`` is a size not known.
-
-    The frames they come in are given to ``keeping``. What the server says it does not have (any more) is put into
-    ``lost``. Raises ``ServerLied``.
-    """
-    for batch in _batches(sizes):
-        try:
-            yield from _fetch(peer, project, sizes, batch, keeping)
-        except ObjectsMissing as error:
-            named = error.facts.get("objects")
-            absent = (
-                set(batch) & {name for name in named if isinstance(name, str)} if isinstance(named, list) else set()
-            )
-            if not absent:
-                raise
-            lost |= absent
-            yield from _fetch(peer, project, sizes, [name for name in batch if name not in absent], keeping)
-
-
-def _fetch(
-    peer: Peer, project: str, sizes: Mapping[ObjectId, int | None], batch: list[ObjectId], keeping: Keeping | None
-) -> Iterator[tuple[ObjectId, bytes]]:
-    if batch:
-        wanted = set(batch)
-        # Whole frames may come for one object of theirs: a bound on frames bounds what a server can make us read.
-        allowed = 8 + sum(2 + (MAX_SIZE if (size := sizes[name]) is None else size) // MAX_FRAME_RAW for name in batch)
-        try:
-            for name, data in _objects(peer.read_objects(project, batch), allowed, keeping):
-                if name in wanted:
-                    wanted.discard(name)
-                    if sizes[name] not in (None, len(data)):
-                        raise ServerLied("an object has another size than the server named")
-                    yield name, data
-        except FrameRefused as error:
-            raise ServerLied(f"the server sent content that is not what it announced: {error.message}") from error
-        if wanted:
-            raise ServerLied(f"the server left out {len(wanted):,} of the objects it was asked for")
-
-
-def _objects(frames: Iterator[Frame], allowed: int, keeping: Keeping | None) -> Iterator[tuple[ObjectId, bytes]]:
-    assembler = Assembler(MAX_SIZE)
-    for count, frame in enumerate(frames):
-        if count >= allowed:
-            raise ServerLied("the server sends more than it was asked for")
-        found = assembler.feed(frame)
-        if keeping is not None:
-            keeping.add(frame)
-        yield from found
-    assembler.finish()
-
-
-def _batches(sizes: Mapping[ObjectId, int | None]) -> Iterator[list[ObjectId]]:
-    batch: list[ObjectId] = []
-    held = 0
-    for name, known in sizes.items():
-        size = MAX_FRAME_RAW if known is None else known
-        if batch and (len(batch) == BATCH_OBJECTS or held + size > BATCH_BYTES):
-            yield batch
-            batch, held = [], 0
-        batch.append(name)
-        held += size
-    if batch:
-        yield batch
+    return Cloud(found.head, entries, sizes, tree, found.damaged, found.deltas, found.gives_deltas)
 
 
 # Writing -----------------------------------------------------------------------------------------------------------
@@ -221,12 +149,13 @@ def write(
     contents: Mapping[ObjectId, bytes] | None = None,
     moves: Mapping[str, str] | None = None,
     bounds: Bounds = BOUNDS,
+    base: Base | None = None,
 ) -> Pulled:
     """Do the pulled ``steps``: deletions first, so that a folder may become a file, then content as it comes.
 
     ``local`` is what each path is expected to hold. ``contents`` are not asked of the peer, nor is what a file here
-    holds. The old names in ``moves`` (by their new names) go last, and so does a file whose content is to stand
-    elsewhere. Everything is durable when this returns.
+    holds; an edit of what still is as ``base`` has it may come as a delta. The old names in ``moves`` (by their new
+    names) go last, and so does a file whose content is to stand elsewhere. Everything is durable when this returns.
     """
     pulled = Pulled()
     if not steps:
@@ -245,7 +174,7 @@ def write(
     late = _goes_last(steps, local, places) | {old: new for new, old in (moves or {}).items()}
     lost: set[ObjectId] = set()
     there = {entry.object for entry in cloud.tree.values()} if own else set()
-    keeping = Former(root).keep()
+    keeping, held = Former(root).keep(), _held(root, base, cloud, local, places)
 
     def otherwise(name: ObjectId) -> None:
         """No file here holds it any more; what is to be fetched is asked for after all that is here."""
@@ -261,7 +190,7 @@ def write(
                 if entry is None and expect is not None and path not in late:
                     _one(pulled, path, None, partial(folder.delete, path, expect))
             here = chain(known.items(), _read_here(root, own, otherwise))
-            for group, fetched in _both(_groups(here), _groups(fetch(peer, project, sizes, lost, keeping))):
+            for group, fetched in _both(_groups(here), _groups(fetch(peer, project, sizes, lost, keeping, held))):
                 pulled.bytes += sum(len(data) for _, data in group) if fetched else 0
                 pulled.sizes.update((name, len(data)) for name, data in group)
                 waiting = [(path, data, steps[path]) for name, data in group for path in places[name]]
@@ -325,20 +254,42 @@ def _read_here(
     root: Path, own: Mapping[ObjectId, str], otherwise: Callable[[ObjectId], None]
 ) -> Iterator[tuple[ObjectId, bytes]]:
     """What files hold; ``otherwise`` is told of what a file was to hold, and holds no more."""
-    for name, path in own.items():
-        try:
-            with Beneath(root) as beneath:
-                fd, found = beneath.open(path)
-                try:
-                    data = read_all(fd, found.st_size)
-                finally:
-                    os.close(fd)
-        except OSError:
-            data = b""
-        if object_id(data) == name:
+    for name in own:
+        data = _content(root, own, name)
+        if data is not None:
             yield name, data
         else:
             otherwise(name)
+
+
+def _content(root: Path, files: Mapping[ObjectId, str], name: ObjectId) -> bytes | None:
+    """An object as one of ``files`` holds it; ``None`` where none does (any more)."""
+    if name not in files:
+        return None
+    try:
+        with Beneath(root) as beneath:
+            fd, found = beneath.open(files[name])
+            try:
+                data = read_all(fd, found.st_size)
+            finally:
+                os.close(fd)
+    except OSError:
+        return None
+    return data if object_id(data) == name else None
+
+
+def _held(
+    root: Path, base: Base | None, cloud: Cloud, local: Mapping[str, Entry], places: Mapping[ObjectId, Sequence[str]]
+) -> Held | None:
+    """The version that what comes may be told against: of files that are as it has them, and get other content."""
+    if base is None or not cloud.gives_deltas or cloud.apart or base.lineage != cloud.head.lineage:
+        return None
+    files: dict[ObjectId, str] = {}
+    for path in chain.from_iterable(places.values()):
+        was, mine = base.cloud.get(path), local.get(path)
+        if was is not None and mine is not None and was.object == mine.object:
+            files[mine.object] = path
+    return Held(base.version, partial(_content, root, files)) if files else None
 
 
 def _both(here: Iterator[Group], fetched: Iterator[Group]) -> Iterator[tuple[Group, bool]]:

@@ -38,13 +38,13 @@ from satchel.errors import (
 from satchel.objects.frame import Frame, make_frames
 from satchel.objects.ids import Digest, ObjectId, ProjectId, TenantId, object_id
 from satchel.objects.listing import Entry, digest
-from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
 from satchel.objects.paths import check_path
 from satchel.objects.seal import SEAL_OVERHEAD
-from satchel.store.packs import PackWriter, Place, StoredPack, Vault, pack_table
+from satchel.store.packs import PackWriter, StoredPack, Vault, pack_table
 from satchel.sync import contents
 from satchel.sync.commit import Caller as Caller
 from satchel.sync.commit import Committer, Proposed, Standing, asked_of
+from satchel.sync.differences import packed
 from satchel.sync.expand import Expansion
 from satchel.sync.failpoints import reach
 from satchel.sync.held import Held
@@ -361,18 +361,14 @@ class Receiver:
         self._committer.forget(tenant)
 
     async def read_frames(
-        self, tenant: TenantId, project: ProjectId, objects: Sequence[ObjectId]
+        self, tenant: TenantId, project: ProjectId, objects: Sequence[ObjectId], since: int | None = None
     ) -> AsyncIterator[bytes]:
-        """A pack holding exactly the named objects, as a stream. Raises ``ObjectsMissing`` before it begins."""
-        return self._pack(tenant, project, await contents.places(self._catalog, tenant, project, objects))
+        """A pack holding exactly the named objects, as a stream; edits of what version ``since`` holds as deltas.
 
-    async def _pack(self, tenant: TenantId, project: ProjectId, places: Sequence[Place]) -> AsyncIterator[bytes]:
-        yield encode_pack_start()
-        count = 0
-        async for frame in contents.read_frames(self._catalog, self._vault, tenant, project, places):
-            count += 1
-            yield encode_frame(frame)
-        yield encode_pack_end(count)
+        Raises ``ObjectsMissing`` before it begins.
+        """
+        places = await contents.places(self._catalog, tenant, project, objects)
+        return packed(self._catalog, self._vault, tenant, project, places, since or 0)
 
 
 @dataclass(slots=True)

@@ -12,11 +12,11 @@ from satchel.objects.listing import Tree
 from satchel.objects.reviews import is_review_list
 from satchel.sync.barring import Barred, planned
 from satchel.sync.plan import Plan
+from satchel.sync.report import NO_PERSON as NO_PERSON
 from satchel.worktree.policy import Governing
 from satchel.worktree.selecting import selection
 from satchel.worktree.walk import Scan, Worktree
 
-NO_PERSON = "only a person sends it"
 REVIEWS_STAY = (
     "What is reviewed (reviewed.sha256) was not sent: only a person says so, and this folder syncs with a key or for "
     "an agent. Sign in yourself and sync again:  satchel login"

@@ -9,35 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import NamedTuple
 
 from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.listing import Entry, Tree
 from satchel.objects.paths import collision_key, executed_by_tools, path_problem
+from satchel.sync.choices import Direction as Direction
+from satchel.sync.choices import Strategy as Strategy
 from satchel.sync.merge import Apart, Clean, Gone, Marked, Outcome
 from satchel.sync.naming import kept_by_old_name, name_clashes
 from satchel.sync.plan import NEITHER, Clash, Plan, merged_mode
 from satchel.sync.record import NOTHING, Record, Remembered
-
-
-class Direction(Enum):
-    """Which way content may travel in one run."""
-
-    BOTH = "both"
-    TO_CLOUD = "to-cloud"
-    FROM_CLOUD = "from-cloud"
-
-
-class Strategy(Enum):
-    """Who wins where both sides changed a file and it does not merge. What loses stays in the undo store or in the
-    cloud's history."""
-
-    MANUAL = "manual"
-    LOCAL = "local"
-    CLOUD = "cloud"
-    BOTH = "both"
-    """The folder's file stays, the cloud's is put beside it, and both are sent."""
 
 
 class Conflict(NamedTuple):

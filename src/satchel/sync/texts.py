@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from satchel.errors import NotFound
 from satchel.objects.ids import ObjectId
+from satchel.sync.fetching import fetch
 from satchel.sync.heal import kept_here
 from satchel.sync.merge import MAX_MERGE_BYTES, Apart, Gone, Marked, Outcome, merge
 from satchel.sync.peer import Peer
 from satchel.sync.plan import Clash
-from satchel.sync.pull import Cloud, fetch
+from satchel.sync.pull import Cloud
 from satchel.sync.record import Sides
 from satchel.worktree.former import Former
 from satchel.worktree.walk import ChangedMeanwhile, Scan, Worktree

@@ -162,6 +162,7 @@ class StreamReader:
                 return None
             self._take_rows(block, count)
         self.preamble = Preamble(parent, digest, tuple(self._changes))
+        self._changes, self._paths = [], set()  # not held while the content comes
         return PackReader(deltas=parent is not None)
 
     def _take_block(self) -> bytes | None:

@@ -134,9 +134,18 @@ class History:
 
     def __init__(self, root: Path) -> None:
         try:
-            self._whole = _newest(_read_both(root))
+            found = _read_both(root)
         except durable.FolderUnreadable:
-            self._whole = None
+            found = ["damaged"]
+        self._whole = _newest(found)
+        self.plain = self._whole is not None and "damaged" not in found and not self._whole.about["held"]
+        """Whether there is a base, nothing of it is damaged, and nothing is held."""
+
+    @property
+    def head(self) -> tuple[Lineage, int, Digest] | None:
+        """The version of the hosted project it tells of."""
+        about = self._whole.about if self._whole else None
+        return (Lineage(about["lineage"]), int(about["version"]), Digest(about["digest"])) if about else None
 
     @property
     def lineage(self) -> Lineage | None:

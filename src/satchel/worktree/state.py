@@ -9,10 +9,12 @@ would look unchanged.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from operator import itemgetter
 from os import stat_result
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -26,6 +28,7 @@ CREATE TABLE file (
 CREATE TABLE folder (path TEXT PRIMARY KEY, chain BLOB, ignored BLOB, others BLOB) WITHOUT ROWID;
 CREATE TABLE clash (path TEXT PRIMARY KEY, reason TEXT) WITHOUT ROWID;
 """
+_PATH = itemgetter(0)
 _FINE_SLACK_NS = 100_000_000
 _COARSE_SLACK_NS = 2_000_000_000  # FAT and HFS+ keep whole seconds, or two of them
 
@@ -42,15 +45,9 @@ class FileRow(NamedTuple):
     unindexed: str
     """Why it is not indexed though it belongs, as a reason code; empty when it is."""
 
-    def fits(self, found: stat_result) -> bool:
-        """Whether the file still is what was read."""
-        return (
-            found.st_mtime_ns == self.mtime
-            and found.st_size == self.size
-            and found.st_ctime_ns == self.ctime
-            and found.st_ino == self.ino
-            and found.st_mode == self.mode
-        )
+
+_ROW: Callable[[tuple[Any, ...]], FileRow] = partial(tuple.__new__, FileRow)
+"""``FileRow._make`` without its call in Python: a scan makes one for each file there is."""
 
 
 class FolderRow(NamedTuple):
@@ -132,7 +129,8 @@ class State:
 
     def _load(self) -> Remembered:
         database = self._open()
-        files = {row[0]: FileRow._make(row) for row in database.execute("SELECT * FROM file")}
+        rows = database.execute("SELECT * FROM file").fetchall()
+        files = dict(zip(map(_PATH, rows), map(_ROW, rows), strict=True))
         folders = {
             path: FolderRow(chain, _split(ignored), _split(others))
             for path, chain, ignored, others in database.execute("SELECT * FROM folder")

@@ -14,10 +14,10 @@ import stat
 import time
 from collections.abc import Callable, Iterable, KeysView
 from dataclasses import dataclass, field
-from functools import cached_property
-from operator import attrgetter
+from functools import cached_property, partial
+from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from satchel.documents import MAX_DATA_BYTES
 from satchel.errors import Conflict, NoSuchArtifact, NotAFolder
@@ -111,6 +111,9 @@ class Scan:
 
 
 _BY_NAME = attrgetter("name")
+# Of a FileRow, and an Entry made without a call in Python: a scan does each of these for every file there is.
+_SIZE, _OBJECT = itemgetter(1), itemgetter(6)
+_ENTRY: Callable[[tuple[Any, ...]], Entry] = partial(tuple.__new__, Entry)
 
 
 class _Walk:
@@ -195,9 +198,11 @@ class Worktree:
             walk.left_out.append(LeftOut(path, "bad-name", reason))
         self._save(before, kept, walk, clashes, fresh)
         walk.left_out.sort()
+        modes = (_MODES[row[5] & stat.S_IXUSR] for row in rows.values())
+        entries = map(_ENTRY, zip(modes, map(_OBJECT, rows.values()), strict=True))
         return Scan(
-            tree={path: Entry(_MODES[row.mode & stat.S_IXUSR], ObjectId(row.object)) for path, row in rows.items()},
-            sizes={path: row.size for path, row in rows.items()},
+            tree=dict(zip(rows, entries, strict=True)),
+            sizes=dict(zip(rows, map(_SIZE, rows.values()), strict=True)),
             left_out=walk.left_out,
             not_indexed=sorted(LeftOut(row.path, row.unindexed) for row in rows.values() if row.unindexed),
             reread=len(walk.files),
@@ -293,15 +298,22 @@ class Worktree:
         ignored, others = names.ignored, names.others
         inside: list[str] = []
         files = before.files if known else {}
+        same, most = walk.same, self.rules.max_file_bytes
         for entry in entries:
             name = entry.name if entry.name.isascii() else name_of(root, prefix, entry)
             if name in NEVER:
                 continue
             path = prefix + name
             row = files.get(path)
-            if row is not None and self._unchanged(entry, row):  # decided before, and its name was good
-                walk.same.append(row)
-                continue
+            if row is not None and row.size <= most:
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                    # All of a file's stat that a FileRow keeps. Spelt out here: this is most of what a scan does.
+                    if row[1:6] == (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode):
+                        same.append(row)  # decided before, and its name was good
+                        continue
+                except OSError:
+                    pass
             is_folder = _is_folder(entry)
             label = name + "/" if is_folder else name
             if known and (label in known.others or path in (before.folders if is_folder else files)):
@@ -320,12 +332,6 @@ class Worktree:
             else:
                 self._look(entry, path, walk, others)
         return inside
-
-    def _unchanged(self, entry: os.DirEntry[str], row: FileRow) -> bool:
-        try:
-            return row.fits(entry.stat(follow_symlinks=False)) and row.size <= self.rules.max_file_bytes
-        except OSError:
-            return False
 
     def _look(self, entry: os.DirEntry[str], path: str, walk: _Walk, others: set[str]) -> None:
         """Note a file that the rules admit, if it is a regular one of a size that may be kept."""

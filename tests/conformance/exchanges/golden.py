@@ -83,7 +83,7 @@ def session(remote: Remote) -> list[Any]:
         sorted(remote.lacking("golden", ids)),
         remote.sync("golden", pieces, length, "the-first-push"),
         refusal(lambda: remote.sync("golden", pieces, length, "a-push-too-late")),
-        remote.changes("golden", 0, None),
+        remote.changes("golden", 0, None)[:5],  # what a release of before read of it; fields added since stand behind
         [dict(frame.table) if isinstance(frame.table, Mapping) else [str(row) for row in frame.table]
          for frame in remote.read_objects("golden", ids)],
         remote.put_artifact("golden", "later.md", b"# Later\n", None),

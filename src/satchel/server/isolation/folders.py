@@ -10,8 +10,8 @@ from pathlib import Path
 
 from satchel.errors import SatchelError
 from satchel.remote import FixedToken, Remote
+from satchel.sync.choices import Strategy
 from satchel.sync.run import run
-from satchel.sync.session import Strategy
 from satchel.worktree.walk import Worktree
 
 
