@@ -10,6 +10,7 @@ so idle ones, however many, keep nobody out. Deadlines of bodies are the edge's 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import OrderedDict
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -27,6 +28,7 @@ FRESH_SECONDS = 1.0
 TAKEN_SECONDS = 60.0
 TAKEN_BYTES = 60 * 1024
 """What a client takes of a waiting answer in that time, at least: a kilobyte a second."""
+_NO_MEMORY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -76,6 +78,14 @@ class BoundedHeads(HttpToolsProtocol):
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
             self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Also called where there was no memory for what came, which is nobody's malformed request."""
+        if isinstance(getattr(sys.exc_info()[1], "__context__", None), MemoryError):
+            self.transport.write(_NO_MEMORY)
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
