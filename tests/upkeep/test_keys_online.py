@@ -160,8 +160,8 @@ def test_a_server_whose_root_key_a_key_service_wraps_starts_with_it_and_moves_to
         admin(new_server, "key", "rotate-root", "--kms", key)
         new_server.stop()
         assert len(kms.asked) < 12
-    gone = subprocess.run(
-        [*SATCHEL, "serve", "--data", str(new_server.data), "--port", "0", "--json"],
+    gone = subprocess.run(  # without --check it waits for the key service
+        [*SATCHEL, "serve", "--check", "--data", str(new_server.data), "--port", "0", "--json"],
         env=new_server.env, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (gone.returncode, json.loads(gone.stdout)["error"]["code"]) == (6, "store.unavailable")

@@ -135,6 +135,7 @@ class Committer:
         self._catalog, self._vault, self._clock, self._random = catalog, vault, clock, random
         self._max_file_bytes = max_file_bytes
         self._trees: OrderedDict[tuple[TenantId, ProjectId, Head], Mapping[str, EntryRow]] = OrderedDict()
+        self._files = 0  # of all trees: they are hundreds, and counted with each commit
         self._records: OrderedDict[tuple[TenantId, ProjectId, Head], RecordParent] = OrderedDict()
 
     # Before the content -----------------------------------------------------------------------------------------------
@@ -401,15 +402,19 @@ class Committer:
     def forget(self, tenant: TenantId, project: ProjectId | None = None) -> None:
         """Keep no tree of a project, or of a whole tenant, in memory: titles in it may come from what was purged."""
         for key in [key for key in self._trees if key[0] == tenant and project in (None, key[1])]:
-            del self._trees[key]
+            self._drop_tree(*key)
 
     # What is kept -----------------------------------------------------------------------------------------------------
 
     def _keep_tree(self, tenant: TenantId, project: ProjectId, head: Head, files: Mapping[str, EntryRow]) -> None:
+        self._drop_tree(tenant, project, head)
         self._trees[tenant, project, head] = files
-        self._trees.move_to_end((tenant, project, head))
-        while len(self._trees) > 1 and sum(map(len, self._trees.values())) > CACHED_FILES:
-            self._trees.popitem(last=False)
+        self._files += len(files)
+        while len(self._trees) > 1 and self._files > CACHED_FILES:
+            self._drop_tree(*next(iter(self._trees)))
+
+    def _drop_tree(self, tenant: TenantId, project: ProjectId, head: Head) -> None:
+        self._files -= len(self._trees.pop((tenant, project, head), ()))
 
     def _keep_record(self, tenant: TenantId, project: ProjectId, head: Head, record: RecordParent) -> None:
         self._records[tenant, project, head] = record
@@ -427,7 +432,7 @@ class Committer:
                 files[change.path] = EntryRow(
                     change.path, change.mode, change.object, change.size, change.kind, change.title, *made
                 )
-        self._trees.pop((caller.tenant, project, standing.head), None)
+        self._drop_tree(caller.tenant, project, standing.head)
         self._keep_tree(caller.tenant, project, head, files)
 
 
