@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import sqlite3
+import weakref
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,22 @@ def test_an_index_answers_from_the_tree_it_was_brought_to() -> None:
         assert index.digest == digest_of(FILES)
         assert ("README.md", 5) in found(index, "rollback approval")
         assert [item.path for item in index.inventory()] == sorted(FILES)
+
+
+def test_a_closed_index_is_freed_at_once() -> None:
+    # A server opens and closes thousands, and looks for circles among what is old but a few times a day.
+    gc.collect()
+    gc.disable()
+    try:
+        index = index_of(FILES)
+        assert found(index, "rollback approval")
+        assert index.near(parse_query("rolback"), 3)
+        left = weakref.ref(index._matcher)
+        index.close()
+        del index
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_every_file_is_in_the_inventory_and_only_text_is_searched() -> None:

@@ -19,7 +19,7 @@ from satchel.search.narrowing import HOPE, Scored, narrowed
 from satchel.search.query import Query
 from satchel.search.schema import IS_REVIEWED, SECTION_BITS, TOKENIZER, rows
 from satchel.search.scoring import CLOSE, Scorer, Statistics, Term, weights, words_of
-from satchel.search.snippet import Stems, Token, cut_snippet, terms_of
+from satchel.search.snippet import Stems, Token, Tokenize, cut_snippet, terms_of
 from satchel.search.snippet import Term as Shown
 from satchel.search.words import completions, match_expression, parted, quoted, spaced
 
@@ -34,7 +34,7 @@ as stand in one section of ``RARE_SHARE`` together, or in ``RARE_ROWS`` of a lar
 score. It bounds the time."""
 RARE_AT_LEAST = 200
 
-COUNTS_KEPT = 4_096
+COUNTS_KEPT = 512
 """Phrases whose holders stay counted while the tree is the same: common words come again, and counting one takes a
 millisecond in 100 MB."""
 
@@ -118,7 +118,8 @@ class Matcher:
 
     def __init__(self, database: apsw.Connection) -> None:
         self._database = database
-        self._tokenizer: apsw.FTS5Tokenizer | None = None
+        self.tokenize = _tokenize_of(database)
+        """A text as FTS5 reads it."""
         self._scorer: Scorer | None = None
         self._counted: dict[str, int] = {}
         self._counted_of = ""
@@ -271,13 +272,6 @@ class Matcher:
         """The terms in which FTS5 finds a word: one without would make a conjunction match nothing."""
         return [term for term in terms if self.tokenize(spaced(term))]
 
-    def tokenize(self, text: str) -> list[Token]:
-        """``text`` as FTS5 reads it."""
-        if self._tokenizer is None:
-            self._tokenizer = self._database.fts5_tokenizer(TOKENIZER[0], list(TOKENIZER[1:]))
-        found = self._tokenizer(text.encode(), apsw.FTS5_TOKENIZE_DOCUMENT, None, include_colocated=False)
-        return cast("list[Token]", found)
-
     def _count(self, expression: str, where: str, values: Sequence[str]) -> dict[str, int]:
         counted = rows(
             self._database,
@@ -368,6 +362,19 @@ class Matcher:
             snippet=snippet.text,
             highlights=snippet.highlights,
         )
+
+
+def _tokenize_of(database: apsw.Connection) -> Tokenize:
+    """No method of the matcher, which holds it: such a circle would outlive a closed index by hours."""
+    known: list[apsw.FTS5Tokenizer] = []
+
+    def tokenize(text: str) -> list[Token]:
+        if not known:
+            known.append(database.fts5_tokenizer(TOKENIZER[0], list(TOKENIZER[1:])))
+        found = known[0](text.encode(), apsw.FTS5_TOKENIZE_DOCUMENT, None, include_colocated=False)
+        return cast("list[Token]", found)
+
+    return tokenize
 
 
 def _score(score: float) -> float:

@@ -20,8 +20,9 @@ Token = tuple[int, int, str]
 Tokenize = Callable[[str], list[Token]]
 
 
-STEMS_KEPT = 4_096
-"""Words whose stems stay known to an open index: those that come near to sought ones come again and again."""
+STEMS_KEPT = 512
+"""Words whose stems stay known to an open index, of which a server has hundreds: those that come near to sought ones
+come again and again."""
 
 
 class Stems(dict[str, str]):

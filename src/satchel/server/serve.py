@@ -135,9 +135,10 @@ async def _serve(prepared: Prepared) -> None:
         log.info("serving", url=settings.url, data=str(settings.data))
         # A sync makes 100,000 objects that live until it ends. The default thresholds look through all of them, and
         # through every module, dozens of times: a fifth of the time of a first sync of 8,000 files.
-        # The youngest are looked through often, since everybody waits meanwhile: 50,000 take a tenth of a second.
+        # The youngest are looked through often, since everybody waits meanwhile: 50,000 take a tenth of a second. The
+        # oldest are after a million new ones, some quarter of an hour's: a circle that got there is not kept for days.
         gc.freeze()
-        gc.set_threshold(2_000, 25, 1_000)
+        gc.set_threshold(2_000, 25, 20)
         # A thread that searches would keep the others waiting for ten times as long otherwise, the loop among them.
         sys.setswitchinterval(0.0005)
         try:
