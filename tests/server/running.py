@@ -146,6 +146,8 @@ class Running:
         self.prepared.listener.close()
         if self._thread.is_alive():
             faulthandler.dump_traceback(sys.__stderr__ or 2)
+            for task in asyncio.all_tasks(self.loop):
+                task.print_stack(file=sys.__stderr__)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

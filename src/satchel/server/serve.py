@@ -50,6 +50,8 @@ from satchel.store.urls import open_store
 from satchel.upkeep.about import Notices
 
 BACKLOG = 2_048
+LAST_SECONDS = 2.0
+"""Longest wait for requests that were cut off to give back what they hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,20 @@ class Serving(uvicorn.Server):
         taking = [asyncio.create_task(self._take(connection)) for connection in late]
         await super().shutdown(sockets)
         await asyncio.gather(*taking, return_exceptions=True)
+        await self._end_the_rest()
+
+    async def _end_the_rest(self) -> None:
+        """Let requests that did not end in time end before anything is closed.
+
+        What they hold, a transaction or a place, has to be given back to something that still takes it: the process
+        would wait for them for ever otherwise.
+        """
+        left = set(self.server_state.tasks)
+        for task in left:
+            if not task.cancelling():
+                task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=LAST_SECONDS)
 
     async def _take(self, connection: socket.socket) -> None:
         def protocol() -> Any:
