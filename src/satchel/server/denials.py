@@ -118,6 +118,7 @@ class Denials:
         self._held = 0  # notes of verified callers that are not written yet
         self._waiting: deque[Refusal] = deque()
         self._unproven: deque[KeyRefusal | SignInRefusal] = deque()
+        self._flushing = asyncio.Lock()
         self._minutes: dict[tuple[TenantId, PrincipalId], _Minute] = {}
         self._ready: dict[TenantId, list[_Row]] = {}
 
@@ -167,6 +168,10 @@ class Denials:
 
         A tenant whose notes it does not take keeps no other waiting. Raises ``CatalogUnavailable`` after several.
         """
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         await self._prove()
         for _ in range(len(self._waiting)):
             refusal = self._waiting.popleft()
@@ -223,14 +228,11 @@ class Denials:
 
     async def _prove(self) -> None:
         for _ in range(min(len(self._unproven), MAX_PROVEN_AT_ONCE)):
-            refusal = self._unproven[0]
-            try:
-                if isinstance(refusal, KeyRefusal):
-                    await self._prove_key(refusal)
-                else:
-                    await self._prove_sign_in(refusal)
-            finally:
-                self._unproven.popleft()
+            refusal = self._unproven.popleft()
+            if isinstance(refusal, KeyRefusal):
+                await self._prove_key(refusal)
+            else:
+                await self._prove_sign_in(refusal)
 
     async def _prove_key(self, refusal: KeyRefusal) -> None:
         async with self._catalog.read(refusal.tenant) as s:
