@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from satchel.cli import review_cmd
+from satchel.objects import reviews
 from satchel.objects.reviews import REVIEWED_PATH
 from tests.cli.conftest import Cli
 
@@ -78,6 +80,25 @@ def test_what_cannot_be_reviewed_is_said(cli: Cli, project: Path) -> None:
     (project / REVIEWED_PATH).symlink_to(project / "README.md")
     assert "path.refused" in cli("review", WARNINGS, status=2).err
     assert (project / "README.md").read_text().startswith("#")
+
+
+def test_a_review_throws_away_nothing_that_stood_in_the_list(
+    cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = project / REVIEWED_PATH
+    lists.write_bytes(b"# by hand\nnot a line of sha256sum\r\n\n\xff\xfe\n")
+    cli("review", WARNINGS)
+    once = lists.read_bytes()
+    assert once.startswith(b"# by hand\nnot a line of sha256sum\n\xff\xfe\n")
+    assert once.endswith(f"  {WARNINGS}\n".encode())
+    cli("review", WARNINGS, "README.md")
+    assert lists.read_bytes().count(b"not a line of sha256sum") == 1
+    long = lists.read_bytes()
+    for module in (reviews, review_cmd):
+        monkeypatch.setattr(module, "MAX_REVIEWED_BYTES", len(long) - 1)
+    refused = cli("review", WARNINGS, status=5)
+    assert "reviewed.sha256 has" in refused.err
+    assert lists.read_bytes() == long
 
 
 def test_a_folder_that_is_no_project_gets_no_list(cli: Cli, here: Path) -> None:

@@ -56,11 +56,11 @@ def test_a_list_that_is_too_long_says_nothing(monkeypatch: pytest.MonkeyPatch) -
     assert not is_reviewed(data, "a.md", A)
 
 
-def test_a_list_is_written_by_path_with_its_comments_first() -> None:
+def test_a_list_is_written_by_path_with_what_else_stood_in_it_first() -> None:
     before = f"{A}  z.md\n# two\r\nnonsense\n# one\n".encode()
     written = write_reviews(before, [Review("é.md", A), Review("z.md", B), Review("z.md", A)])
     assert written.decode().split("\n") == [
-        "# two", "# one", *(f"{name}  z.md" for name in sorted((A, B))), f"{A}  é.md", "",
+        "# two", "nonsense", "# one", *(f"{name}  z.md" for name in sorted((A, B))), f"{A}  é.md", "",
     ]  # fmt: skip
     assert write_reviews(b"", []) == b""
 

@@ -23,7 +23,7 @@ from satchel.worktree.walk import Scan, Worktree
         ("satchel review", "What is reviewed, what changed since, and what nobody has looked at."),
     ],
     gives="`project`; the paths `reviewed`, `changed` since they were, and `never` reviewed, of those named or of all.",
-    statuses=(0, 1, 2, 6),
+    statuses=(0, 1, 2, 5, 6),
 )
 @click.argument("paths", nargs=-1)
 @click.option("--withdraw", is_flag=True, help="Take it back.")
@@ -75,6 +75,11 @@ def _listed(worktree: Worktree, scan: Scan) -> bytes:
 def _written(worktree: Worktree, scan: Scan, named: list[str], *, withdraw: bool) -> set[Review]:
     """Bring the list to what is said of the named files. Raises ``NoSuchArtifact``, ``PathRefused``, ``TooLarge``."""
     before = _listed(worktree, scan)
+    if len(before) > MAX_REVIEWED_BYTES:  # it counts for nothing, and is not for us to throw away
+        raise TooLarge(
+            f"{REVIEWED_PATH} has {len(before):,} bytes; it may have {MAX_REVIEWED_BYTES:,}",
+            hint=f"Take out of {REVIEWED_PATH} what is not needed any more, then review again.",
+        )
     reviews = read_reviews(before)
     known = {review.path for review in reviews} if withdraw else scan.tree.keys() - {REVIEWED_PATH}
     meant: set[str] = set()

@@ -53,10 +53,11 @@ def is_reviewed(data: bytes, path: str, content: ObjectId) -> bool:
 
 
 def write_reviews(before: bytes, reviews: Iterable[Review]) -> bytes:
-    """The list that holds ``reviews`` alone, by path; comments of the one ``before`` stay, at its beginning."""
-    comments = [line.removesuffix(b"\r") for line in before.split(b"\n") if line.startswith(b"#")]
+    """The list that holds ``reviews`` alone, by path. What else stood in the one ``before`` is kept at its beginning:
+    comments, and whatever somebody put there."""
+    others = [line for line in before.replace(b"\r\n", b"\n").split(b"\n") if line and not read_reviews(line)]
     lines = [f"{name}  {path}".encode() for path, name in sorted(reviews, key=_by_bytes)]
-    return b"".join(line + b"\n" for line in (*comments, *lines))
+    return b"".join(line + b"\n" for line in (*others, *lines))
 
 
 def merge_reviews(base: bytes, local: bytes, cloud: bytes) -> bytes | None:
