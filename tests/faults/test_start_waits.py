@@ -96,6 +96,7 @@ def test_a_server_waits_for_its_bucket_and_its_tables_then_serves_and_lives_thro
         with closing(Client(f"http://127.0.0.1:{server.port}")) as client:
             until(lambda: _away(client) == [{"name": "store", "state": "failed"}], 60)
             assert client.get("/health/live").status == 200
+            assert client.get("/health/startup").ok() == {"status": "starting"}
             assert client.get("/health/ready").status == 503
             refused = client.get("/projects")
             assert (refused.status, refused.code) == (503, "store.unavailable")

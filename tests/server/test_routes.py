@@ -338,6 +338,7 @@ def test_health_names_its_dependencies_and_no_secret(server: Running, monkeypatc
 
     monkeypatch.setattr(server.cloud.store, "check", away)
     assert nobody.get("/health/live").status == 200
+    assert nobody.get("/health/startup").ok() == {"status": "started"}
     assert nobody.get("/health").ok()["status"] == "degraded"
     assert nobody.get("/health/ready").status == 200  # it reads what it has, and refuses writes itself
     monkeypatch.setattr(server.cloud.catalog, "check", away)

@@ -6,8 +6,8 @@ import asyncio
 import http.client
 import importlib
 import ipaddress
+import os
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -69,8 +69,10 @@ def command(
         _probe(face, settings)
         return
     if not check:
-        # The first process of a container is sent away by SIGTERM only if it says how, also before it serves.
-        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+        # The first process of a container is sent away by SIGTERM only if it says how, also before it serves. At once:
+        # nobody is served yet, whatever is half made is as it is after a kill, and a thread that asks a key service
+        # would be waited for.
+        signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
     try:
         # By name: what it needs comes with the extra, which the local tool does without.
         serving = importlib.import_module("satchel.server.serve")

@@ -53,11 +53,12 @@ def _encoded(event: object, **_options: object) -> bytes:
 def where(error: BaseException) -> list[str]:
     """The type and the lines of code an exception passed, innermost last; never its text."""
     frames = traceback.extract_tb(error.__traceback__)[-8:]
-    return [type(error).__name__, *(f"{_module(f.filename)}:{f.lineno}" for f in frames)]
+    return [type(error).__name__, *(place(f.filename, f.lineno) for f in frames)]
 
 
-def _module(filename: str) -> str:
-    return "/".join(filename.rsplit("/", 3)[-3:])
+def place(filename: str, line: int | None) -> str:
+    """A line of code, named by the last three parts of its file."""
+    return "/".join(filename.rsplit("/", 3)[-3:]) + f":{line}"
 
 
 class _Libraries(logging.Handler):

@@ -664,6 +664,10 @@ class Live(TypedDict):
     status: Literal["ok"]
 
 
+class Startup(TypedDict):
+    status: Literal["starting", "started"]
+
+
 class Jwks(TypedDict):
     keys: list[dict[str, Any]]
 

@@ -36,6 +36,7 @@ from satchel.objects.ids import new_id
 from satchel.server.app import application
 from satchel.server.cloud import now_ms
 from satchel.server.contradictions import refuse_contradictions
+from satchel.server.ending import cut_off_after
 from satchel.server.heads import bounded
 from satchel.server.housekeeping import keep_house
 from satchel.server.logs import configure, log
@@ -50,6 +51,8 @@ from satchel.store.urls import open_store
 from satchel.upkeep.about import Notices
 
 BACKLOG = 2_048
+END_SECONDS = 5.0
+"""Longest wait, when the last request has ended, for all that stands behind requests to close."""
 LAST_SECONDS = 2.0
 """Longest wait for requests that were cut off to give back what they hold."""
 
@@ -143,8 +146,13 @@ async def _serve(prepared: Prepared) -> None:
         gc.set_threshold(2_000, 25, 20)
         # A thread that searches would keep the others waiting for ten times as long otherwise, the loop among them.
         sys.setswitchinterval(0.0005)
+
+        def stopping() -> None:
+            cut_off_after(settings.shutdown_seconds + LAST_SECONDS + END_SECONDS)
+            cloud.listeners.close()
+
         try:
-            server = Serving(uvicorn_config(app, settings), cloud.listeners.close, cloud.ending, settings.drain_seconds)
+            server = Serving(uvicorn_config(app, settings), stopping, cloud.ending, settings.drain_seconds)
             await server.serve(sockets=[prepared.listener])
         finally:
             await beside.aclose()
@@ -325,7 +333,7 @@ async def _root_key(settings: ServerSettings, store: ObjectStore, known: str | N
             if not settings.root_kms:
                 return RootKey.create(path)
             own = new_id("ins", os.urandom(16))
-            return RootKey.create(path, kms=kms_place(settings.root_kms), installation=own)
+            return await asyncio.to_thread(RootKey.create, path, kms=kms_place(settings.root_kms), installation=own)
     except OSError as error:
         raise StartRefused(
             f"the root key {path} cannot be made: {error.strerror}",

@@ -1,8 +1,8 @@
 """A server that waits for what it stands on: it lives, is not ready, says what it waits for, and tries again.
 
-``awaited`` makes the attempts. While one lasts, and between two, the address is answered: ``/api/v1/health/live`` with
-200, so that nobody restarts what a restart cannot help; everything else with 503 and the kind of the trouble. The
-reason and the cure, which may name places, are for the log alone.
+``awaited`` makes the attempts. While one lasts, and between two, the address is answered: ``health/live`` and
+``health/startup`` with 200, so that nobody restarts what a restart cannot help; everything else with 503 and the kind
+of the trouble. The reason and the cure, which may name places, are for the log alone.
 """
 
 from __future__ import annotations
@@ -94,6 +94,8 @@ class Waiting:
         request = new_id("req", os.urandom(16))
         if scope["path"] == HEALTH + "/live":
             found = answer({"status": "ok"})
+        elif scope["path"] == HEALTH + "/startup":
+            found = answer({"status": "starting"})
         elif scope["path"] in (HEALTH, HEALTH + "/ready"):
             found = answer(self._report(), 503 if scope["path"].endswith("/ready") else 200)
         else:

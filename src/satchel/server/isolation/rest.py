@@ -16,8 +16,10 @@ _P = "/api/v1/projects/{p}"
 
 
 def _anyone() -> Iterator[Operation]:
-    for name in ("/.well-known/jwks.json", "/api/v1/health", "/api/v1/health/live", "/api/v1/health/ready"):
+    for name in ("/.well-known/jwks.json", "/api/v1/health"):
         yield Operation(f"GET {name}", Needs.ANYONE)
+    for name in ("live", "ready", "startup"):
+        yield Operation(f"GET /api/v1/health/{name}", Needs.ANYONE)
     refused = Outcome(401, "auth.invalid")
     yield Operation("POST /api/v1/auth/token", Needs.ANYONE, refused, {"apiKey": "x"})
     yield Operation("POST /api/v1/auth/refresh", Needs.ANYONE, refused, {"refreshToken": "x"})

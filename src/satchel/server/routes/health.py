@@ -8,7 +8,7 @@ from satchel import __version__
 from satchel.server.access import cloud_of, known_parameters
 from satchel.server.bodies import answer
 from satchel.server.openapi import operation
-from satchel.server.schemas import HealthReport, Live
+from satchel.server.schemas import HealthReport, Live, Startup
 
 router = APIRouter(tags=["health"])
 
@@ -24,6 +24,13 @@ async def health(request: Request) -> Response:
 async def live(request: Request) -> Response:
     known_parameters(request)
     return answer({"status": "ok"})
+
+
+@router.get("/health/startup", **operation("Whether the server has begun", answer=Startup, public=True))
+async def startup(request: Request) -> Response:
+    """One that waits for what it stands on says so, with 200 as well: to start it anew would help nothing."""
+    known_parameters(request)
+    return answer({"status": "started"})
 
 
 @router.get(
