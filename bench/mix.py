@@ -217,8 +217,11 @@ class Mix:
             measured.latencies.setdefault(what, []).append((time.perf_counter() - due) * 1_000)
 
     async def _ask(self, request: Request) -> tuple[str, bytes]:
-        if self._free:
+        while self._free:
             reader, writer = self._free.pop()
+            if not reader.at_eof():
+                break  # the server lets go of a connection that lay idle for 75 seconds
+            writer.close()
         else:
             self.connections += 1
             self._turn += 1
