@@ -47,6 +47,8 @@ VERB_LINES: dict[str, list[str]] = {
     "use": ["lighthouse"],
     "link": ["lighthouse", "tide-tables", "--type", "depends-on"],
     "doctor": [],
+    "verify": [],
+    "bench": ["--questions", "3"],
     "mcp": [],
     "connect": ["claude-code", "--yes"],
 }
@@ -103,6 +105,8 @@ def test_every_verb_without_a_server_is_probed() -> None:
         "logout",
         "remote",
         "sync",
+        "push",
+        "pull",
         "status",
         "conflicts",
         "resolve",

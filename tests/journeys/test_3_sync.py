@@ -34,6 +34,21 @@ def test_a_second_folder_has_the_same_bytes_and_the_same_digest(server: Server, 
     assert kim.json("remote", "show")["version"] == 1
 
 
+def test_push_and_pull_are_its_two_directions(server: Server, sam: Person, kim: Person) -> None:
+    both(server, sam, kim)
+    (sam.folder / "from-sam.md").write_text("# Sam\n")
+    (kim.folder / "from-kim.md").write_text("# Kim\n")
+    sent = sam.json("push")
+    assert ([change["path"] for change in sent["pushed"]], sent["direction"]) == (["from-sam.md"], "to-cloud")
+    fetched = kim.json("pull")
+    assert ([change["path"] for change in fetched["pulled"]], fetched["waitingPush"]) == (["from-sam.md"], 1)
+    assert "from-kim.md" not in sam.files()
+    kim.run("push")
+    sam.run("pull")
+    assert sam.digest() == kim.digest()
+    assert kim.json("verify")["clean"]
+
+
 def test_only_what_changed_travels_and_nothing_when_nothing_did(server: Server, sam: Person) -> None:
     sam.joins(server)
     first = sam.json("sync", "--to-cloud")

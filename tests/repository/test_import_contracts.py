@@ -81,6 +81,8 @@ CLOUD_VERBS = {
     "whoami_cmd",
     "remote_cmd",
     "sync_cmd",
+    "push_cmd",
+    "pull_cmd",
     "status_cmd",
     "conflicts_cmd",
     "resolve_cmd",

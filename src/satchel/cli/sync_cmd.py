@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -35,6 +35,40 @@ if TYPE_CHECKING:
     from satchel.sync.patience import Patience
 
 
+GIVES = (
+    "`direction`, `dryRun`, `inStep`, `lineage`, `version`, `digest`, `pushed`, `pulled` (each with "
+    "`path`, `how`), `merged` (paths), `conflicts` (each with `path`, `reason`, `local` and `cloud` (objects), "
+    "`lines`, `beside`, `author`, `version`, `settle`), `untrusted`, `unsettled`, "
+    "`secrets` (each with `path`, `line`, `kind`), `secretsAllowed`, `withheld` (path to reason), "
+    "`waitingPush`, `waitingPull`, `leftOut`, `notices`, `rawBytes`, `sentBytes`, `pulledBytes`, "
+    "`pushRequests`, `restored`, `requests`, `wireSentBytes`, `wireReceivedBytes` (of all requests, as HTTP has "
+    "them), `seconds`; in a dry run the bytes of content are what they would be."
+)
+STATUSES = (0, 1, 2, 3, 4, 5, 6)
+
+strategy_option = click.option(
+    "--strategy",
+    type=click.Choice([strategy.value for strategy in Strategy]),
+    default=Strategy.MANUAL.value,
+    help="Where both changed a file and it does not merge: ask you (manual), take one whole, or keep both files.",
+)
+dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Name the files too, as --dry-run does.")
+trust_option = click.option(
+    "--trust", is_flag=True, help="Also fetch files that tools execute on their own, such as .mcp.json."
+)
+secret_option = click.option(
+    "--allow-secret",
+    "allow_secrets",
+    multiple=True,
+    metavar="PATH",
+    help="Send this file although it looks as if it held a credential; the audit names it. May be repeated.",
+)
+prune_option = click.option(
+    "--prune", is_flag=True, help="Also delete on the server what this project's rules leave out here."
+)
+
+
 @verb(
     "sync",
     examples=[
@@ -43,53 +77,21 @@ if TYPE_CHECKING:
         ("satchel sync --from-cloud", "Fetch only; your own changes wait here."),
         ("satchel sync --watch", "Keep in step: sync whenever something changes here or there."),
     ],
-    gives=(
-        "`direction`, `dryRun`, `inStep`, `lineage`, `version`, `digest`, `pushed`, `pulled` (each with "
-        "`path`, `how`), `merged` (paths), `conflicts` (each with `path`, `reason`, `local` and `cloud` (objects), "
-        "`lines`, `beside`, `author`, `version`, `settle`), `untrusted`, `unsettled`, "
-        "`secrets` (each with `path`, `line`, `kind`), `secretsAllowed`, `withheld` (path to reason), "
-        "`waitingPush`, `waitingPull`, `leftOut`, `notices`, `rawBytes`, `sentBytes`, `pulledBytes`, "
-        "`pushRequests`, `restored`, `requests`, `wireSentBytes`, `wireReceivedBytes` (of all requests, as HTTP has "
-        "them), `seconds`; in a dry run the bytes of content are what they would be. With `--watch` one object a line, "
-        "each with `event`: `watching` (`folder`, `url`), `synced` (the above up to `restored`), `waiting` (`code`, "
-        "`message`, `hint`, `seconds`), `stopped`."
-    ),
-    statuses=(0, 1, 2, 3, 4, 5, 6),
+    gives=f"{GIVES} With `--watch` one object a line, each with `event`: `watching` (`folder`, `url`), `synced` (the "
+    "above up to `restored`), `waiting` (`code`, `message`, `hint`, `seconds`), `stopped`.",
+    statuses=STATUSES,
 )
-@click.option("--to-cloud", is_flag=True, help="Send only.")
-@click.option("--from-cloud", is_flag=True, help="Fetch only.")
-@click.option(
-    "--strategy",
-    type=click.Choice([strategy.value for strategy in Strategy]),
-    default=Strategy.MANUAL.value,
-    help="Where both changed a file and it does not merge: ask you (manual), take one whole, or keep both files.",
-)
-@click.option("-n", "--dry-run", is_flag=True, help="Print the plan and change nothing.")
-@click.option("-v", "--verbose", is_flag=True, help="Name the files too, as --dry-run does.")
-@click.option("--trust", is_flag=True, help="Also fetch files that tools execute on their own, such as .mcp.json.")
-@click.option(
-    "--allow-secret",
-    "allow_secrets",
-    multiple=True,
-    metavar="PATH",
-    help="Send this file although it looks as if it held a credential; the audit names it. May be repeated.",
-)
-@click.option("--prune", is_flag=True, help="Also delete on the server what this project's rules leave out here.")
+@click.option("--to-cloud", is_flag=True, help="Send only, as `satchel push`.")
+@click.option("--from-cloud", is_flag=True, help="Fetch only, as `satchel pull`.")
+@strategy_option
+@dry_run_option
+@verbose_option
+@trust_option
+@secret_option
+@prune_option
 @click.option("--watch", is_flag=True, help="Go on and on: sync whenever something changes here or on the server.")
 @wait_option
-def command(
-    face: Face,
-    to_cloud: bool,
-    from_cloud: bool,
-    strategy: str,
-    dry_run: bool,
-    verbose: bool,
-    trust: bool,
-    allow_secrets: tuple[str, ...],
-    prune: bool,
-    watch: bool,
-    wait: int,
-) -> int:
+def command(face: Face, to_cloud: bool, from_cloud: bool, **options: Any) -> int:
     """Send and fetch what changed.
 
     Compares this folder, the server and what both last had in common. Only what changed travels. A text that both sides
@@ -101,8 +103,25 @@ def command(
     if to_cloud and from_cloud:
         raise InvalidInput("--to-cloud and --from-cloud exclude each other", hint="Leave both out to sync both ways.")
     direction = Direction.TO_CLOUD if to_cloud else Direction.FROM_CLOUD if from_cloud else Direction.BOTH
-    if prune and direction is Direction.FROM_CLOUD:
+    if options["prune"] and direction is Direction.FROM_CLOUD:
         raise InvalidInput("--prune deletes on the server, and --from-cloud sends nothing")
+    return sync(face, direction, **options)
+
+
+def sync(
+    face: Face,
+    direction: Direction,
+    *,
+    strategy: str,
+    dry_run: bool,
+    verbose: bool,
+    wait: int,
+    trust: bool = False,
+    allow_secrets: tuple[str, ...] = (),
+    prune: bool = False,
+    watch: bool = False,
+) -> int:
+    """Sync the project meant in one direction or both, say what was done, and return the exit status."""
     here = local_project(project_root(face))
     _, remote, project = project_remote(face)
     if watch and (dry_run or prune):

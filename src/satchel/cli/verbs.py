@@ -30,6 +30,8 @@ SECTIONS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("use", "choose the project that commands mean elsewhere"),
             Verb("link", "relate one project to another"),
             Verb("doctor", "say what belongs, what is left out and why, and what is broken"),
+            Verb("verify", "read every byte again, and say what is damaged"),
+            Verb("bench", "measure looking, indexing and searching your own files"),
         ),
     ),
     (
@@ -49,6 +51,8 @@ SECTIONS: tuple[tuple[str, tuple[Verb, ...]], ...] = (
             Verb("share", "invite people to this project by a link"),
             Verb("remote", "choose the hosted twin of this project"),
             Verb("sync", "send and fetch what changed"),
+            Verb("push", "send what you changed, and fetch nothing"),
+            Verb("pull", "fetch what others changed, and send nothing"),
             Verb("status", "say what differs and what waits for you"),
             Verb("conflicts", "list what both sides changed"),
             Verb("resolve", "settle a conflict"),

@@ -36,7 +36,7 @@ PACK_TARGET_BYTES = 8 << 20
 
 class HeadClash(Damaged):
     code = "store.head_clash"
-    default_hint = "Two commits claim one version: run `satchel verify` and keep both records."
+    default_hint = "Two commits claim one version: run `satchel admin verify` and keep both records."
 
 
 class Vault:

@@ -169,6 +169,19 @@ class UndoStore:
             while record := _read_record(journal):
                 yield record
 
+    def damaged(self, sync_id: str) -> bool:
+        """Whether something follows the last whole record of a sync: cut off by a crash, or damaged since."""
+        try:
+            with open(self.folder / sync_id / "journal", "rb") as journal:
+                if journal.readline() != _HEADER:
+                    return True
+                good = journal.tell()
+                while _read_record(journal):
+                    good = journal.tell()
+                return os.fstat(journal.fileno()).st_size > good
+        except OSError:
+            return True
+
     def forget(self, sync_id: str) -> None:
         """Let go of one sync, after it was undone for example."""
         import shutil  # with it come bz2 and lzma, for what a sync seldom does

@@ -1,0 +1,77 @@
+"""``satchel verify`` reads everything again: what is derived is mended, what is not is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+
+from satchel.objects.ids import Digest, Lineage
+from satchel.worktree.base import Base, save_base
+from satchel.worktree.undo import UndoStore
+from tests.cli.conftest import Cli
+
+SPEC = "specs/warnings.md"
+
+
+def states(cli: Cli, status: int = 0) -> dict[str, str]:
+    told = cli("verify", "--json", status=status).json
+    assert told["clean"] is (status == 0)
+    return {row["name"]: row["state"] for row in told["checks"]}
+
+
+def test_a_sound_folder_is_clean(cli: Cli, here: Path) -> None:
+    cli("init")
+    cli("search", "warning")
+    assert states(cli) == {"files": "ok", "record": "ok", "undo": "ok", "index": "ok"}
+    assert "read and hashed" in cli("verify").out
+
+
+def test_bytes_that_changed_behind_size_and_time_are_noticed_and_searched_anew(cli: Cli, here: Path) -> None:
+    cli("init")
+    cli("search", "warning")
+    with apsw.Connection(str(here / ".satchel" / "state.db")) as state:  # as if the disk had changed a byte
+        state.execute("UPDATE file SET object = ? WHERE path = ?", ("0" * 64, SPEC))
+        assert state.changes() == 1
+    state.close()
+    told = cli("verify", "--json").json
+    [files] = [row for row in told["checks"] if row["name"] == "files"]
+    assert files["state"] == "mended"
+    assert SPEC in files["found"]
+    assert states(cli)["files"] == "ok"
+
+
+def test_a_damaged_index_is_built_anew(cli: Cli, here: Path) -> None:
+    cli("init")
+    found = cli("search", "warning", "--json").json
+    index = here / ".satchel" / "index.db"
+    data = bytearray(index.read_bytes())
+    data[4_096 : 4_096 * 3] = b"\xff" * 8_192
+    index.write_bytes(data)
+    assert states(cli)["index"] == "mended"
+    assert cli("search", "warning", "--json").json["hits"] == found["hits"]
+    assert states(cli)["index"] == "ok"
+
+
+def test_a_damaged_record_of_the_last_sync_is_told(cli: Cli, here: Path) -> None:
+    cli("init")
+    for version in (1, 2):
+        save_base(here, Base(Lineage("lin_00000000000000000000000000"), version, Digest("0" * 64), {}, {}))
+    assert states(cli)["record"] == "ok"
+    for slot in ("base-0", "base-1"):
+        (here / ".satchel" / slot).write_bytes(b"satchel-base 1\nnonsense\n")
+        assert states(cli, status=1)["record"] == "damaged"
+
+
+def test_what_an_undo_could_not_bring_back_is_told(cli: Cli, here: Path) -> None:
+    cli("init")
+    store = UndoStore(here)
+    store.begin("00000000000000000001")
+    store.keep(SPEC, b"as it was\n", "100644")
+    store.keep("specs/other.md", b"this too\n", "100644")
+    store.close()
+    assert states(cli)["undo"] == "ok"
+    journal = store.folder / "00000000000000000001" / "journal"
+    journal.write_bytes(journal.read_bytes().replace(b"this too", b"that too"))
+    assert states(cli, status=1)["undo"] == "damaged"
+    assert "1 file of 1 sync can be brought back" in cli("verify", status=1).out
