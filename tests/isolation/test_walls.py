@@ -7,11 +7,12 @@ and run past the guard as the serving role. The measure is what it answers where
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
-from sqlalchemy import Column, Insert, LargeBinary, String, Table
+from sqlalchemy import BigInteger, Column, Insert, LargeBinary, String, Table, bindparam, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -27,8 +28,11 @@ from tests.postgres import Postgres, run_sql
 pytestmark = [pytest.mark.anyio, pytest.mark.promise("P5")]
 
 A, B, C = (TenantId(new_id("ten", letter * 16)) for letter in (b"a", b"b", b"c"))
+PROJECT = METADATA.tables["project"]
 KEYS = {column.name for table in METADATA.tables.values() for column in table.primary_key} - {"tenant_id"}
 REFUSED = "42501"
+READ_ONLY = "25006"
+"""What a reader is told who would lock rows."""
 DIFFERENT = ("21000", "23505")
 """What else a database may say: several values where one is asked for, a key that is taken."""
 FOREIGN_AND_UNIQUE = """
@@ -231,6 +235,70 @@ async def test_rows_do_not_move_between_tenants(filled: Postgres) -> None:
     await serving.close()
 
 
+async def test_what_a_reader_asks_without_its_filter_meets_no_other_tenant_either(filled: Postgres) -> None:
+    """A reader names its tenant in another way than a writer."""
+    made = [(one.where, opened(one.statement)) for one in MADE if one.statement.is_select]
+    assert len(made) > 100
+    async with beyond(filled) as connection:
+        await without_others(connection, A)
+        alone = [await tell(connection, statement, parameters(statement)) for _, statement in made]
+        await connection.rollback()
+    serving = open_database(filled.url, 4)
+    async with serving.reading(A) as reader:
+        for (where, statement), expected in zip(made, alone, strict=True):
+            try:
+                rows = await reader.execute(statement, parameters(statement))
+                told = Told(tuple(sorted(repr(tuple(row)) for row in rows)))
+            except asyncpg.PostgresError as error:
+                told = Told(refused=str(error.sqlstate))
+            assert told in (expected, Told(refused=REFUSED), Told(refused=READ_ONLY)), where
+    await serving.close()
+
+
+async def test_a_readers_connection_goes_from_tenant_to_tenant_and_names_the_right_one(filled: Postgres) -> None:
+    whose = select(PROJECT.c.tenant_id, bindparam("any", type_=BigInteger))
+    serving = open_database(filled.url, 4)
+    assert isinstance(serving, Postgres_)
+
+    async def seen(tenant: TenantId | None) -> list[Any]:
+        async with serving.reading(tenant) as reader:
+            return [row[0] for row in await reader.execute(whose, {"any": 1})]
+
+    assert await seen(A) == [A]
+    [line] = serving._read.idle
+    assert await line.fetch("SELECT * FROM project") == []  # alone it is nobody's
+    assert await seen(B) == [B]
+    assert await seen(None) == []
+    async with serving.reading(None) as reader:
+        await serving.enter(reader, C, writing=False)
+        assert [row[0] for row in await reader.execute(whose, {"any": 1})] == [C]
+    # What cannot be sent and what the database refuses leave nothing behind, neither of the tenant nor of the answer.
+    with pytest.raises(asyncpg.DataError):
+        async with serving.reading(A) as reader:
+            await reader.execute(whose, {"any": "no number"})
+    assert await seen(B) == [B]
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with serving.reading(A) as reader:
+            await reader.execute(select(PROJECT.c.created / (PROJECT.c.created - PROJECT.c.created)))
+    assert await seen(B) == [B]
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        async with serving.reading(A) as reader:
+            await reader.execute(PROJECT.delete())
+    assert await seen(A) == [A]
+    assert serving._read.idle == [line]
+    await serving.close()
+
+
+async def test_a_readers_statement_goes_on_after_its_table_was_changed(filled: Postgres) -> None:
+    whose = select(PROJECT.c.slug)
+    serving = open_database(filled.url, 4)
+    async with serving.reading(A) as reader:
+        before = [tuple(row) for row in await reader.execute(whose)]
+        await run_sql(filled.admin, "ALTER TABLE project ALTER COLUMN slug TYPE varchar(90)")
+        assert [tuple(row) for row in await reader.execute(whose)] == before
+    await serving.close()
+
+
 async def counts(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, int]:
     return {table.name: await connection.fetchval(f"SELECT count(*) FROM {table.name}") for table in tables()}
 
@@ -255,14 +323,19 @@ async def test_outside_of_a_scope_a_connection_sees_nothing_neither_before_nor_a
     await connection.close()
 
 
+async def end_badly(opened_: AbstractAsyncContextManager[Any]) -> None:
+    async with opened_ as connection:
+        assert (await connection.execute(select(PROJECT.c.tenant_id))).first() in ((A,), None)
+        raise RuntimeError("on purpose")
+
+
 async def test_what_a_scope_sets_ends_with_its_transaction_however_it_ends(filled: Postgres) -> None:
     names = [f"satchel.{name}" for name in ("tenant", "door")]
     serving = open_database(filled.url, 4)
     assert isinstance(serving, Postgres_)
     for opened_ in (serving.reading(A), serving.writing(A), serving.writing(None)):
         with pytest.raises(RuntimeError, match="on purpose"):
-            async with opened_:
-                raise RuntimeError("on purpose")
+            await end_badly(opened_)
     async with serving.writing(A):
         pass
     async with serving._write.connect() as connection:

@@ -1,8 +1,9 @@
 """PostgreSQL 15 and newer, for any number of nodes.
 
-A scope is one transaction. It begins with one message that also names the tenant to the database, for this transaction
-alone, so that a connection is nobody's between two transactions: also behind a pooler that hands it to another client
-(pgbouncer in transaction mode; say ``?pooler=transaction`` in the address, and statements are prepared anew each time).
+A scope that writes is one transaction. It begins with one message that also names the tenant to the database, for this
+transaction alone, so that a connection is nobody's between two transactions: also behind a pooler that hands it to
+another client (pgbouncer in transaction mode; say ``?pooler=transaction`` in the address, and statements are prepared
+anew each time). So is a scope that reads behind a pooler; else each of its statements is a transaction (`flights`).
 
 A writer takes its tenant's lock with the same message and keeps it until the transaction ends. In this process writers
 of one tenant wait for each other before they take a connection, so that one tenant's queue holds one connection.
@@ -13,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -28,6 +30,7 @@ from sqlalchemy.pool import NullPool
 
 from satchel.catalog import copying, revision, walls
 from satchel.catalog.direct import Kept, Made, Reader, Texts
+from satchel.catalog.flights import DIRECTORY, Line, entering
 from satchel.catalog.sqlite import SQLite
 from satchel.catalog.stamp import SnapshotStamp
 from satchel.catalog.trouble import ADDRESS_HINT, CatalogInUse, CatalogUnavailable, answered
@@ -51,7 +54,6 @@ OLDEST = 150_000
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _LOCKS = 8_470
 """Sets our advisory locks apart from those of others in the same database."""
-_DIRECTORY = "directory"
 _BESIDE = f"pg_advisory_xact_lock_shared({_LOCKS + 1}, 0)"
 _ALONE = f"SELECT pg_advisory_xact_lock({_LOCKS + 1}, 0); "
 """Every transaction is beside others, but a migration: it changes tables in an order of its own, and would meet those
@@ -88,7 +90,7 @@ class Postgres:
         self._stamp = SnapshotStamp(self._connect, _close)
         self._pooled = pooled
         self._texts = Texts(dialect.dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's own
-        self._read: Kept[asyncpg.Connection[asyncpg.Record]] = Kept(readers, WAIT_SECONDS)
+        self._read: Kept[asyncpg.Connection] = Kept(readers, WAIT_SECONDS)
         self._write = self._engine(pool_size=writers, max_overflow=0, pool_timeout=WAIT_SECONDS)
         self._apart = self._engine(poolclass=NullPool)
         self._reading, self._writing = TenantTurns(readers - 1, WAIT_SECONDS), TenantTurns(1, WAIT_SECONDS)
@@ -107,17 +109,21 @@ class Postgres:
         )
         return engine
 
-    async def _connect(self, **_options: object) -> asyncpg.Connection[asyncpg.Record]:
+    async def _connect(self, *, line: bool = False, **_options: object) -> asyncpg.Connection:
+        """A new connection; as a ``line`` one of readers."""
         try:
             connection = await asyncpg.connect(
                 self._dsn,
+                connection_class=Line if line else asyncpg.Connection,
                 timeout=CONNECT_SECONDS,
                 command_timeout=self._command_seconds,
-                statement_cache_size=0 if self._pooled else 500,  # readers use it; a pooler forbids it
+                statement_cache_size=0 if self._pooled else 500,  # a pooler forbids it
             )
             if not self._pooled:
                 try:
                     await connection.execute(_bounds(WAIT_SECONDS, ends=False))
+                    if line:
+                        await connection.ready(_BESIDE)
                 except BaseException:
                     connection.terminate()  # nobody else knows of it
                     raise
@@ -139,22 +145,35 @@ class Postgres:
 
     @asynccontextmanager
     async def reading(self, tenant: TenantId | None) -> AsyncIterator[Reader]:
-        begin = self._begin("BEGIN READ ONLY", tenant)
         async with self._reading.of(tenant) if tenant else nullcontext(), self._read.place():
-            connection = await self._ready(begin)
+            if self._pooled:
+                async with self._one_transaction(tenant) as reader:
+                    yield reader
+                return
+            driver = _Flights(self._read, partial(self._connect, line=True), tenant)
             ended = False
             try:
-                yield Reader(_Driver(connection), self._texts)
-                with answered():
-                    await connection.execute("COMMIT")
+                yield Reader(driver, self._texts)
                 ended = True
             finally:
-                if ended or await _rolled_back(connection):
-                    self._read.idle.append(connection)
-                else:
-                    connection.terminate()
+                await driver.end(well=ended)
 
-    async def _ready(self, begin: str) -> asyncpg.Connection[asyncpg.Record]:
+    @asynccontextmanager
+    async def _one_transaction(self, tenant: TenantId | None) -> AsyncIterator[Reader]:
+        connection = await self._ready(self._begin("BEGIN READ ONLY", tenant))
+        ended = False
+        try:
+            yield Reader(_Driver(connection), self._texts)
+            with answered():
+                await connection.execute("COMMIT")
+            ended = True
+        finally:
+            if ended or await _rolled_back(connection):
+                self._read.idle.append(connection)
+            else:
+                connection.terminate()
+
+    async def _ready(self, begin: str) -> asyncpg.Connection:
         """A connection of readers in a new transaction. Those left over from before the server went away are found
         out here."""
         while True:
@@ -173,13 +192,15 @@ class Postgres:
 
     @asynccontextmanager
     async def writing(self, tenant: TenantId | None) -> AsyncIterator[AsyncConnection]:
-        begin = self._begin("BEGIN", tenant) + _LASTING + _lock(tenant or _DIRECTORY)
-        async with self._writing.of(tenant or _DIRECTORY), self._transaction(self._write, begin) as connection:
+        begin = self._begin("BEGIN", tenant) + _LASTING + _lock(tenant or DIRECTORY)
+        async with self._writing.of(tenant or DIRECTORY), self._transaction(self._write, begin) as connection:
             yield connection
 
     async def enter(self, connection: AsyncConnection | Reader, tenant: TenantId, *, writing: bool) -> None:
         if isinstance(connection, Reader):
-            await connection.driver.fetch(f"SELECT set_config('satchel.tenant', '{tenant}', true)", ())
+            driver = connection.driver
+            assert isinstance(driver, _Driver | _Flights), "a reader of this database"
+            await driver.enter(tenant)
             return
         raw = await _raw(connection)
         lock = _lock(tenant) if writing else ""
@@ -362,7 +383,7 @@ def _inside(tenant: TenantId | None) -> str:
 
     Ids of tenants are of our own alphabet: `scope` lets nothing else through.
     """
-    door = "" if tenant else _DIRECTORY
+    door = "" if tenant else DIRECTORY
     return f"set_config('satchel.tenant', '{tenant or ''}', true), set_config('satchel.door', '{door}', true)"
 
 
@@ -387,17 +408,62 @@ class _Driver:
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
 
     async def fetch(self, text: str, values: Sequence[object]) -> Made:
         records = await self._connection.fetch(text, *values)
         return tuple(records[0].keys()) if records else (), records
 
+    async def enter(self, tenant: TenantId) -> None:
+        await self._connection.execute(f"SELECT set_config('satchel.tenant', '{tenant}', true)")
 
-async def _raw(connection: AsyncConnection) -> asyncpg.Connection[asyncpg.Record]:
+
+class _Flights:
+    """The same for a scope whose statements are transactions each. A connection is taken with the first of them."""
+
+    __slots__ = ("_connect", "_enter", "_kept", "_line")
+
+    def __init__(self, kept: Kept[Any], connect: Callable[[], Awaitable[Line]], tenant: TenantId | None) -> None:
+        self._kept, self._connect = kept, connect
+        self._enter = entering(tenant, directory=tenant is None)
+        self._line: Line | None = None
+
+    async def fetch(self, text: str, values: Sequence[object]) -> Made:
+        with answered():
+            return await self._fetch(text, values)
+
+    async def _fetch(self, text: str, values: Sequence[object]) -> Made:
+        if self._line is not None:
+            return await self._line.ask(self._enter, text, values)
+        while True:
+            left = bool(self._kept.idle)
+            self._line = self._kept.idle.pop() if left else await self._connect()
+            try:
+                return await self._line.ask(self._enter, text, values)
+            except BaseException as error:
+                if not left or not _is_gone(error):
+                    raise
+                self._line.terminate()  # left over from before the server went away
+                self._line = None
+
+    async def enter(self, tenant: TenantId) -> None:
+        """Go on inside ``tenant``, with the directory open still."""
+        self._enter = entering(tenant, directory=True)
+
+    async def end(self, *, well: bool) -> None:
+        """Give the connection back, unless it is not known what became of it."""
+        if self._line is None:
+            return
+        if well or await _rolled_back(self._line):
+            self._kept.idle.append(self._line)
+        else:
+            self._line.terminate()
+
+
+async def _raw(connection: AsyncConnection) -> asyncpg.Connection:
     """The driver's own connection: it takes several statements in one message, which SQLAlchemy does not."""
-    raw: asyncpg.Connection[asyncpg.Record] | None = (await connection.get_raw_connection()).driver_connection
+    raw: asyncpg.Connection | None = (await connection.get_raw_connection()).driver_connection
     assert raw is not None
     return raw
 
@@ -412,7 +478,7 @@ async def _abandon(connection: AsyncConnection) -> None:
         await connection.invalidate()
 
 
-async def _rolled_back(raw: asyncpg.Connection[asyncpg.Record]) -> bool:
+async def _rolled_back(raw: asyncpg.Connection) -> bool:
     """Roll back. False where it is not known what became of the connection."""
     try:
         async with asyncio.timeout(2):
@@ -422,7 +488,7 @@ async def _rolled_back(raw: asyncpg.Connection[asyncpg.Record]) -> bool:
     return True
 
 
-async def _close(raw: asyncpg.Connection[asyncpg.Record]) -> None:
+async def _close(raw: asyncpg.Connection) -> None:
     try:
         await raw.close(timeout=2)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
