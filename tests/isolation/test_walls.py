@@ -7,6 +7,7 @@ and run past the guard as the serving role. The measure is what it answers where
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
@@ -287,6 +288,38 @@ async def test_a_readers_connection_goes_from_tenant_to_tenant_and_names_the_rig
     assert await seen(A) == [A]
     assert serving._read.idle == [line]
     await serving.close()
+
+
+async def test_readers_that_are_cut_off_leave_nothing_to_those_behind_them(filled: Postgres) -> None:
+    """Few connections, many tenants by turns, and half of them given up at every moment there is."""
+    whose = select(PROJECT.c.tenant_id)
+    serving = open_database(filled.url, 4)
+    foreign: list[tuple[TenantId, object]] = []
+    ended = {"well": 0, "cut off": 0}
+
+    async def read(tenant: TenantId) -> None:
+        async with serving.reading(tenant) as reader:
+            for _ in range(3):
+                seen = [row[0] for row in await reader.execute(whose)]
+                foreign.extend((tenant, other) for other in seen if other != tenant)
+                assert seen
+
+    async def one(number: int) -> None:
+        task = asyncio.create_task(read((A, B, C)[number % 3]))
+        for _ in range(number % 60 if number % 2 else 1_000_000):
+            if task.done():
+                break
+            await asyncio.sleep(0)
+        task.cancel()
+        [outcome] = await asyncio.gather(task, return_exceptions=True)
+        assert outcome is None or isinstance(outcome, asyncio.CancelledError), repr(outcome)
+        ended["well" if outcome is None else "cut off"] += 1
+
+    for start in range(0, 600, 12):
+        await asyncio.gather(*map(one, range(start, start + 12)))
+    await serving.close()
+    assert foreign == []
+    assert min(ended.values()) > 100, ended
 
 
 async def test_a_readers_statement_goes_on_after_its_table_was_changed(filled: Postgres) -> None:
