@@ -35,6 +35,7 @@ from satchel.server.problems import MethodNotAllowed, problem
 from satchel.server.recall import Recall
 from satchel.server.routes import ROUTERS
 from satchel.server.schemas import Jwks
+from satchel.server.shortcut import Shortcut
 from satchel.server.web.routers import PAGES
 
 API = "/api/v1"
@@ -63,7 +64,8 @@ async def application(
         app = build()
         _put_together(app)
         app.state.cloud = cloud
-        whole = StoreMarks(_At("/mcp", McpGate(endpoint, cloud), Recall(app, cloud)), lambda: cloud.outage.down)
+        short = Shortcut(app, API, ROUTERS, {SatchelError: _satchel_error, HTTPException: _http_error})
+        whole = StoreMarks(_At("/mcp", McpGate(endpoint, cloud), Recall(short, cloud)), lambda: cloud.outage.down)
         edge = Edge(
             whole,
             random=random,
