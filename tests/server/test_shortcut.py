@@ -39,7 +39,7 @@ OTHERS = (
     "/tenant/usage/projects?limit=1", "/tenant/audit?limit=3", "/tenant/audit?limit=no", "/tenant/settings/history",
     "/admin/tenants", "/auth/whoami", "/auth/whoami?x=1", "/invitations", "/health/live", "/nothing", "", "/",
 )  # fmt: skip
-ACCEPTS = ({}, {"accept": "application/json"}, {"if-none-match": '"x"', "accept": "*/*"})
+ACCEPTS: tuple[dict[str, str], ...] = ({}, {"accept": "application/json"}, {"if-none-match": '"x"', "accept": "*/*"})
 
 
 @pytest.fixture
@@ -90,16 +90,16 @@ def test_both_ways_answer_alike_whoever_asks_for_whatever(
     reader = owner.post("/keys", {"name": "r", "role": "read"}).ok()["key"]
     credentials = {"owner": owner.key, "reader": reader, "none": None, "wrong": f"{owner.key}x"}
     paths = [f"/projects/{slug}{path}" for slug in ("mine", "theirs") for path in OF_A_PROJECT]
-    for who, key in credentials.items():
-        sent = {} if key is None else {"authorization": f"Bearer {key}"}
-        for number, path in enumerate((*OTHERS, *(paths if who in ("owner", "reader") else paths[:4]))):
+    for name, key in credentials.items():
+        sent: dict[str, str] = {} if key is None else {"authorization": f"Bearer {key}"}
+        for number, path in enumerate((*OTHERS, *(paths if name in ("owner", "reader") else paths[:4]))):
             for method in ("GET", "HEAD", "OPTIONS", "DELETE") if path == "/projects/mine/context" else ("GET",):
                 headers = sent | ACCEPTS[number % len(ACCEPTS)]
                 answers = []
                 for on in (False, True):
                     long_way(on)
                     answers.append(told(server.url, method, path, headers))
-                assert answers[0] == answers[1], (who, method, path)
+                assert answers[0] == answers[1], (name, method, path)
     assert taken.count(True) > 150
     assert taken.count(False) > 10  # what does not fit
 
