@@ -102,6 +102,20 @@ def test_a_credential_is_found_with_its_line_and_its_kind(kind: str) -> None:
     assert found[0].kind == kind.partition(" (")[0]
 
 
+@pytest.mark.parametrize("kind", REAL)
+def test_it_is_found_whatever_stands_beside_it(kind: str) -> None:
+    for around in ("{}", "({})", "words\n{}", "{}\n@ and AA"):
+        found = find_secrets(around.format(REAL[kind]()).encode())
+        assert {finding.kind for finding in found} == {kind.partition(" (")[0]}
+
+
+@pytest.mark.parametrize(
+    "before", ["token=", "token:", 'token: "', "token = '", "token := `", "token\t=>\t", '"token":"']
+)
+def test_a_value_is_found_however_it_is_assigned(before: str) -> None:
+    assert find_secrets(f"{before}{some(40)}1aB".encode()) == [Finding(1, "assigned secret")]
+
+
 @pytest.mark.parametrize("text", HARMLESS)
 def test_a_document_about_credentials_is_no_credential(text: str) -> None:
     assert find_secrets(text.encode()) == []
