@@ -279,6 +279,53 @@ def test_many_files_are_on_disk_before_any_has_its_name(
 
 
 @pytest.mark.promise("P6")
+@pytest.mark.parametrize("trusted", [True, False])
+def test_many_folders_are_on_disk_when_it_says_so(
+    root: Path, undo: UndoStore, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    """Those on another filesystem than the rest, as ``apart`` is here, one by one all the same."""
+    names = ["apart", *(f"made{number}" for number in range(FEW_FILES))]
+    synced: list[str] = []
+    real = os.fstat
+
+    def name_of(fd: int) -> str:
+        return os.readlink(f"/proc/self/fd/{fd}").rpartition("/")[2]
+
+    def fstat(fd: int) -> os.stat_result:
+        found = real(fd)
+        fields = list(found)
+        fields[2] += name_of(fd) == "apart"
+        return os.stat_result(fields)
+
+    with Materialiser(root, undo) as folder:
+        for name in names:
+            folder.write(f"{name}/below/a.md", b"text", "100644", None)
+        monkeypatch.setattr(durable, "flushes", lambda _fd: trusted)
+        monkeypatch.setattr(durable, "flush_filesystem", lambda _fd: synced.append("all"))
+        monkeypatch.setattr(os, "fsync", lambda fd: synced.append(name_of(fd)))
+        monkeypatch.setattr(os, "fstat", fstat)
+        folder.finish()
+        monkeypatch.undo()
+    each = sorted([root.name, *names, *["below"] * len(names)])
+    assert sorted(synced) == (["all", "apart"] if trusted else each)
+
+
+@pytest.mark.promise("P6")
+def test_folders_that_cannot_be_flushed_are_told(root: Path, undo: UndoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flush(_fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with Materialiser(root, undo) as folder:
+        for number in range(FEW_FILES):
+            folder.write(f"{number}/a.md", b"text", "100644", None)
+        monkeypatch.setattr(durable, "flushes", lambda _fd: True)
+        monkeypatch.setattr(durable, "flush_filesystem", flush)
+        with pytest.raises(DiskFull):
+            folder.finish()
+        monkeypatch.undo()
+
+
+@pytest.mark.promise("P6")
 def test_a_flush_that_fails_leaves_nothing_behind(root: Path, undo: UndoStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def flush(_fd: int) -> None:
         raise OSError(28, "No space left on device")

@@ -42,7 +42,8 @@ class Beneath:
     def folder(self, path: str, *, create: bool = False) -> int:
         """A handle of that folder (``""`` is the root), good until the next call. Raises ``OSError``.
 
-        With ``create`` missing folders are made. A symlink on the way is ``ELOOP`` or ``ENOTDIR``.
+        With ``create`` missing folders are made; who asks for it syncs what they are in. A symlink on the way is
+        ``ELOOP`` or ``ENOTDIR``.
         """
         if path == self._folder:
             return self._fd
@@ -85,7 +86,6 @@ def _open_folder(name: str, above: int, *, create: bool) -> int:
             raise
     try:
         os.mkdir(name, 0o777, dir_fd=above)  # less what the umask takes
-        os.fsync(above)
     except FileExistsError:
         pass
     return os.open(name, FOLDER_FLAGS, dir_fd=above)
