@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +25,9 @@ Body = bytes | Iterable[bytes] | None
 Pairs = Sequence[tuple[str, str]]
 _BROKEN = (OSError, client.HTTPException)
 _GENERATED = ("host", "accept-encoding")
+GATHERED_FROM, GATHERED_BYTES, GATHER_SECONDS = 64 << 10, 48 << 10, 0.002
+"""A long body over a slow link comes in packets of 1.4 KB. Beyond its beginning it is left to gather: each look costs
+more than the packet, twice so beside a thread that has work to do."""
 
 
 class Trouble(Exception):
@@ -77,6 +81,8 @@ class Answer:
                 break
             self.read += len(data)
             yield data
+            if self.read > GATHERED_FROM and len(data) < GATHERED_BYTES:
+                time.sleep(GATHER_SECONDS)
         if response.length:
             raise Broken(f"{response.length:,} bytes of the answer did not come")
         response.close()  # read to its end: what follows on this connection is the next answer

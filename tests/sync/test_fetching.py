@@ -1,0 +1,114 @@
+"""Much content is read in threads, a batch ahead of what is done with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import cast
+
+import pytest
+
+from satchel.errors import ObjectsMissing, ServerAway
+from satchel.objects.frame import Frame, make_frames
+from satchel.objects.ids import ObjectId, object_id
+from satchel.sync import fetching
+from satchel.sync import peer as sync_peer
+from satchel.sync.fetching import AHEAD_BYTES, FIRST_OBJECTS, fetch
+
+CONTENTS = [b"text %d" % number for number in range(3 * FIRST_OBJECTS)]
+NAMES = [object_id(data) for data in CONTENTS]
+SIZES: dict[ObjectId, int | None] = {object_id(data): len(data) for data in CONTENTS}
+
+
+class Peer:
+    """Gives what it is asked for, one frame an object, and remembers what it was asked and how far it got."""
+
+    def __init__(self, contents: Sequence[bytes] = CONTENTS) -> None:
+        self.contents = {object_id(data): data for data in contents}
+        self.asked: list[int] = []
+        self.given = 0
+        self.closed = threading.Semaphore(0)
+        self.gives, self.asks = threading.Semaphore(0), threading.Semaphore(0)
+
+    def read_objects(self, _project: str, objects: Sequence[ObjectId], since: int | None = None) -> Iterator[Frame]:
+        self.asked.append(len(objects))
+        self.asks.release()
+        return self._frames(objects)
+
+    def _frames(self, objects: Sequence[ObjectId]) -> Iterator[Frame]:
+        try:
+            absent = [name for name in objects if name not in self.contents]
+            if absent:
+                raise ObjectsMissing("some are not there", objects=absent)
+            for name in objects:
+                yield from make_frames([(name, self.contents[name])])
+                self.given += 1
+                self.gives.release()
+        finally:
+            self.closed.release()
+
+
+def taken(
+    peer: Peer, sizes: Mapping[ObjectId, int | None], lost: set[ObjectId] | None = None
+) -> Generator[tuple[ObjectId, bytes], None, None]:
+    return fetch(cast("sync_peer.Peer", peer), "p", sizes, set() if lost is None else lost)
+
+
+def test_the_first_batch_is_small_and_the_next_is_asked_for_while_it_comes() -> None:
+    peer = Peer()
+    with closing(taken(peer, SIZES)) as fetched:
+        assert next(fetched) == (NAMES[0], CONTENTS[0])
+        assert all(peer.asks.acquire(timeout=20) for _ in range(2))
+        assert sorted(peer.asked) == [FIRST_OBJECTS, len(CONTENTS) - FIRST_OBJECTS]
+        assert [name for name, _ in fetched] == NAMES[1:]
+
+
+def test_what_few_objects_need_is_asked_for_when_they_are_wanted() -> None:
+    peer = Peer()
+    few = dict(list(SIZES.items())[:3])
+    fetched = taken(peer, few)
+    assert peer.asked == []
+    assert [name for name, _ in fetched] == NAMES[:3]
+
+
+def test_no_more_is_read_ahead_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "AHEAD_BYTES", 1_000)
+    peer = Peer()
+    peer.contents = {name: peer.contents[name] for name in NAMES[:FIRST_OBJECTS]}
+    with closing(taken(peer, {name: SIZES[name] for name in NAMES[:FIRST_OBJECTS]})) as fetched:
+        next(fetched)
+        for _ in range(1_000 // 40):
+            assert peer.gives.acquire(timeout=20)
+        assert peer.given < FIRST_OBJECTS
+    assert AHEAD_BYTES == 4 << 20
+
+
+def test_whoever_stops_taking_ends_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "AHEAD_BYTES", 100)
+    peer = Peer()
+    fetched = taken(peer, SIZES)
+    next(fetched)
+    fetched.close()
+    assert all(peer.closed.acquire(timeout=20) for _ in peer.asked)
+    assert peer.given < len(CONTENTS)
+
+
+def test_what_is_missing_in_a_batch_is_told_and_the_rest_comes() -> None:
+    peer = Peer([*CONTENTS[:5], *CONTENTS[6:]])
+    lost: set[ObjectId] = set()
+    came = [name for name, _ in taken(peer, SIZES, lost)]
+    assert lost == {NAMES[5]}
+    assert came == [*NAMES[:5], *NAMES[6:]]
+
+
+def test_an_error_on_the_way_is_raised_where_the_content_is_taken() -> None:
+    class Away(Peer):
+        def _frames(self, objects: Sequence[ObjectId]) -> Iterator[Frame]:
+            yield from make_frames([(objects[0], self.contents[objects[0]])])
+            raise ServerAway("gone")
+
+    fetched = taken(Away(), SIZES)
+    assert next(fetched)[0] == NAMES[0]
+    with pytest.raises(ServerAway):
+        next(fetched)
