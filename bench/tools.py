@@ -53,11 +53,19 @@ class Client:
     def call(self, tool: str, arguments: dict[str, Any]) -> Any:
         asked = message(ERA, "tools/call", {"name": tool, "arguments": arguments})
         headers = {**dict(asked.headers), "authorization": f"Bearer {self._key}"}
-        self._connection.request("POST", "/mcp", asked.body, headers)
-        answer = json.load(self._connection.getresponse())
+        answer = json.loads(self._sent(asked.body, headers))
         if "result" not in answer or answer["result"].get("isError"):
             sys.exit(f"{tool} answered {answer}")
         return answer["result"]["structuredContent"]
+
+    def _sent(self, body: bytes | None, headers: dict[str, str]) -> bytes:
+        try:
+            self._connection.request("POST", "/mcp", body, headers)
+            return self._connection.getresponse().read()
+        except (BrokenPipeError, http.client.RemoteDisconnected):  # it was idle for too long, while the other was asked
+            self._connection.close()
+            self._connection.request("POST", "/mcp", body, headers)
+            return self._connection.getresponse().read()
 
 
 def measured(client: Client, process: int, calls: Sequence[Call]) -> tuple[float, float]:

@@ -9,6 +9,7 @@ been checked by then.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -19,14 +20,18 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from mcp_types import methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from starlette.types import Receive, Scope, Send
+from pydantic import ValidationError
+from pydantic_core import from_json, to_json
+from starlette.types import Message, Receive, Scope, Send
 
 from satchel.context.answers import ContextReader
 from satchel.context.writing import Change, Written
 from satchel.errors import NotFound, SatchelError
-from satchel.mcp import prompts, resources
-from satchel.mcp.stdio import RESOURCE_NOT_FOUND, tool_result
+from satchel.mcp import prompts, resources, shortcut
+from satchel.mcp.shortcut import Plain
+from satchel.mcp.stdio import HANDSHAKE, MODERN, RESOURCE_NOT_FOUND, tool_result
 from satchel.mcp.tool import Tool, ToolResult, failure
 from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, change_of, find_tool
 from satchel.mcp.watching import SUBSCRIPTION_KEY, wanted_of
@@ -78,6 +83,9 @@ class _Server(Server[Any]):
 class McpEndpoint:
     """ASGI application for POST requests to one address; serves while ``running``."""
 
+    short = frozenset({*MODERN, *HANDSHAKE})
+    """Versions of which plain requests take the shortcut."""
+
     def __init__(self, version: str) -> None:
         self._tools, self._all_tools = _listed(TOOLS), _listed((*TOOLS, *WRITING))
         self._templates = types.ListResourceTemplatesResult(
@@ -110,7 +118,10 @@ class McpEndpoint:
             on_subscriptions_listen=_listen,
         )
         self._server = server
+        self._writer = shortcut.Writer(server.server_info_stamp, to_json)
         self._manager: StreamableHTTPSessionManager | None = None
+        # What the SDK answered after the id, where that is always the same: a few texts for each version.
+        self._fixed: dict[tuple[str, str, bool], bytes] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -124,7 +135,59 @@ class McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self._manager is not None, "the endpoint serves inside `running`"
-        await self._manager.handle_request(scope, receive, send)
+        head = shortcut.heading(scope["headers"], MAX_MESSAGE_BYTES)
+        if head is None or head.version not in self.short:
+            await self._manager.handle_request(scope, receive, send)
+            return
+        body, receive = await _whole(receive)
+        request = shortcut.plain(head, body, json.loads if head.modern else from_json)
+        if request is None or not _in_order(request):
+            await self._manager.handle_request(scope, receive, send)
+        elif request.fixed is not None:
+            await self._answer_fixed(request, request.fixed, scope, receive, send)
+        else:
+            answer = await self._called(request, scope)
+            if answer is None:
+                await self._manager.handle_request(scope, receive, send)
+            else:
+                await _send(request, answer, send)
+
+    async def _answer_fixed(self, request: Plain, what: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what has the same answer every time: the SDK gives it once."""
+        name = (request.version, what, bool(scope[OFFERS_WRITING]))
+        opening, known = request.opening, self._fixed.get(name)
+        if known is not None:
+            await _send(request, opening + known, send)
+            return
+        sent: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            sent.append(message)
+            await send(message)
+
+        assert self._manager is not None
+        await self._manager.handle_request(scope, receive, keep)
+        match sent:
+            case [{"status": 200}, {"body": bytes(body)}] if body.startswith(opening + b'"result":'):
+                self._fixed[name] = body.removeprefix(opening)
+
+    async def _called(self, request: Plain, scope: Scope) -> bytes | None:
+        """The answer to a call of a tool that reads; ``None`` where the SDK has to say what it comes to. It is not
+        asked a second time then."""
+        name, arguments = request.params["name"], request.params.get("arguments")
+        ask: Ask = scope[ASK]
+        asked: asyncio.Future[ToolResult] = asyncio.get_running_loop().create_future()
+        scope[ASK] = lambda _question: asked
+        try:
+            result = await ask(lambda reader: call(reader, name, arguments))
+        except Exception as error:  # noqa: BLE001  whatever it is, the SDK makes an answer of it
+            asked.set_exception(error)
+            return None
+        asked.set_result(result)
+        try:
+            return self._writer.answer(request, result, _said(scope, result.is_error))
+        except ValueError:
+            return None
 
     async def _list_tools(self, ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         assert ctx.request is not None, "a request over HTTP brings its ASGI scope"
@@ -152,11 +215,61 @@ async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types
         raise MCPError(types.INVALID_PARAMS, f"there is no tool {name[:100]!r}")
     if tool.writes:
         return types.CallToolResult.model_validate(tool_result(await _changed(ctx, tool, arguments)))
-    result = tool_result(await _ask(ctx)(lambda reader: call(reader, name, arguments)))
-    said = ctx.request.scope[CACHE_STATUS]() if ctx.request is not None else None
-    if said is not None and not result["isError"]:
-        result["_meta"] = {CACHE_STATUS_KEY: said}
-    return types.CallToolResult.model_validate(result)
+    found = await _ask(ctx)(lambda reader: call(reader, name, arguments))
+    result = tool_result(found)
+    assert ctx.request is not None, "a request over HTTP brings its ASGI scope"
+    said = _said(ctx.request.scope, found.is_error)
+    return types.CallToolResult.model_validate({**result, "_meta": said} if said else result)
+
+
+def _said(scope: Scope, is_error: bool) -> dict[str, str]:
+    """What a result has to say beside what was found."""
+    status = None if is_error else scope[CACHE_STATUS]()
+    return {} if status is None else {CACHE_STATUS_KEY: status}
+
+
+def _in_order(request: Plain) -> bool:
+    """Whether the SDK would take the parameters: by what it judges them with."""
+    try:
+        methods.validate_client_request(request.method, request.version, request.params)
+        if request.method == "tools/call":
+            types.CallToolRequestParams.model_validate(request.params, by_name=False)
+        elif request.method == "initialize":
+            types.InitializeRequestParams.model_validate(request.params, by_name=False)
+        else:
+            types.PaginatedRequestParams.model_validate(request.params, by_name=False)
+    except (ValidationError, KeyError):
+        return False
+    return True
+
+
+async def _whole(receive: Receive) -> tuple[bytes, Receive]:
+    """The body, empty where not all of it came or it is too long; and what gives all that came once more, and then
+    what comes after it."""
+    messages: list[Message] = []
+    size, more = 0, True
+    while more and size <= MAX_MESSAGE_BYTES:
+        message = await receive()
+        messages.append(message)
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    whole = messages[-1]["type"] == "http.request" and size <= MAX_MESSAGE_BYTES
+    body = b"".join(message.get("body", b"") for message in messages) if whole else b""
+    messages.reverse()
+
+    async def again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return body, again
+
+
+async def _send(request: Plain, body: bytes, send: Send) -> None:
+    """An answer with the headers that the SDK gives it."""
+    headers = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
+    if not request.modern:
+        headers.reverse()
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _changed(ctx: Context, tool: Tool, arguments: object) -> ToolResult:

@@ -20,6 +20,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
 
 from satchel.mcp.http import McpEndpoint
+from satchel.mcp.stdio import MODERN
 
 Context = ServerRequestContext[Any, Any]
 Tool = Callable[[Context, Any], Awaitable[Any]]
@@ -392,6 +393,7 @@ class TestEndpoint(McpEndpoint):
     """Ours, and the fixtures."""
 
     __test__ = False
+    short = frozenset(MODERN)  # of the others this build has sessions
 
     def __init__(self, version: str) -> None:
         super().__init__(version)
