@@ -24,6 +24,7 @@ else:
 
 LEVEL = 1
 _HEADS = json.JSONEncoder(ensure_ascii=False)
+_HEADS_AT = json.JSONDecoder().raw_decode
 
 
 class SectionText(NamedTuple):
@@ -62,10 +63,10 @@ def open_section(data: bytes, place: int) -> SectionText:
     """The section at a place, from 0, of a block. Raises ``IndexCorrupt``."""
     try:
         opened = zstd.ZstdDecompressor()  # the function `decompress` takes twice the time for so little
-        head, _, text = opened.decompress(data).decode().partition("\n")
-        heads = json.loads(head)
+        text = opened.decompress(data).decode()
+        heads, end = _HEADS_AT(text)
         first, last, trail, length = heads[place]
-        at = sum([other[3] for other in heads[:place]])
+        at = end + 1 + sum([other[3] for other in heads[:place]])
     except (zstd.ZstdError, ValueError, TypeError, IndexError) as error:
         raise IndexCorrupt("a block of the index does not open") from error
     return SectionText(first, last, tuple(trail), text[at : at + length])

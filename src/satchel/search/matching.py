@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import apsw
 
@@ -47,6 +47,9 @@ _TESTS = {
     "reviewed": f"CASE WHEN {IS_REVIEWED} THEN 'yes' ELSE 'no' END = ?",
 }
 """A filter as SQL, by its name."""
+_COLUMNS = f"path, kind, title, object, {IS_REVIEWED}, id"
+"""What a ``Row`` has of its document."""
+_DOCUMENT = f"SELECT {_COLUMNS} FROM document WHERE id = ?"  # noqa: S608
 _BITS = SECTION_BITS
 _POSITION = (1 << SECTION_BITS) - 1
 
@@ -69,9 +72,15 @@ class FoundSection(NamedTuple):
 
 
 class Row(NamedTuple):
+    """A section that matches, and what the index says of its document."""
+
     score: float
     path: str
     position: int
+    kind: str
+    title: str
+    object: ObjectId
+    reviewed: int
     document: int
 
 
@@ -306,13 +315,14 @@ class Matcher:
 
     def _rows(self, best: Sequence[tuple[float, int]]) -> list[Row]:
         """In their final order."""
-        paths: dict[int, str] = {}
+        documents: dict[int, tuple[Any, ...]] = {}
         found = []
         for score, row in best:
             number = row >> _BITS
-            if number not in paths:
-                paths[number] = rows(self._database, "SELECT path FROM document WHERE id = ?", (number,))[0][0]
-            found.append(Row(_score(score), paths[number], row & _POSITION, number))
+            document = documents.get(number)
+            if document is None:
+                document = documents[number] = rows(self._database, _DOCUMENT, (number,))[0]
+            found.append(Row(_score(score), document[0], row & _POSITION, *document[1:]))
         return sorted(found, key=_placed)
 
     def _listed(
@@ -326,41 +336,33 @@ class Matcher:
             values = (*values, without)
         admitted = f"FROM document WHERE sections > 0{where}{avoided}"
         counted = rows(self._database, f"SELECT kind, count(*) {admitted} GROUP BY kind ORDER BY kind", values)
+        columns = f"SELECT {_COLUMNS} {admitted}"
         if only is None:
-            listed = rows(self._database, f"SELECT path, id {admitted} ORDER BY path LIMIT ?", (*values, wanted))
+            listed = rows(self._database, f"{columns} ORDER BY path LIMIT ?", (*values, wanted))
         else:
             place = {path: at for at, path in enumerate(only)}
-            listed = rows(self._database, f"SELECT path, id {admitted}", values)
+            listed = rows(self._database, columns, values)
             listed = sorted(listed, key=lambda row: place[row[0]])[:wanted]
-        return dict(counted), [Row(0.0, path, 0, number) for path, number in listed]
+        return dict(counted), [Row(0.0, document[0], 0, *document[1:]) for document in listed]
 
     def _show(self, row: Row, terms: Sequence[Shown]) -> FoundSection:
-        kind, title, content, reviewed = rows(
-            self._database,
-            f"SELECT kind, title, object, {IS_REVIEWED} FROM document WHERE id = ?",  # noqa: S608
-            (row.document,),
-        )[0]
-        low = row.document << _BITS
-        at, data = rows(
-            self._database,
-            "SELECT id, data FROM block WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
-            (low, low + row.position),
-        )[0]
-        section = blocks.open_section(data, low + row.position - at)
+        number = (row.document << _BITS) + row.position
+        at, data = rows(self._database, "SELECT id, data FROM block WHERE id <= ? ORDER BY id DESC LIMIT 1", (number,))[0]
+        section = blocks.open_section(data, number - at)
         snippet = cut_snippet(section.text, section.trail, terms, self.tokenize, self._stems)
         return FoundSection(
-            score=row.score,
-            path=row.path,
-            position=row.position,
-            kind=kind,
-            title=title,
-            object=content,
-            reviewed=bool(reviewed),
-            trail=section.trail,
-            first=section.first,
-            last=section.last,
-            snippet=snippet.text,
-            highlights=snippet.highlights,
+            row.score,
+            row.path,
+            row.position,
+            row.kind,
+            row.title,
+            row.object,
+            bool(row.reviewed),
+            section.trail,
+            section.first,
+            section.last,
+            snippet.text,
+            snippet.highlights,
         )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from satchel.search.words import name_around, names, parted, spaced
+from satchel.search.words import is_name, name_around, names, parted, spaced
 
 SNIPPET_CHARACTERS = 240
 """The most characters of a snippet, the ellipses not counted."""
@@ -38,22 +38,21 @@ class Stems(dict[str, str]):
         return stem
 
 
+class Way(NamedTuple):
+    """A run of words of the index that is a term."""
+
+    words: tuple[str, ...]
+    hint: str
+    """What the first of them begins with in every text."""
+
+
 class Term(NamedTuple):
     """A sought word or phrase."""
 
-    words: tuple[str, ...]
-    """One or more words of the index, in order."""
+    ways: tuple[Way, ...]
+    """Two where it is a name made of several words: ``camelcase``, then ``camel`` and ``case``."""
     begun: bool
-    """Whether the last of them is the beginning of one."""
-    parted: tuple[str, ...]
-    """The same where it is a name made of several words: ``camelcase``, then ``camel`` and ``case``."""
-
-    @property
-    def ways(self) -> tuple[tuple[str, ...], ...]:
-        """The runs of words that are the term."""
-        if self.words == self.parted or (self.begun and len(self.words) == 1):
-            return (self.words,)
-        return self.words, self.parted
+    """Whether the last of its words is the beginning of one."""
 
 
 _WORD = re.compile("[0-9A-Za-z]+")
@@ -75,33 +74,45 @@ def terms_of(sought: Sequence[str], tokenize: Tokenize) -> list[Term]:
 
     terms = []
     for text in sought:
-        whole, split = words(text), parted(text)
-        terms.append(Term(whole, text.endswith("*"), whole if split == text else words(split)))
-    return [term for term in terms if term.words]
+        whole, split, begun = words(text), parted(text), text.endswith("*")
+        if whole:
+            runs = [whole] if split == text or (begun and len(whole) == 1) else [whole, words(split)]
+            terms.append(Term(tuple([Way(run, _hint(run[0])) for run in dict.fromkeys(runs)]), begun))
+    return terms
 
 
 def cut_snippet(
     text: str, trail: Sequence[str], terms: Sequence[Term], tokenize: Tokenize, stems: Mapping[str, str]
 ) -> Snippet:
     """The stretch of a section that shows the most different terms, then the most of them, then the first."""
-    body = " ".join(_without_headings(text, trail).split())
+    body = " ".join(text[_after_headings(text, trail) :].split())
     matches = _matches(body, terms, tokenize, stems)
     start, end = _window(body, matches)
     before = "… " if start else ""
     after = " …" if end < len(body) else ""
     shift = len(before) - start
-    highlights = [[a + shift, b + shift] for a, b, _ in matches if a >= start and b <= end]
-    return Snippet(f"{before}{body[start:end]}{after}", _merged(highlights))
+    highlights: list[list[int]] = []
+    for first, last, _ in matches:
+        if first >= start and last <= end:
+            if highlights and first + shift <= highlights[-1][1]:
+                highlights[-1][1] = max(highlights[-1][1], last + shift)
+            else:
+                highlights.append([first + shift, last + shift])
+    return Snippet(f"{before}{body[start:end]}{after}", highlights)
 
 
-def _without_headings(text: str, trail: Sequence[str]) -> str:
-    """``text`` without the heading lines it begins with: the trail says them. All of it if it is nothing else."""
-    known = set(trail)
-    lines = text.split("\n")
+def _after_headings(text: str, trail: Sequence[str]) -> int:
+    """Where the text begins that follows the heading lines, which the trail says; 0 if there is nothing else."""
     at = 0
-    while at < len(lines) and (not lines[at].strip() or lines[at].strip() in known or _HEADING.match(lines[at])):
-        at += 1
-    return "\n".join(lines[at:]) if at < len(lines) else text
+    while True:
+        end = text.find("\n", at)
+        line = text[at:] if end < 0 else text[at:end]
+        bare = line.strip()
+        if bare and bare not in trail and not _HEADING.match(line):
+            return at
+        if end < 0:
+            return 0
+        at = end + 1
 
 
 def _matches(
@@ -128,25 +139,34 @@ def _hinted_matches(
 ) -> list[tuple[int, int, int]]:
     """The same in a third of the time: only words that begin as a sought one are read at all."""
     folded = body.lower()
+    find, word_at = folded.find, _WORD.match
     found = set()
     inside: dict[int, str] = {}
-    for number, term in enumerate(terms):
-        for words in term.ways:
-            hint = _hint(words[0])
-            at = folded.find(hint)
+    for number, (ways, begun) in enumerate(terms):
+        for words, hint in ways:
+            sought = "" if begun or len(words) > 1 else words[0]
+            at = find(hint)
             while at >= 0:
-                if not at or not folded[at - 1].isalnum():
-                    after = _WORD.match(folded, at).end()  # type: ignore[union-attr]  # a hint is letters and digits
-                    end = _end(folded, at, after, words, term.begun, stems)
-                    if end:
-                        found.add((at, end, number))
-                    if not body[at + 1 : after].islower():
+                if at and folded[at - 1].isalnum():
+                    if body[at].isupper():
                         inside.update(name_around(body, at))
-                elif body[at].isupper():
-                    inside.update(name_around(body, at))
-                at = folded.find(hint, at + 1)
+                else:
+                    after = word_at(folded, at).end()  # type: ignore[union-attr]  # a hint is letters and digits
+                    word = folded[at:after]
+                    if sought:
+                        if stems[word] == sought:
+                            found.add((at, after, number))
+                    else:
+                        end = _end(folded, at, after, words, begun, stems)
+                        if end:
+                            found.add((at, end, number))
+                    written = body[at:after]
+                    if written != word and is_name(written):
+                        inside[at] = written
+                at = find(hint, at + 1)
     if inside:
-        found.update(_inside_names(inside.items(), terms, tokenize))
+        known = {name: _plain_inside(name, terms, stems) for name in set(inside.values())}
+        found.update([(at + a, at + b, number) for at, name in inside.items() for a, b, number in known[name]])
     return sorted(found)
 
 
@@ -176,11 +196,11 @@ def _places(tokens: Sequence[Token], terms: Sequence[Term]) -> list[tuple[int, i
     first: dict[str, list[tuple[tuple[str, ...], bool, int]]] = {}
     beginnings: list[tuple[str, int]] = []
     for number, term in enumerate(terms):
-        if term.begun and len(term.words) == 1:
-            beginnings.append((term.words[0], number))
+        if term.begun and len(term.ways[0].words) == 1:
+            beginnings.append((term.ways[0].words[0], number))
         else:
-            for each in term.ways:
-                first.setdefault(each[0], []).append((each, term.begun, number))
+            for words, _ in term.ways:
+                first.setdefault(words[0], []).append((words, term.begun, number))
     found = []
     for place in [place for place, token in enumerate(tokens) if token[2] in first]:
         for words, begun, number in first[tokens[place][2]]:
@@ -195,7 +215,7 @@ def _inside_names(
     named: Iterable[tuple[int, str]], terms: Sequence[Term], tokenize: Tokenize
 ) -> Iterator[tuple[int, int, int]]:
     """As ``_matches``, of the terms that are words inside these names: ``case`` in ``camelCase``."""
-    hints = tuple({_hint(words[0]) for term in terms for words in term.ways})
+    hints = tuple({way.hint for term in terms for way in term.ways})
     known: dict[str, list[tuple[int, int, int]]] = {}
     for at, name in named:
         if name not in known:
@@ -215,6 +235,23 @@ def _inside(
         before, matched = data[:start].decode(), data[start:end].decode()
         first = len(before) - before.count(" ")
         yield first, first + len(matched) - matched.count(" "), number
+
+
+def _plain_inside(name: str, terms: Sequence[Term], stems: Mapping[str, str]) -> list[tuple[int, int, int]]:
+    """As ``_inside``, of a name in ASCII."""
+    parts = parted(name).split(" ")
+    found = []
+    start = 0
+    for place, part in enumerate(parts):
+        stem = stems[part.lower()]
+        for number, (ways, begun) in enumerate(terms):
+            for words, hint in ways:
+                if stem.startswith(hint):
+                    run = parts[place : place + len(words)]
+                    if _stands([stems[each.lower()] for each in run], words, begun):
+                        found.append((start, start + sum([len(each) for each in run]), number))
+        start += len(part)
+    return found
 
 
 def _stands(tokens: Sequence[str], words: Sequence[str], begun: bool) -> bool:
@@ -241,22 +278,7 @@ def _window(body: str, matches: Sequence[tuple[int, int, int]]) -> tuple[int, in
     """Start and end of the stretch to show, at word ends."""
     if len(body) <= SNIPPET_CHARACTERS:
         return 0, len(body)
-    best, chosen = (0, 0), 0
-    reach = SNIPPET_CHARACTERS * 3 // 4
-    after = 0
-    inside: dict[int, int] = {}  # how often each term stands from here to the reach
-    for place, (start, _, number) in enumerate(matches):
-        after = max(after, place)
-        while after < len(matches) and matches[after][1] <= start + reach:
-            inside[matches[after][2]] = inside.get(matches[after][2], 0) + 1
-            after += 1
-        worth = (len(inside), after - place)
-        if worth > best:
-            best, chosen = worth, start
-        if after > place:
-            inside[number] -= 1
-            if not inside[number]:
-                del inside[number]
+    chosen = _best_start(matches, SNIPPET_CHARACTERS * 3 // 4)
     start = max(0, min(chosen - SNIPPET_CHARACTERS // 8, len(body) - SNIPPET_CHARACTERS))
     if start:
         space = body.find(" ", start, start + SNIPPET_CHARACTERS // 8)
@@ -268,12 +290,25 @@ def _window(body: str, matches: Sequence[tuple[int, int, int]]) -> tuple[int, in
     return start, end
 
 
-def _merged(spans: list[list[int]]) -> list[list[int]]:
-    """Spans in order, those that overlap made one."""
-    merged: list[list[int]] = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], end)
-        else:
-            merged.append([start, end])
-    return merged
+def _best_start(matches: Sequence[tuple[int, int, int]], reach: int) -> int:
+    """The start of the match from which on the most terms, then the most matches stand within ``reach``."""
+    if not matches or matches[-1][1] - matches[0][0] <= reach:
+        return matches[0][0] if matches else 0
+    best, chosen = (0, 0), 0
+    after, end = 0, len(matches)
+    inside: dict[int, int] = {}  # how often each term stands from here to the reach
+    for place, (start, _, number) in enumerate(matches):
+        after = max(after, place)
+        while after < end and matches[after][1] <= start + reach:
+            inside[matches[after][2]] = inside.get(matches[after][2], 0) + 1
+            after += 1
+        worth = (len(inside), after - place)
+        if worth > best:
+            best, chosen = worth, start
+        if after == end:
+            break  # what begins later holds less
+        if after > place:
+            inside[number] -= 1
+            if not inside[number]:
+                del inside[number]
+    return chosen

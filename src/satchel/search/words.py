@@ -79,7 +79,12 @@ def name_around(text: str, at: int) -> list[tuple[int, str]]:
     while begin > least and text[begin - 1].isalnum():
         begin -= 1
     name = text[begin:end]
-    return [(begin, name)] if len(name) < MAX_NAME_CHARACTERS and _HUMP.search(name) else []
+    return [(begin, name)] if is_name(name) else []
+
+
+def is_name(word: str) -> bool:
+    """Whether a run of letters and digits is a name made of several words."""
+    return not word[1:].islower() and len(word) < MAX_NAME_CHARACTERS and _HUMP.search(word) is not None
 
 
 _known_parts = lru_cache(8_192)(parted)  # the same names come again and again: a quarter of the time
