@@ -264,3 +264,28 @@ def test_reviews_narrow_a_search_by_themselves_or_with_words() -> None:
         assert paths(index, "reviewed:no") == ["b.md"] == paths(index, "blue -reviewed:yes")
         assert paths(index, "blue reviewed:yes") == ["a.md"]
         assert paths(index, "reviewed:yes reviewed:no") == ["a.md", "b.md", "c.md"]
+
+
+def test_sections_of_each_kind_are_counted_with_and_without_filters() -> None:
+    files = {
+        f"{folder}/{at}.md": "# Tide\n\none\n\n## Crane\n\ntide"
+        for at in range(3)
+        for folder in ("specs", "plans", "x")
+    }
+    with index_of(files) as index:
+        every = index.search(parse_query("tide"), 1).kinds
+        assert every == {"note": 6, "plan": 6, "spec": 6}
+        assert list(every) == sorted(every)
+        for kind in every:
+            assert index.search(parse_query(f"tide kind:{kind}"), 1).kinds == {kind: 6}
+        bring(index, {path: body for path, body in files.items() if not path.startswith("plans")})
+        assert index.search(parse_query("tide"), 1).kinds == {"note": 6, "spec": 6}
+
+
+@pytest.mark.parametrize("least", range(1, ENOUGH + 1))
+@pytest.mark.parametrize("holding", range(ENOUGH + 2))
+def test_sections_with_every_word_are_counted_only_if_there_are_as_many_as_matter(least: int, holding: int) -> None:
+    files = {f"{at}.md": f"tide crane berth {'pilot gate' if at < holding else 'pilot'}" for at in range(8)}
+    with index_of({**files, "x.md": "gate", "y.md": "gate"}) as index:
+        counted = index.count_every(index.asked(parse_query("pilot tide gate crane berth")), least=least)
+        assert counted == (min(holding, ENOUGH) if holding >= least else 0)

@@ -97,3 +97,8 @@ def test_any_text_is_a_query(text: str) -> None:
 
 def test_common_words_are_written_as_they_are_compared() -> None:
     assert all(word == word.lower() and word.isalpha() for word in STOPWORDS)
+
+
+@given(st.text(alphabet=" ab-.é\t\n\u3000_1(", max_size=30))
+def test_plain_words_are_read_the_short_way_as_the_long(text: str) -> None:
+    assert parse_query(text)._replace(text="") == parse_query(f'{text} "')._replace(text="")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 
-from satchel.search import matching, scoring
+from satchel.search import matching
 from satchel.search.index import Index
 from satchel.search.query import parse_query
-from satchel.search.schema import rows
-from satchel.search.scoring import together, words_of
+from satchel.search.schema import SIZES, size_step
+from satchel.search.scoring import together
 from tests.search.trees import bring, index_of
 
 WORDS = [f"w{chr(97 + at // 26)}{chr(97 + at % 26)}" for at in range(60)]
@@ -67,16 +68,32 @@ def test_what_is_passed_over_would_not_have_been_among_the_best(text: str, monke
 
 
 @pytest.mark.parametrize("text", ["waa", "wab wac", "wba"])
-def test_with_its_constants_scores_are_those_of_the_engine_itself(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "K1", 1.2)
-    with index_of(corpus(3)) as index:
-        expression = " OR ".join(text.split())
-        statement = "SELECT -rank FROM fts WHERE fts MATCH ? ORDER BY rank LIMIT 5"
-        expected = [float(f"{score:.6g}") for (score,) in rows(index._database, statement, (expression,))]
-        assert [-score for score, _ in best([index], text, 5)] == expected
+def test_scores_are_those_of_the_formula(text: str) -> None:
+    files = {path: str(body) for path, body in corpus(3).items()}
+    sizes = {path: SIZES[size_step(len(f"{path[:-3]}\n{path}\n\n{body}"))] for path, body in files.items()}
+    mean = sum(sizes.values()) / len(sizes)
+    expected = dict.fromkeys(files, 0.0)
+    for word in text.split():
+        held = {path: body.split().count(word) for path, body in files.items() if word in body.split()}
+        rarity = max(math.log((len(files) - len(held) + 0.5) / (len(held) + 0.5)), 1e-6)
+        for path, often in held.items():
+            expected[path] += rarity * 1.4 * often / (often + 0.4 * (0.25 + 0.75 * sizes[path] / mean))
+    with index_of(files) as index:
+        for score, path in best([index], text, 20):
+            assert -score == pytest.approx(expected[path], rel=1e-5)
+        assert [-score for score, _ in best([index], text, 20)] == sorted(
+            (float(f"{score:.6g}") for score in expected.values()), reverse=True
+        )[:20]
 
 
-def test_the_words_counted_are_those_of_live_sections() -> None:
+def test_a_row_says_how_long_its_section_is_to_an_eighth() -> None:
+    for characters in (*range(8, 200), 1_000, 4_000, 50_000):
+        assert SIZES[size_step(characters)] == pytest.approx(characters, rel=0.13)
+    assert size_step(0) == size_step(1) == 0
+    assert size_step(10**9) == len(SIZES) - 1
+
+
+def test_what_is_counted_are_the_live_sections() -> None:
     with index_of({"a.md": "one two three", "b.md": "four " * 300}) as index:
         asked = index.asked(parse_query("one"))
         bring(index, {"a.md": "one two three"})
@@ -85,7 +102,3 @@ def test_the_words_counted_are_those_of_live_sections() -> None:
             assert fresh.statistics(asked, every=True) == expected
     with index_of({}) as empty:
         assert empty.statistics(asked, every=True) == (0, 0, ((0,),))
-
-
-def test_the_record_of_averages_is_numbers_of_seven_bits() -> None:
-    assert [words_of(bytes.fromhex(each)) for each in ("", "05", "0507", "819c208fef20")] == [0, 0, 7, 260_000]

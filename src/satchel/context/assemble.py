@@ -135,8 +135,8 @@ def search_answer(
 def _every(asked: Asked, parts: Sequence[Part], admitted: Sequence[list[str] | None]) -> bool:
     """Whether enough sections of all parts together hold every word."""
     counted = 0
-    for part, only in zip(parts, admitted, strict=True):
-        counted += part.index.count_every(asked, only)
+    for left, part, only in zip(reversed(range(len(parts))), parts, admitted, strict=True):
+        counted += part.index.count_every(asked, only, least=1 if left else ENOUGH - counted)
         if counted >= ENOUGH:
             return True
     return False

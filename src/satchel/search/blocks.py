@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from satchel.errors import IndexCorrupt
-from satchel.search.schema import BLOCK_CHARACTERS
+from satchel.search.schema import BLOCK_CHARACTERS, rows
 
 if TYPE_CHECKING:
+    import apsw
+
     from satchel.documents.sections import Section
 
 if sys.version_info >= (3, 14):
@@ -57,6 +59,12 @@ class Packer:
         heads = [[s.first_line, s.last_line, s.trail, len(s.text)] for s in sections]
         whole = _HEADS.encode(heads) + "\n" + "".join([s.text for s in sections])
         return self._compressor.compress(whole.encode(), zstd.ZstdCompressor.FLUSH_FRAME)
+
+
+def section(database: apsw.Connection, number: int) -> SectionText:
+    """The section of that number. Raises ``IndexCorrupt``."""
+    at, data = rows(database, "SELECT id, data FROM block WHERE id <= ? ORDER BY id DESC LIMIT 1", (number,))[0]
+    return open_section(data, number - at)
 
 
 def open_section(data: bytes, place: int) -> SectionText:

@@ -15,7 +15,7 @@ import apsw
 
 from satchel.objects.listing import Entry
 from satchel.search.blocks import Packer
-from satchel.search.schema import SECTION_BITS
+from satchel.search.schema import SIZES, row_of, rows, size_step
 from satchel.search.words import indexed
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class Builder:
         self._blocks: list[bytes] = []
         self._documents: list[tuple[str | int, ...]] = []
         self._tasks: list[tuple[str | int | None, ...]] = []
+        self._new_kinds: list[tuple[int, str]] = []
         self._held = 0
+        self._kinds = {name: number for number, name in rows(database, "SELECT id, name FROM kind")}
         self._thread: ThreadPoolExecutor | None = _thread() if apart else None
         self._running: Future[None] | None = None
 
@@ -62,24 +64,35 @@ class Builder:
         if self._thread is not None:
             self._thread.shutdown(wait=True)
 
-    def add(self, number: int, path: str, entry: Entry, size: int, document: Document) -> None:
-        """Take in one file under a number no other has."""
-        low = number << SECTION_BITS
+    def add(self, number: int, path: str, entry: Entry, size: int, document: Document) -> int:
+        """Take in one file, whose sections get numbers from ``number`` on; returns the next free one."""
+        kind = self._kind(document.kind)
         about = f"{document.title}\n{path}\n"
-        for at, section in enumerate(document.sections, low):
+        length = 0
+        for at, section in enumerate(document.sections, number):
             text = indexed(f"{about}{_above(document.title, section.trail)}\n{section.text}")
-            self._texts.append(f"{at:0{_DIGITS}d}{text}")
+            step = size_step(len(text))
+            self._texts.append(f"{row_of(at, kind, step):0{_DIGITS}d}{text}")
             self._held += len(text)
+            length += SIZES[step]
         for at, block in self._packer.blocks(document.sections):
-            self._blocks.append(f"{low + at:0{_DIGITS}d}".encode() + block)
+            self._blocks.append(f"{number + at:0{_DIGITS}d}".encode() + block)
         for task in document.tasks:
             trail = json.dumps(task.trail, ensure_ascii=False)
             self._tasks.append((number, task.line, task.text, task.done, trail, task.owner))
         self._documents.append(
-            (number, path, *entry, size, document.kind, document.title, len(document.sections)),
+            (number, path, *entry, size, document.kind, document.title, len(document.sections), length),
         )
         if self._held >= BATCH_CHARACTERS:
             self._hand_over()
+        return number + max(len(document.sections), 1)
+
+    def _kind(self, name: str) -> int:
+        number = self._kinds.get(name)
+        if number is None:
+            number = self._kinds[name] = len(self._kinds)
+            self._new_kinds.append((number, name))
+        return number
 
     def finish(self) -> None:
         """Write what is left, and wait for all of it."""
@@ -88,7 +101,9 @@ class Builder:
 
     def _hand_over(self) -> None:
         self._wait()
-        self._database.executemany("INSERT INTO document VALUES(?, ?, ?, ?, ?, ?, ?, ?)", self._documents)
+        self._database.executemany("INSERT INTO kind VALUES(?, ?)", self._new_kinds)
+        self._new_kinds = []
+        self._database.executemany("INSERT INTO document VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", self._documents)
         self._database.executemany("INSERT OR IGNORE INTO task VALUES(?, ?, ?, ?, ?, ?)", self._tasks)
         write = _writing(self._database, tuple(self._texts), tuple(self._blocks))
         self._texts, self._blocks, self._documents, self._tasks, self._held = [], [], [], [], 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import apsw
 
@@ -17,9 +17,9 @@ from satchel.objects.ids import ObjectId
 from satchel.search import blocks
 from satchel.search.narrowing import HOPE, Scored, narrowed
 from satchel.search.query import Query
-from satchel.search.schema import IS_REVIEWED, SECTION_BITS, TOKENIZER, rows
-from satchel.search.scoring import CLOSE, Scorer, Statistics, Term, weights, words_of
-from satchel.search.snippet import Stems, Token, Tokenize, cut_snippet, terms_of
+from satchel.search.schema import IS_REVIEWED, KIND_MASK, ROW_BITS, ROW_DOCUMENT, SIZE_BITS, TOKENIZER, rows
+from satchel.search.scoring import CLOSE, Scorer, Statistics, Term, weights
+from satchel.search.snippet import Stems, Token, Tokenize, cut_snippet, term_of
 from satchel.search.snippet import Term as Shown
 from satchel.search.words import completions, match_expression, parted, quoted, spaced
 
@@ -38,6 +38,9 @@ COUNTS_KEPT = 512
 """Phrases whose holders stay counted while the tree is the same: common words come again, and counting one takes a
 millisecond in 100 MB."""
 
+RAREST = 3
+"""So many of the rarest words are looked for first where a section has to hold every word."""
+
 TELLING = 1e-5
 """Where one word is enough, words that add no more than this share of what all could, since half of the sections have
 them, do not count for the score: they would take most of the time."""
@@ -49,9 +52,10 @@ _TESTS = {
 """A filter as SQL, by its name."""
 _COLUMNS = f"path, kind, title, object, {IS_REVIEWED}, id"
 """What a ``Row`` has of its document."""
-_DOCUMENT = f"SELECT {_COLUMNS} FROM document WHERE id = ?"  # noqa: S608
-_BITS = SECTION_BITS
-_POSITION = (1 << SECTION_BITS) - 1
+_DOCUMENT = f"SELECT {_COLUMNS} FROM document WHERE id <= ? ORDER BY id DESC LIMIT 1"  # noqa: S608
+_KINDS = f"SELECT group_concat(char(65 + (rowid >> {SIZE_BITS} & {KIND_MASK})), '') FROM fts WHERE fts MATCH ?"  # noqa: S608
+"""One character for each section: counting those of a kind then takes no time."""
+_KINDS_SCORED = f"{_KINDS} AND relevance(fts) IS NULL"  # which it always is
 
 
 class FoundSection(NamedTuple):
@@ -75,13 +79,13 @@ class Row(NamedTuple):
     """A section that matches, and what the index says of its document."""
 
     score: float
-    path: str
+    number: int
     position: int
+    path: str
     kind: str
     title: str
     object: ObjectId
     reviewed: int
-    document: int
 
 
 class Found(NamedTuple):
@@ -132,25 +136,32 @@ class Matcher:
         self._scorer: Scorer | None = None
         self._counted: dict[str, int] = {}
         self._counted_of = ""
+        self._kinds: list[tuple[str, int]] = []
         self._stems = Stems(self.tokenize)
 
     def asked(self, query: Query) -> Asked:
         """The query in the language of FTS5: the same for every index."""
         terms, shown = self._terms(query.sought)
         loose, loose_shown = (terms, shown) if query.text.isascii() else self._terms(query.loose)
-        without = tuple([quoted(term) for term in self._holding(query.without)])
+        # One in which FTS5 finds no word would make a conjunction match nothing.
+        without = tuple([quoted(term) for term in query.without if self.tokenize(spaced(term))])
         return Asked(query, terms, loose, without, shown, loose_shown)
 
     def statistics(self, asked: Asked, *, every: bool) -> Statistics:
         """What the scores of this index depend on."""
-        state = rows(self._database, "SELECT sections, digest FROM state")
-        of = state[0][1] if state else ""
+        sections, length = self._now()
+        counts = [tuple([self._holders(phrase) for phrase in term.phrases]) for term in asked.of(every=every)]
+        return Statistics(sections, length, tuple(counts))
+
+    def _now(self) -> tuple[int, int]:
+        """Sections and their length; what was counted in another tree is forgotten."""
+        state = rows(self._database, "SELECT sections, length, digest FROM state")
+        sections, length, of = state[0] if state else (0, 0, "")
         if of != self._counted_of or len(self._counted) > COUNTS_KEPT:
             self._counted_of, self._counted = of, {}
-        counts = [tuple([self._holders(phrase) for phrase in term.phrases]) for term in asked.of(every=every)]
-        record = rows(self._database, "SELECT block FROM fts_data WHERE id = 1")
-        words = words_of(record[0][0]) if record else 0
-        return Statistics(state[0][0] if state else 0, words, tuple(counts))
+            kinds = rows(self._database, "SELECT name, id FROM kind ORDER BY name")
+            self._kinds = [(name, number) for name, number in kinds]
+        return sections, length
 
     def rank(
         self,
@@ -179,24 +190,26 @@ class Matcher:
             Scored(term.expression, sum(counts), tuple(most))
             for term, counts, most in zip(terms, statistics.counts, weights(statistics), strict=True)
         ]
+        self._now()
         if every:
             expression = match_expression([term.expression for term in scored], without, every=True)
-            kinds = self._count(expression, where, values)
-            best = self._best(expression, scored, 0, statistics, floor, where, values, wanted) if kinds else []
-            return Ranked(self._rows(best), kinds)
+            return self._scored(expression, scored, 0, statistics, floor, where, values, wanted)
         scored.sort(key=lambda term: (term.holders, term.expression))
         rare = _rarest(scored, _few(statistics.sections))
-        expression = match_expression([term.expression for term in scored[:rare]], without, every=False)
-        kinds = self._count(expression, where, values)
+        whole = sum(term.adds for term in scored)
+        telling = [term for at, term in enumerate(scored) if at < rare or term.adds > TELLING * whole]
+        rarer = [term.expression for term in scored[:rare]]
+        kinds = self._count(match_expression(rarer, without, every=False), where, values)
         if not kinds:
             return Ranked([], kinds)
-        best = self._best_any(scored, rare, statistics, floor, without, where, values, wanted)
+        best = self._best_any(scored, rare, telling, statistics, floor, without, where, values, wanted)
         return Ranked(self._rows(best), kinds)
 
     def _best_any(
         self,
         terms: Sequence[Scored],
         rare: int,
+        telling: Sequence[Scored],
         statistics: Statistics,
         floor: float,
         without: Sequence[str],
@@ -210,7 +223,6 @@ class Matcher:
         section has to score at least.
         """
         whole = sum(term.adds for term in terms)
-        telling = [term for at, term in enumerate(terms) if at < rare or term.adds > TELLING * whole]
         least = max(floor, HOPE * whole)
         while True:
             chosen, phrases = narrowed(terms, rare, least * CLOSE)
@@ -229,8 +241,8 @@ class Matcher:
         """What a row looks like."""
         return self._show(row, asked.shown if every else asked.loose_shown)
 
-    def count_every(self, asked: Asked, only: Sequence[str] | None) -> int:
-        """How many sections hold every term and pass the filters, up to ``ENOUGH``.
+    def count_every(self, asked: Asked, only: Sequence[str] | None, least: int) -> int:
+        """How many sections hold every term and pass the filters, up to ``ENOUGH``; 0 for fewer than ``least``.
 
         That many for one term or none; but a run of a script without spaces has to be found at least once.
         """
@@ -239,19 +251,27 @@ class Matcher:
             return ENOUGH
         if not asked.terms:
             return 0
+        self._now()
+        rarest_first = sorted((sum(map(self._holders, term.phrases)), term.expression) for term in asked.terms)
+        if not rarest_first[0][0]:
+            return 0
         where, values = _filter(asked.query, only)
-        expression = match_expression([term.expression for term in asked.terms], asked.without, every=True)
-        counted = rows(
-            self._database,
-            f"SELECT 1 FROM fts CROSS JOIN document ON id = fts.rowid >> {_BITS} "  # noqa: S608
-            f"WHERE fts MATCH ?{where} LIMIT ?",
-            (expression, *values, 1 if alone else ENOUGH),
-        )
-        return ENOUGH if alone and counted else len(counted)
+        joined = f"CROSS JOIN document ON {ROW_DOCUMENT}" if where else ""
+        statement = f"SELECT 1 FROM fts {joined} WHERE fts MATCH ?{where} LIMIT ?"  # noqa: S608
+
+        def count(terms: Sequence[tuple[int, str]], most: int) -> int:
+            expression = match_expression([term for _, term in terms], asked.without, every=True)
+            return len(rows(self._database, statement, (expression, *values, most)))
+
+        # FTS5 reads on in the lists of all words at once, however few sections hold the rarest together.
+        if len(rarest_first) > RAREST and count(rarest_first[:RAREST], least) < least:
+            return 0
+        counted = count(rarest_first, 1 if alone else ENOUGH)
+        return ENOUGH if alone and counted else counted
 
     def _terms(self, sought: Sequence[str]) -> tuple[tuple[Term, ...], tuple[Shown, ...]]:
-        holding = self._holding(sought)
-        return tuple([Term(self._phrases(term)) for term in holding]), tuple(terms_of(holding, self.tokenize))
+        holding = [(term, shown) for term in sought if (shown := term_of(term, self.tokenize))]
+        return tuple([Term(self._phrases(term)) for term, _ in holding]), tuple([shown for _, shown in holding])
 
     def _phrases(self, term: str) -> tuple[str, ...]:
         """A sought term in the language of FTS5. A name is also looked for as its words, and the beginning of a word in
@@ -277,18 +297,40 @@ class Matcher:
             self._counted[phrase] = count
         return count
 
-    def _holding(self, terms: Sequence[str]) -> list[str]:
-        """The terms in which FTS5 finds a word: one without would make a conjunction match nothing."""
-        return [term for term in terms if self.tokenize(spaced(term))]
-
     def _count(self, expression: str, where: str, values: Sequence[str]) -> dict[str, int]:
-        counted = rows(
-            self._database,
-            f"SELECT kind, count(*) FROM fts CROSS JOIN document ON id = fts.rowid >> {_BITS} "  # noqa: S608
-            f"WHERE fts MATCH ?{where} GROUP BY kind ORDER BY kind",
-            (expression, *values),
-        )
-        return dict(counted)
+        if where:
+            counted = rows(
+                self._database,
+                f"SELECT kind, count(*) FROM fts CROSS JOIN document ON {ROW_DOCUMENT} "  # noqa: S608
+                f"WHERE fts MATCH ?{where} GROUP BY kind ORDER BY kind",
+                (expression, *values),
+            )
+            return dict(counted)
+        return self._by_kind(rows(self._database, _KINDS, (expression,))[0][0])
+
+    def _by_kind(self, signs: str | None) -> dict[str, int]:
+        signs = signs or ""
+        return {name: count for name, number in self._kinds if (count := signs.count(chr(65 + number)))}
+
+    def _scored(
+        self,
+        expression: str,
+        terms: Sequence[Scored],
+        first: int,
+        statistics: Statistics,
+        floor: float,
+        where: str,
+        values: Sequence[str],
+        wanted: int,
+    ) -> Ranked:
+        """Everything that matches the expression, as in ``_best``: counted and scored in one pass."""
+        if where:
+            kinds = self._count(expression, where, values)
+            best = self._best(expression, terms, first, statistics, floor, where, values, wanted) if kinds else []
+            return Ranked(self._rows(best), kinds)
+        scorer = self._scoring(terms, first, statistics, floor, wanted)
+        kinds = self._by_kind(rows(self._database, _KINDS_SCORED, (expression,))[0][0])
+        return Ranked(self._rows(scorer.kept()), kinds)
 
     def _best(
         self,
@@ -303,26 +345,29 @@ class Matcher:
     ) -> list[tuple[float, int]]:
         """(score, row) of at least the ``wanted`` best if there are so many, the best first. The phrases of ``terms``
         stand in the expression from the ``first`` on."""
-        self._scorer = self._scorer or Scorer(self._database)
-        adding = [most for term in terms for most in term.most]
-        self._scorer.set(list(enumerate(adding, first)), statistics, wanted, floor)
+        scorer = self._scoring(terms, first, statistics, floor, wanted)
         # What the function keeps is the result: the statement gives no rows.
         test, joined = "relevance(fts)", ""
         if where:
-            test, joined = f"CASE WHEN true{where} THEN {test} END", f"CROSS JOIN document ON id = fts.rowid >> {_BITS}"
+            test, joined = f"CASE WHEN true{where} THEN {test} END", f"CROSS JOIN document ON {ROW_DOCUMENT}"
         rows(self._database, f"SELECT 1 FROM fts {joined} WHERE fts MATCH ? AND {test}", (expression, *values))  # noqa: S608
-        return self._scorer.kept()
+        return scorer.kept()
+
+    def _scoring(
+        self, terms: Sequence[Scored], first: int, statistics: Statistics, floor: float, wanted: int
+    ) -> Scorer:
+        self._scorer = self._scorer or Scorer(self._database)
+        adding = [most for term in terms for most in term.most]
+        self._scorer.set(list(enumerate(adding, first)), statistics, wanted, floor)
+        return self._scorer
 
     def _rows(self, best: Sequence[tuple[float, int]]) -> list[Row]:
         """In their final order."""
-        documents: dict[int, tuple[Any, ...]] = {}
         found = []
         for score, row in best:
-            number = row >> _BITS
-            document = documents.get(number)
-            if document is None:
-                document = documents[number] = rows(self._database, _DOCUMENT, (number,))[0]
-            found.append(Row(_score(score), document[0], row & _POSITION, *document[1:]))
+            number = row >> ROW_BITS
+            *document, first = rows(self._database, _DOCUMENT, (number,))[0]
+            found.append(Row(_score(score), number, number - first, *document))
         return sorted(found, key=_placed)
 
     def _listed(
@@ -332,7 +377,8 @@ class Matcher:
         or by path."""
         avoided = ""
         if without:
-            avoided = f" AND id NOT IN (SELECT fts.rowid >> {_BITS} FROM fts WHERE fts MATCH ?)"  # noqa: S608
+            holding = f"SELECT document.id FROM fts CROSS JOIN document ON {ROW_DOCUMENT} WHERE fts MATCH ?"  # noqa: S608
+            avoided = f" AND id NOT IN ({holding})"
             values = (*values, without)
         admitted = f"FROM document WHERE sections > 0{where}{avoided}"
         counted = rows(self._database, f"SELECT kind, count(*) {admitted} GROUP BY kind ORDER BY kind", values)
@@ -343,12 +389,10 @@ class Matcher:
             place = {path: at for at, path in enumerate(only)}
             listed = rows(self._database, columns, values)
             listed = sorted(listed, key=lambda row: place[row[0]])[:wanted]
-        return dict(counted), [Row(0.0, document[0], 0, *document[1:]) for document in listed]
+        return dict(counted), [Row(0.0, number, 0, *document) for *document, number in listed]
 
     def _show(self, row: Row, terms: Sequence[Shown]) -> FoundSection:
-        number = (row.document << _BITS) + row.position
-        at, data = rows(self._database, "SELECT id, data FROM block WHERE id <= ? ORDER BY id DESC LIMIT 1", (number,))[0]
-        section = blocks.open_section(data, number - at)
+        section = blocks.section(self._database, row.number)
         snippet = cut_snippet(section.text, section.trail, terms, self.tokenize, self._stems)
         return FoundSection(
             row.score,

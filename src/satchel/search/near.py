@@ -12,7 +12,7 @@ from typing import NamedTuple
 import apsw
 
 from satchel.search import blocks
-from satchel.search.schema import SECTION_BITS, rows
+from satchel.search.schema import ROW_BITS, ROW_DOCUMENT, rows
 from satchel.search.snippet import Tokenize
 from satchel.search.words import quoted, spaced
 
@@ -103,15 +103,12 @@ def _as_written(database: apsw.Connection, tokenize: Tokenize, stem: str) -> str
     title alone."""
     found = rows(
         database,
-        f"SELECT fts.rowid, id FROM fts CROSS JOIN document ON id = fts.rowid >> {SECTION_BITS} "  # noqa: S608
+        f"SELECT fts.rowid >> {ROW_BITS} FROM fts CROSS JOIN document ON {ROW_DOCUMENT} "  # noqa: S608
         "WHERE fts MATCH ? ORDER BY path, fts.rowid LIMIT 1",
         (quoted(stem),),
     )
-    for row, document in found:
-        low = document << SECTION_BITS
-        block = "SELECT id, data FROM block WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1"
-        at, data = rows(database, block, (low, row))[0]
-        text = blocks.open_section(data, row - at).text
+    for (number,) in found:
+        text = blocks.section(database, number).text
         raw = spaced(text).encode()
         for start, end, word in tokenize(raw.decode()):
             if word == stem:

@@ -52,6 +52,7 @@ _PIECE = re.compile(
 )
 # One of the letters may be a separator: what stands before it narrows as well.
 _BEGINNING = re.compile(rf".[^\W_]{{{LEAST_BEGINNING - 1},}}\*+\Z")
+_MARKED = re.compile(r"""[":*]|(?<!\S)-""")
 _SEARCHABLE = re.compile(r"[^\W_]")  # at least one letter or digit
 
 
@@ -137,11 +138,14 @@ def parse_query(text: str) -> Query:
     clean = shown.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
     found: dict[str, list[str]] = {name: [] for name in ("word", "phrase", "-term", *FILTERS)}
     found.update({f"-{name}": [] for name in FILTERS})
-    for piece in _PIECE.finditer(clean):
-        name, value = _read(piece)
-        if value and value not in found[name]:
-            found[name].append(value)
-    _keep_beginnings(found["word"], found["-term"])
+    if _MARKED.search(clean):
+        for piece in _PIECE.finditer(clean):
+            name, value = _read(piece)
+            if value and value not in found[name]:
+                found[name].append(value)
+        _keep_beginnings(found["word"], found["-term"])
+    else:  # most are words and nothing else
+        found["word"] = [word for word in dict.fromkeys(clean.split()) if _SEARCHABLE.search(word)]
     words = _telling(found["word"], alone=not found["phrase"])
     sought = len(words) + len(found["phrase"])
     kept_words = words[:MAX_QUERY_TERMS]

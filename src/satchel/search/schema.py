@@ -2,11 +2,13 @@
 
 ``fts`` is contentless: it keeps only the inverted index, and its scores depend on the live sections alone, so an index
 reached by any path of edits answers like a fresh one (promise P2). The text of sections rests beside it in compressed
-blocks. A section's row number is ``document id * 2**SECTION_BITS + position``.
+blocks. Sections are numbered through the whole index, and a document has the number of its first; ``row`` makes of a
+section's number its row in ``fts``, which also says the kind and about how long it is, so that both need no looking up.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,12 +17,17 @@ import apsw
 
 from satchel.errors import DiskFull, IndexCorrupt, SatchelError, StoreUnavailable
 
-INDEX_FORMAT = 4
+INDEX_FORMAT = 5
 """Kept in ``user_version``. Raise it when the tables, the words taken from a document or the reading of documents
 change: an index of another format is rebuilt."""
 
-SECTION_BITS = 26
-"""Positions of one document: a file of 64 MiB, the largest a project takes, cannot have more sections than bytes."""
+KIND_BITS, SIZE_BITS = 5, 6
+ROW_BITS = KIND_BITS + SIZE_BITS
+KIND_MASK, SIZE_MASK = (1 << KIND_BITS) - 1, (1 << SIZE_BITS) - 1
+SIZE_STEPS = 4
+"""How long a section is, is known to a quarter of a doubling: as good as its exact words (ADR 0062)."""
+SIZES = tuple([round(2 ** (step / SIZE_STEPS)) for step in range(1 << SIZE_BITS)])
+"""Characters, by the step a row says."""
 
 BLOCK_CHARACTERS = 2_048
 """Sections share a compressed block until it holds this much. 30 MB of Markdown take 13.6 MB so, and a hit opens its
@@ -42,8 +49,9 @@ TOKENIZER = ("porter", "unicode61", "remove_diacritics", "2")
 
 _TABLES = f"""
 CREATE TABLE state(
-    one INTEGER PRIMARY KEY CHECK(one = 1), digest TEXT NOT NULL, sections INTEGER NOT NULL
+    one INTEGER PRIMARY KEY CHECK(one = 1), digest TEXT NOT NULL, sections INTEGER NOT NULL, length INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE kind(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE document(
     id INTEGER PRIMARY KEY,
     path TEXT NOT NULL UNIQUE,
@@ -52,7 +60,8 @@ CREATE TABLE document(
     size INTEGER NOT NULL,
     kind TEXT NOT NULL,
     title TEXT NOT NULL,
-    sections INTEGER NOT NULL
+    sections INTEGER NOT NULL,
+    length INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE reviewed(path TEXT NOT NULL, object TEXT NOT NULL, PRIMARY KEY(path, object)) STRICT, WITHOUT ROWID;
 CREATE TABLE block(id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
@@ -77,6 +86,20 @@ IS_REVIEWED = "EXISTS(SELECT 1 FROM reviewed AS r WHERE r.path = document.path A
 """Whether the list of reviews names a row of ``document`` as it is."""
 
 _DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.MismatchError, apsw.SchemaChangeError)
+
+
+ROW_DOCUMENT = f"document.id = (SELECT max(id) FROM document WHERE id <= fts.rowid >> {ROW_BITS})"  # noqa: S608
+"""Joins a row of ``fts`` to its document."""
+
+
+def size_step(characters: int) -> int:
+    """How long a section is, as its row says it."""
+    return min(round(SIZE_STEPS * math.log2(max(characters, 1))), SIZE_MASK)
+
+
+def row_of(number: int, kind: int, step: int) -> int:
+    """The row in ``fts`` of the section of that number."""
+    return number << ROW_BITS | kind << SIZE_BITS | step
 
 
 def connect(path: Path | None, key: bytes | None) -> apsw.Connection:

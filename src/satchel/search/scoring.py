@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import apsw
 
+from satchel.search.schema import SIZE_MASK, SIZES
+
 K1, B = 0.4, 0.75
 """A word that is said once tells most of what a section is about: with the usual 1.2 in place of 0.4 every set of
 questions finds a little less (ADR 0049), and what a word can add at most says less about what it adds."""
@@ -38,7 +40,8 @@ class Statistics(NamedTuple):
     """What scores depend on, of one index or of several together."""
 
     sections: int
-    words: int
+    length: int
+    """Characters of all sections, each to the step that its row says."""
     counts: tuple[tuple[int, ...], ...]
     """How many sections hold each phrase, by term."""
 
@@ -48,7 +51,7 @@ def together(all_of: Sequence[Statistics]) -> Statistics:
     counts = zip(*(each.counts for each in all_of), strict=True)
     return Statistics(
         sum(each.sections for each in all_of),
-        sum(each.words for each in all_of),
+        sum(each.length for each in all_of),
         tuple([tuple([sum(column) for column in zip(*of, strict=True)]) for of in counts]),
     )
 
@@ -63,12 +66,19 @@ def _weight(sections: int, count: int) -> float:
     return max(rarity, LEAST_WEIGHT) * (K1 + 1)
 
 
+def sizes(statistics: Statistics) -> list[float]:
+    """What stands beside the count of a word in the formula, by the step of length that a row says."""
+    mean = statistics.length / statistics.sections if statistics.length else 1.0
+    return [K1 * (1 - B + B * length / mean) for length in SIZES]
+
+
 class Scorer:
     """Keeps the best of the rows for which ``relevance(fts)`` is asked on one connection."""
 
     def __init__(self, database: apsw.Connection) -> None:
         self._phrases: list[tuple[int, float, float]] = []
-        self._flat = self._slope = self._floor = 0.0
+        self._sizes: list[float] = []
+        self._floor = 0.0
         self._best: list[float] = []
         self._found: list[tuple[float, int]] = []
         database.register_fts5_function("relevance", self._score)
@@ -82,8 +92,7 @@ class Scorer:
             rest += weight
             self._phrases.append((number, weight, rest))
         self._phrases.reverse()
-        mean = statistics.words / max(statistics.sections, 1)
-        self._flat, self._slope = K1 * (1 - B), K1 * B / max(mean, 1.0)
+        self._sizes = sizes(statistics)
         self._floor = floor * CLOSE
         self._best = [0.0] * wanted
         self._found = []
@@ -92,36 +101,20 @@ class Scorer:
         """(score, row), the best first: as many as are wanted, if there are, and what may tie with the last."""
         return sorted([found for found in self._found if found[0] >= self._floor], reverse=True)
 
-    def _score(self, row: apsw.FTS5ExtensionApi, /, *_: object) -> None:
-        offsets = row.phrase_column_offsets
+    def _score(self, found: apsw.FTS5ExtensionApi, /, *_: object) -> None:
+        offsets = found.phrase_column_offsets
+        row = found.rowid
+        size = self._sizes[row & SIZE_MASK]
         floor = self._floor
-        most = 0.0
-        held = []
+        score = 0.0
         for number, weight, rest in self._phrases:
-            if most + rest < floor:
+            if score + rest < floor:
                 return
             often = len(offsets(number, 0))
             if often:
-                most += weight * often / (often + self._flat)  # in a section without a length
-                held.append((weight, often))
-        if most < floor:
-            return  # without looking for its length, which takes as long as the rest
-        size = self._flat + self._slope * row.column_size(0)
-        score = 0.0
-        for weight, often in held:
-            score += weight * often / (often + size)
+                score += weight * often / (often + size)
         if score >= floor and score > 0:
-            self._found.append((score, row.rowid))
+            self._found.append((score, row))
             if score > self._best[0]:
                 heapreplace(self._best, score)
                 self._floor = max(floor, self._best[0] * CLOSE)
-
-
-def words_of(record: bytes) -> int:
-    """How many words all sections have, from FTS5's averages record: numbers of seven bits a byte, the rows first."""
-    numbers = [0]
-    for byte in record:
-        numbers[-1] = numbers[-1] << 7 | byte & 0x7F
-        if byte < 0x80:
-            numbers.append(0)
-    return numbers[1] if len(numbers) > 2 else 0

@@ -66,19 +66,17 @@ class Snippet(NamedTuple):
     highlights: list[list[int]]
 
 
-def terms_of(sought: Sequence[str], tokenize: Tokenize) -> list[Term]:
-    """Each sought word or phrase as words of the index; those that hold no word are left out."""
+def term_of(text: str, tokenize: Tokenize) -> Term | None:
+    """A sought word or phrase as words of the index; ``None`` if it holds no word."""
 
     def words(text: str) -> tuple[str, ...]:
         return tuple([token[2] for token in tokenize(spaced(text))])
 
-    terms = []
-    for text in sought:
-        whole, split, begun = words(text), parted(text), text.endswith("*")
-        if whole:
-            runs = [whole] if split == text or (begun and len(whole) == 1) else [whole, words(split)]
-            terms.append(Term(tuple([Way(run, _hint(run[0])) for run in dict.fromkeys(runs)]), begun))
-    return terms
+    whole, split, begun = words(text), parted(text), text.endswith("*")
+    if not whole:
+        return None
+    runs = [whole] if split == text or (begun and len(whole) == 1) else [whole, words(split)]
+    return Term(tuple([Way(run, _hint(run[0])) for run in dict.fromkeys(runs)]), begun)
 
 
 def cut_snippet(
