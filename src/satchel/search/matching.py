@@ -175,7 +175,7 @@ class Matcher:
     ) -> Ranked:
         """At least the ``wanted`` best rows if there are so many, without those that score less than ``floor``.
 
-        ``statistics`` are those of all indexes that are asked together.
+        ``statistics`` are those of all indexes that are asked together; this one was asked for its own just before.
         """
         where, values = _filter(asked.query, only)
         terms = asked.of(every=every)
@@ -187,10 +187,9 @@ class Matcher:
             kinds, listed = self._listed(avoided, where, values, wanted, only)
             return Ranked(listed, kinds)
         scored = [
-            Scored(term.expression, sum(counts), tuple(most))
+            Scored(term.expression, sum(counts), tuple(most), sum(most))
             for term, counts, most in zip(terms, statistics.counts, weights(statistics), strict=True)
         ]
-        self._now()
         if every:
             expression = match_expression([term.expression for term in scored], without, every=True)
             return self._scored(expression, scored, 0, statistics, floor, where, values, wanted)

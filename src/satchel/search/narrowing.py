@@ -25,11 +25,8 @@ class Scored(NamedTuple):
     """How many sections hold it."""
     most: tuple[float, ...]
     """What each of its phrases can add."""
-
-    @property
-    def adds(self) -> float:
-        """What all of it can add."""
-        return sum(self.most)
+    adds: float
+    """What all of it can add."""
 
     @property
     def begun(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from heapq import heapreplace
 from typing import NamedTuple
 
@@ -66,10 +67,11 @@ def _weight(sections: int, count: int) -> float:
     return max(rarity, LEAST_WEIGHT) * (K1 + 1)
 
 
-def sizes(statistics: Statistics) -> list[float]:
+@lru_cache(16)  # the same for all indexes that are asked together
+def sizes(sections: int, length: int) -> list[float]:
     """What stands beside the count of a word in the formula, by the step of length that a row says."""
-    mean = statistics.length / statistics.sections if statistics.length else 1.0
-    return [K1 * (1 - B + B * length / mean) for length in SIZES]
+    mean = length / sections if length else 1.0
+    return [K1 * (1 - B + B * size / mean) for size in SIZES]
 
 
 class Scorer:
@@ -92,7 +94,7 @@ class Scorer:
             rest += weight
             self._phrases.append((number, weight, rest))
         self._phrases.reverse()
-        self._sizes = sizes(statistics)
+        self._sizes = sizes(statistics.sections, statistics.length)
         self._floor = floor * CLOSE
         self._best = [0.0] * wanted
         self._found = []
