@@ -114,6 +114,38 @@ def test_a_file_changed_on_both_sides_waits_and_neither_version_is_lost(
 
 
 @pytest.mark.promise("P3")
+def test_renames_that_hang_together_wait_together_and_go_with_one_decision(
+    server: Server, sam: Person, kim: Person
+) -> None:
+    first, second = (sam.files()[path] for path in ("README.md", "AGENTS.md"))
+    both(server, sam, kim)
+    (sam.folder / "START.md").write_text("of sam\n")
+    sam.run("sync")
+    (kim.folder / "README.md").rename(kim.folder / "START.md")  # which sam has made meanwhile
+    (kim.folder / "AGENTS.md").rename(kim.folder / "README.md")
+    report = kim.json("sync", status=3)
+    assert [(one["path"], one["settle"]) for one in report["conflicts"]] == [
+        ("START.md", "resolve"),
+        ("README.md", "sync"),
+    ]
+    assert report["pushed"] == []
+    assert kim.json("status", status=3)["conflicts"] == kim.json("conflicts", status=3)["items"] == report["conflicts"]
+    shown = kim.run("conflicts", status=3).stdout
+    assert "until it is decided the cloud keeps README.md" in shown
+    assert "README.md  waits for START.md, to which the cloud's file of this name was renamed here" in shown
+    assert "waits for START.md" in kim.run("resolve", "README.md", "--take", "local", status=2).stderr
+    agent = {path: kim.run("get", "--remote", path).stdout.encode() for path in ("README.md", "AGENTS.md")}
+    assert agent == {"README.md": first, "AGENTS.md": second}
+    kim.run("resolve", "--all", "--take", "both")
+    assert kim.json("sync")["inStep"]
+    sam.run("sync")
+    assert sam.digest() == kim.digest()
+    assert (sam.files()["START.md"], sam.files()["README.md"]) == (first, second)
+    assert sam.files()["START.cloud.md"] == b"of sam\n"
+    assert "AGENTS.md" not in sam.files()
+
+
+@pytest.mark.promise("P3")
 @pytest.mark.journey(4)
 def test_people_and_an_agent_edit_the_same_files_and_neither_is_lost(server: Server, sam: Person, kim: Person) -> None:
     plan = "# Plan\n\nWe ship in May.\n\nBudget: 10\n\nRisks: none\n"

@@ -17,6 +17,7 @@ from satchel.sync.choices import Direction, Strategy
 from satchel.sync.report import SyncReport
 from satchel.sync.run import run
 from satchel.sync.settle import NothingToUndo, Take, resolve, undo
+from satchel.worktree.base import load_base
 from satchel.worktree.undo import UndoStore
 from satchel.worktree.walk import ChangedMeanwhile, Worktree
 from tests.simulation.ledger import TOKEN, Broken, Ledger, Person, tokens
@@ -26,6 +27,8 @@ from tests.simulation.one_thread import Killed, Process, Processes
 PATHS = ("a.md", "b.md", "docs/c.md", "docs/d.md", "e.json", "f.bin")
 CLASHING = ("A.md", "docs", "\u00e9.md", "\u00c9.md", "e\u0301.md")
 """Names that cannot stand beside others: but for case, as a folder of them, but for how a letter is composed."""
+WORK = {"edit": 12, "make": 4, "delete": 2, "rename": 2, "mode": 1}
+"""How often a person does what, against the others."""
 FEW = (Unavailable, HeadMoved, ChangedMeanwhile, ObjectsMissing, PreconditionFailed)
 """What a command may end with when others act, or nobody answers."""
 STEPS_OF_A_SYNC = 30
@@ -117,7 +120,7 @@ class Client:
         """Edit, make, delete, rename a file, or change its mode; says what."""
         there = self.files()
         free = [path for path in self.names if path not in there and self._fits(path, there)]
-        deed = self.random.choices(("edit", "make", "delete", "rename", "mode"), (12, 4, 2, 2, 1))[0]
+        deed = self.random.choices(tuple(WORK), tuple(WORK.values()))[0]
         if not there or (deed == "rename" and not free):
             deed = "make"
         if deed == "make" and not free:
@@ -133,19 +136,22 @@ class Client:
             return f"changes the mode of {path}"
         if deed == "delete":
             self._take_away(path, there[path])
+            self.who.removed |= tokens([there[path]])
             return f"deletes {path}"
         return self.rename(path, self.random.choice(free), there[path])
 
     def rename(self, path: str, new: str, data: bytes) -> str:
         self._take_away(path, data)
         self._put(new, data, None)
+        beside = tree_problems([name for name in self.files() if path_problem(name) is None])
+        if path_problem(new) is not None or new in beside or object_id(data) not in self._in_base():
+            self.who.removed |= tokens([data])  # no project can have it by that name, or it is an edit too
         return f"renames {path} to {new}"
 
     def _take_away(self, path: str, data: bytes) -> None:
         self.who.deleted.add(path)
         self.owed.pop(data, None)
         self.shadow.pop(path, None)
-        self.who.removed |= tokens([data])  # by its new name a file may have to wait
         (self.root / path).unlink()
 
     @staticmethod
@@ -167,7 +173,9 @@ class Client:
 
     def _put(self, path: str, data: bytes, before: bytes | None) -> str:
         if before is not None:
-            self.who.removed |= tokens([before]) - tokens([data])
+            # What was renamed and then edited is a new file: it may have to wait while the old one goes.
+            anew = path not in self._in_base().get(object_id(before), (path,))
+            self.who.removed |= tokens([before]) - (set() if anew else tokens([data]))
             self.owed.pop(before, None)
         self.who.wrote.add((path, object_id(data)))
         self.shadow[path] = data
@@ -177,6 +185,14 @@ class Client:
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(data)
         return f"edits {path}" if before is not None else f"makes {path}"
+
+    def _in_base(self) -> dict[ObjectId, list[str]]:
+        """What the folder was last in step with, by content."""
+        base, _ = load_base(self.root)
+        found: dict[ObjectId, list[str]] = {}
+        for path, entry in base.tree.items() if base else ():
+            found.setdefault(entry.object, []).append(path)
+        return found
 
     # What Satchel does for them ---------------------------------------------------------------------------------------
 

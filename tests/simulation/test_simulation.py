@@ -19,14 +19,14 @@ import pytest
 from satchel.catalog import idempotency, retention
 from satchel.objects.ids import Lineage, ObjectId
 from satchel.objects.listing import Tree
-from satchel.sync import attempts, merge, pull, texts
+from satchel.sync import attempts, merge, naming, pull, session, texts
 from satchel.sync.commit import Committer
 from satchel.sync.merge import Clean, Outcome
 from satchel.sync.plan import Plan, plan
 from satchel.upkeep import purge, recovery
 from satchel.worktree.base import Base, save_base
 from satchel.worktree.undo import UndoStore
-from tests.simulation import world
+from tests.simulation import actors, world
 from tests.simulation.ledger import Broken
 from tests.simulation.one_thread import Processes, one_thread
 from tests.simulation.service import Installation
@@ -177,6 +177,17 @@ def rebuilt_as_if_nothing_was_lost(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(recovery._Project, "settle", same)
 
 
+def names_reused_before_a_renamed_file_is_there(patch: pytest.MonkeyPatch) -> None:
+    def deletions_alone(push: Any, *given: Any) -> dict[str, str]:
+        return real({path: entry for path, entry in push.items() if entry is None}, *given)
+
+    real = naming.kept_by_old_names
+    patch.setattr(session, "kept_by_old_names", deletions_alone)
+    patch.setattr(actors, "WORK", {"make": 12, "rename": 40})  # it takes two that hang together
+    patch.setattr(world, "DEEDS", {"work": 50, "sync": 30, "agent": 20})  # and somebody who was faster
+    patch.setattr(world, "STEPS", 10)
+
+
 PLANTS: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, int]] = {
     base_says_in_step_before_it_is: ("brought an old|never deleted|drops", 18),
     deletions_of_the_cloud_not_noticed: ("brought an old|drops", 27),
@@ -188,6 +199,7 @@ PLANTS: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, int]] = {
     purge_finds_nothing: ("not gone", 19),
     all_but_the_head_expires: ("were to be kept", 138),
     rebuilt_as_if_nothing_was_lost: ("a lineage forgot|another lineage", 133),
+    names_reused_before_a_renamed_file_is_there: ("drops", 12),
 }
 """What is said of a defect, and the number of a seed in which it shows as things are."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 from satchel.sync.choices import Direction, Strategy
+from satchel.sync.naming import WAITS_FOR
 from satchel.sync.pull import LOST
 from satchel.sync.report import SyncReport
 from tests.simulation.actors import CLASHING, Agent, Client, Pen
@@ -183,8 +184,9 @@ class World:
         return path in tree and tree[path].object in self.ledger.lost | self.ledger.gone
 
     def _in_step(self, client: Client, report: SyncReport) -> bool:
-        # A file that was renamed here waits for what the store lost by its new name.
+        # A file that was renamed here waits for what the store lost by its new name, and others for that.
         waits = {one.path for one in report.conflicts if one.reason == LOST and self.ledger.lost | self.ledger.gone}
+        waits |= {one.path for one in report.conflicts if waits and one.reason.startswith(WAITS_FOR)}
         if any(not self._lost(one.path) and one.path not in waits for one in report.conflicts):
             return False
         has, head = client.files(), self.ledger.head_files()

@@ -47,7 +47,8 @@ def command(face: Face, paths: tuple[str, ...], take: str | None, editing: bool,
     here = local_project(project_root(face))
     with worktree_of(here) as worktree:
         if every:
-            named = [conflict.path for conflict in status(worktree).conflicts]
+            # What settles itself by another sync waits for one of the others.
+            named = [conflict.path for conflict in status(worktree).conflicts if conflict.settle != "sync"]
         elif paths:
             named = [in_project(face, path) for path in paths]
         else:

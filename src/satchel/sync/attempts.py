@@ -281,7 +281,10 @@ class Attempts:
         self.written |= done.done.keys()
         for path, why in done.refused.items():
             self._refuse(steps, path, why, before, local, cloud)
-        after_refusals(steps.push, steps.pull, steps.held, done.refused, before, local, cloud.tree)
+        moved = set(steps.moves.values())
+        behind = after_refusals(steps.push, done.refused, before, local, cloud.tree, steps.merged, moved)
+        for path, why in behind.items():
+            self._tell_refused(path, why, local, cloud)
         standing = [one.path for one in steps.records if one.kind != "merged" and (one.beside or one.path) in done.done]
         if steps.records:
             reach("merge.after_write")
@@ -306,6 +309,9 @@ class Attempts:
             steps.held[each] = before.get(each)
             steps.merged = [name for name in steps.merged if name != each]
             steps.conflicts.pop(each, None)
+        self._tell_refused(path, why, local, cloud)
+
+    def _tell_refused(self, path: str, why: str, local: Tree, cloud: Cloud) -> None:
         clash = Clash(None, local.get(path), cloud.tree.get(path))
         self.report.conflicts = [one for one in self.report.conflicts if one.path != path]
         self.report.conflicts.append(conflict_path(path, Conflict(clash, why), [], cloud.entries, "sync"))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Collection, Container, Mapping
 
 from satchel.objects.ids import ObjectId
 from satchel.objects.listing import Entry, Tree
 from satchel.objects.paths import tree_problems
+
+WAITS_FOR = "waits for "
+"""Begins the reason of what is sent once another path is."""
 
 
 def name_clashes(tree: Tree, steps: Mapping[str, Entry | None]) -> dict[str, str]:
@@ -22,33 +26,86 @@ def name_clashes(tree: Tree, steps: Mapping[str, Entry | None]) -> dict[str, str
     return clashes
 
 
-def kept_by_old_name(
-    push: Mapping[str, Entry | None], base: Tree, local: Tree, waiting: Container[ObjectId]
-) -> list[str]:
-    """The paths that ``push`` would delete although their content is among what is ``waiting`` here by another name.
+def kept_by_old_names(
+    push: Mapping[str, Entry | None],
+    base: Tree,
+    local: Tree,
+    cloud: Tree,
+    waiting: Collection[tuple[str, ObjectId]],
+    merged: Container[str] = (),
+    moved: Container[str] = (),
+) -> dict[str, str]:
+    """The paths of ``push`` that have to stay in the cloud as they are, each with the one that it waits for.
 
-    A rename is one thing: until the new name is sent, the cloud has the file by its old one or not at all.
+    A rename is one thing: until the new name is sent, the cloud has the file by its old one, neither deleted nor with
+    another file in its place. ``waiting`` are the paths that are not sent and what they hold here. Whatever would have
+    taken a name that stays waits too, and what that was renamed from stays in turn: along chains and around cycles, but
+    only as many names of one content as nothing else that is sent brings.
+
+    What the base has under a name counts beside what the cloud has where the sides are ``merged``, or it would be
+    deleted; a file that is ``moved`` goes along with an edit of it.
     """
-    gone = (path for path, entry in push.items() if entry is None and path in base and path not in local)
-    return [path for path in gone if base[path].object in waiting]
+    kept: dict[str, str] = {}
+    if not waiting:
+        return kept
+    leaving: dict[ObjectId, deque[str]] = {}
+    coming: Counter[ObjectId] = Counter()
+    for path, entry in push.items():
+        was, there = base.get(path), cloud.get(path)
+        new = entry.object if entry is not None else None
+        if new is not None and (there is None or there.object != new):
+            coming[new] += 1
+        old = was if was is not None and (new is None or path in merged) else there
+        if old is not None and old.object != new and path not in moved:
+            leaving.setdefault(old.object, deque()).append(path)
+    blocked = list(waiting)
+    for path, content in blocked:  # grows as it goes
+        names = leaving.get(content)
+        if names is None or len(names) <= coming[content]:
+            continue
+        name = names.popleft()
+        kept[name] = path
+        entry = push[name]
+        if entry is not None:
+            coming[entry.object] -= 1
+            blocked.append((name, local.get(name, entry).object))  # of a merge it is what stands here that waits
+    return kept
+
+
+def is_new(entry: Entry, *sides: Entry | None) -> bool:
+    """Whether a path has content that it has on none of these sides."""
+    return all(side is None or side.object != entry.object for side in sides)
+
+
+def waits_for(path: str) -> str:
+    """The reason of a file here whose name in the cloud another one keeps, which goes by ``path`` here."""
+    return f"{WAITS_FOR}{path}, to which the cloud's file of this name was renamed here"
 
 
 def after_refusals(
     push: dict[str, Entry | None],
-    pull: Mapping[str, Entry | None],
-    held: dict[str, Entry | None],
-    refused: Iterable[str],
+    refused: Collection[str],
     base: Tree,
     local: Tree,
     cloud: Tree,
-) -> None:
-    """Take out of ``push`` what may not be sent since ``refused`` paths of ``pull`` were left as they are here."""
-    waiting = {entry.object for path in refused for entry in (local.get(path), pull.get(path)) if entry is not None}
-    if not waiting:
-        return
-    for path in kept_by_old_name(push, base, local, waiting):
-        del push[path]
-        held[path] = base[path]
-    for path in name_clashes(cloud, push):
-        del push[path]
-        held[path] = base.get(path)
+    merged: Container[str] = (),
+    moved: Container[str] = (),
+) -> dict[str, str]:
+    """Take out of ``push`` what may not be sent since ``refused`` paths were left as they are here; each with a reason.
+
+    What was taken out is planned afresh next time, from what the cloud has.
+    """
+    taken: dict[str, str] = {}
+    if not refused:
+        return taken
+    here = [(path, local[path]) for path in refused if path in local]
+    waiting = [(path, entry.object) for path, entry in here if is_new(entry, base.get(path), cloud.get(path))]
+    while True:
+        kept = kept_by_old_names(push, base, local, cloud, waiting, merged, moved)
+        for name in kept:
+            del push[name]
+        clashes = name_clashes(cloud, push)
+        waiting = [(name, entry.object) for name in clashes if (entry := push.pop(name)) is not None]
+        taken |= {name: waits_for(path) for name, path in kept.items()} | clashes
+        if not (kept or clashes):
+            return taken

@@ -17,7 +17,7 @@ from satchel.objects.paths import collision_key, executed_by_tools, path_problem
 from satchel.sync.choices import Direction as Direction
 from satchel.sync.choices import Strategy as Strategy
 from satchel.sync.merge import Apart, Clean, Gone, Marked, Outcome
-from satchel.sync.naming import kept_by_old_name, name_clashes
+from satchel.sync.naming import is_new, kept_by_old_names, name_clashes, waits_for
 from satchel.sync.plan import NEITHER, Clash, Plan, merged_mode
 from satchel.sync.record import NOTHING, Record, Remembered
 
@@ -40,6 +40,8 @@ class Steps:
     conflicts: dict[str, Conflict] = field(default_factory=dict)
     name_clashes: dict[str, str] = field(default_factory=dict)
     """Path to reason: no folder could hold this path beside another one (``a`` and ``a/b``, ``A`` and ``a``)."""
+    queued: dict[str, str] = field(default_factory=dict)
+    """Path to reason: what is here is sent once another path is, since the cloud keeps a renamed file by this name."""
     untrusted: tuple[str, ...] = ()
     """Files that tools execute on their own, waiting in the cloud until a pull with trust."""
     waiting_push: int = 0
@@ -137,11 +139,12 @@ class _Choosing:
         self.base, self.local, self.cloud, self.strategy, self.known = base, local, cloud, strategy, known
         self.steps = Steps({}, {})
         self.taken: set[str] = set()
-        self.unseen: set[str] = set()
+        self.unsent: list[tuple[str, ObjectId]] = []
+        """What waits here and what it holds, since the last look at who keeps an old name for it."""
 
     def wait(self, path: str) -> None:
         """Nobody has looked at the contents yet."""
-        self.unseen.add(path)
+        self.unsend(path)
         self.steps.waiting_pull += 1
         self.hold(path, self.base.get(path))
 
@@ -149,6 +152,14 @@ class _Choosing:
         """Let the base keep ``entry`` there."""
         if entry != self.cloud.get(path):
             self.steps.held[path] = entry
+
+    def unsend(self, path: str) -> None:
+        """Nothing is sent there, and nobody decided that the cloud does without what is here."""
+        sent, shown = self.steps.push.pop(path, None), self.known.open.get(path) or self.known.beside.get(path)
+        # Between markers stands what it was renamed with; or somebody put another file in that one's place.
+        for mine in dict.fromkeys((self.local.get(path, sent), shown.local if shown else None)):
+            if mine is not None and is_new(mine, self.base.get(path), self.cloud.get(path)):
+                self.unsent.append((path, mine.object))
 
     def text(self, path: str, clash: Clash, outcome: Outcome | None) -> None:
         """Both sides changed the content."""
@@ -217,6 +228,7 @@ class _Choosing:
         """Hold it for a person, with the other side where they can see it."""
         steps, beside = self.steps, None
         shown = self.known.open.get(path)
+        self.unsend(path)
         self.hold(path, shown.base if shown is not None and clash.base != NEITHER else clash.base)
         if isinstance(outcome, Marked) and clash.local is not None:
             result = Entry(clash.local.mode, object_id(outcome.data))
@@ -266,14 +278,17 @@ class _Choosing:
 
     def leave_out(self, clashes: Mapping[str, str]) -> None:
         """Paths that no folder can hold keep what they have on both sides."""
-        steps = self.steps
-        for path in [*clashes, *self.partners(clashes)]:
-            steps.push.pop(path, None)
-            steps.pull.pop(path, None)
-            if path not in steps.conflicts:
+        self.stay(clashes)
+        self.steps.name_clashes |= clashes
+
+    def stay(self, paths: Iterable[str]) -> None:
+        """Neither send nor fetch anything there."""
+        for path in (both := [*paths, *self.partners(paths)]):
+            self.unsend(path)
+            self.steps.pull.pop(path, None)
+            if path not in self.steps.conflicts:
                 self.hold(path, self.base.get(path))
-        steps.name_clashes |= clashes
-        self.forget([*clashes, *self.partners(clashes)])
+        self.forget(both)
 
     def distrust(self) -> None:
         """Leave files that tools execute on their own in the cloud."""
@@ -283,8 +298,9 @@ class _Choosing:
             # Local content that lost to the cloud waits too: from the base it then had, or it would be sent next.
             lost = path in self.local and self.strategy is Strategy.CLOUD and path not in steps.merged
             steps.held[path] = self.local.get(path) if lost else self.base.get(path)
+            if path in steps.push:
+                self.unsend(path)
             steps.pull.pop(path, None)
-            steps.push.pop(path, None)
             steps.conflicts.pop(path, None)
         steps.untrusted = tuple(found)
         self.forget([*found, *self.partners(found)])
@@ -297,31 +313,30 @@ class _Choosing:
             # Where the cloud won a conflict, the base is the local entry from now on, so that it stays won.
             won = path in made.conflicts and path not in steps.push
             steps.held[path] = self.local.get(path) if won else self.base.get(path)
-            if path in steps.merged or path in steps.pull:
-                steps.push.pop(path, None)
+            if path in steps.push and (path in steps.merged or path in steps.pull):
+                self.unsend(path)
         for name, source in steps.moves.items():
             for path in (name, source):
-                steps.push.pop(path, None)
+                self.unsend(path)
                 self.hold(path, self.base.get(path))
         steps.waiting_pull += len(set(paths))
         steps.pull, steps.records, steps.merged, steps.moves, steps.contents = {}, [], [], {}, {}
 
     def keep_old_names(self) -> None:
         """A file renamed here stays in the cloud by its old name as long as the new one has to wait."""
-        steps, shown = self.steps, {**self.known.beside, **self.known.open}
-        waiting: dict[ObjectId, str] = {}
-        for path in (*steps.conflicts, *steps.name_clashes, *self.unseen):
-            # Between markers stands what it was renamed with.
-            mine = shown[path].local if path in shown else self.local.get(path)
-            if mine is not None:
-                waiting[mine.object] = path
-        for old in kept_by_old_name(steps.push, self.base, self.local, waiting):
-            del steps.push[old]
-            self.hold(old, self.base[old])
-            path, also = waiting[self.base[old].object], f"; until it is decided the cloud keeps {old}"
-            if path in steps.name_clashes:
-                steps.name_clashes[path] += also
-            elif path in steps.conflicts:
+        steps, moved = self.steps, set(self.steps.moves.values())
+        sides = (self.base, self.local, self.cloud)
+        kept = kept_by_old_names(steps.push, *sides, self.unsent, steps.merged, moved)
+        queued = {name: waits_for(path) for name, path in kept.items() if steps.push[name] is not None}
+        self.stay(kept)
+        self.unsent.clear()
+        steps.queued |= queued
+        for old, path in kept.items():
+            also = f"; until it is decided the cloud keeps {old}"
+            for reasons in (steps.name_clashes, steps.queued):
+                if path in reasons:
+                    reasons[path] += also
+            if path in steps.conflicts:
                 steps.conflicts[path] = steps.conflicts[path]._replace(reason=steps.conflicts[path].reason + also)
 
     def partners(self, paths: Iterable[str]) -> list[str]:

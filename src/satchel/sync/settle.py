@@ -85,6 +85,11 @@ def resolve(
                 f"{', '.join(clashing)}: {waiting.clashes[clashing[0]]}",
                 hint="Give one of the two another name, here or there; the next sync brings both.",
             )
+        if behind := [path for path in strange if path in waiting.queued]:
+            raise InvalidInput(
+                f"{', '.join(behind)}: {waiting.queued[behind[0]]}",
+                hint="Nothing is to be decided there: once the other is, a sync sends both.",
+            )
         if waiting.base is None or strange:
             raise InvalidInput(
                 f"{', '.join(strange) or 'this folder'} is not in conflict",
@@ -136,6 +141,8 @@ class _Waiting(NamedTuple):
     conflicts: Mapping[str, Clash]
     clashes: Mapping[str, str]
     """Names that cannot stand together: nothing to decide, one has to be another."""
+    queued: Mapping[str, str]
+    """What goes after another path: nothing to decide."""
     known: Remembered
     records: ConflictStore
 
@@ -160,7 +167,7 @@ def _waiting(worktree: Worktree, paths: Sequence[str]) -> _Waiting:
     known = records.load().judged(before if base else None, local)
     steps = choose(plan(before, local, cloud), before, local, cloud, known=known)
     conflicts = {path: conflict.clash for path, conflict in steps.conflicts.items()}
-    return _Waiting(base, local, cloud, conflicts, steps.name_clashes, known, records)
+    return _Waiting(base, local, cloud, conflicts, steps.name_clashes, steps.queued, known, records)
 
 
 def _decide(worktree: Worktree, waiting: _Waiting, path: str, take: Take, force: bool) -> _Decision:

@@ -50,6 +50,9 @@ def tell_waiting(
     for path, reason in steps.name_clashes.items():
         clash = Clash(None, local.get(path), theirs.get(path))
         report.conflicts.append(conflict_path(path, Conflict(clash, reason), [], entries, "rename"))
+    for path, reason in steps.queued.items():
+        clash = Clash(None, local.get(path), theirs.get(path))
+        report.conflicts.append(conflict_path(path, Conflict(clash, reason), [], entries, "sync"))
 
 
 def conflict_path(
