@@ -94,7 +94,8 @@ async def lengthen(
     number = parent.version + 1
     came = frozenset(map(named, arrived))
     new = NewVersion(parent, digest_of(number), changes, packs, f"rec_{number}", "mem_1", author, NOW + number, came)
-    return await commit(s, project, new)
+    made = await commit(s, project, new)
+    return Head(made.lineage, made.version, made.digest)
 
 
 def digest_of(number: int) -> Digest:

@@ -65,12 +65,13 @@ _NOW = bindparam("now", type_=reservation.c.lease_until.type)
 _OF = (
     select(*(tenant.c[f"{name}_limit"] for name in Limits._fields))
     .add_columns(usage_table.c.stored_bytes, usage_table.c.sync_day, usage_table.c.sync_bytes)
-    .select_from(tenant.join(usage_table, mine(usage_table)))
+    .add_columns(
+        reservation.c.reservation_id, reservation.c.principal_id, reservation.c.bytes, reservation.c.lease_until
+    )
+    .select_from(tenant.join(usage_table, mine(usage_table)).outerjoin(reservation, mine(reservation)))
     .where(mine(tenant))
 )
-_ALL = select(
-    reservation.c.reservation_id, reservation.c.principal_id, reservation.c.bytes, reservation.c.lease_until
-).where(mine(reservation))
+"""The tenant with each of its reservations, and once with none where there are none."""
 _RESERVED = select(func.coalesce(func.sum(reservation.c.bytes), 0)).where(
     mine(reservation), reservation.c.lease_until > _NOW
 )
@@ -172,11 +173,11 @@ async def synced_today(s: Scope, now: int) -> int:
 
 
 async def _room(s: Scope, own: str, now: int) -> _Room:
-    row = await s.row(_OF)
-    if row is None:
+    rows = await s.rows(_OF)
+    if not rows:
         raise NoSuchThing("there is no such tenant")
-    *limits, stored, day, synced = row
-    rows = await s.rows(_ALL)
+    *limits, stored, day, synced, _, _, _, _ = rows[0]
+    rows = [row for row in rows if row.reservation_id is not None]
     others = [row for row in rows if row.lease_until > now and row.reservation_id != own]
     return _Room(
         limits=Limits._make(limits),

@@ -136,11 +136,12 @@ async def revisions(s: Scope, before: int | None = None, limit: int = 100) -> li
     return [_revision(row) for row in rows]
 
 
-async def check_storage(s: Scope, store: str) -> None:
-    """Raise ``StorageNotAllowed`` unless the tenant's content may rest at the address ``store``."""
+async def check_storage(s: Scope, store: str) -> TenantSettings:
+    """Raise ``StorageNotAllowed`` unless the tenant's content may rest at the address ``store``; its settings."""
     settings, _ = await get(s)
     if not residence.allows(settings.allowed_storage, store):
         raise StorageNotAllowed("this tenant's content may not rest in the storage of this server")
+    return settings
 
 
 async def _note(s: Scope, revision: Revision) -> None:

@@ -355,8 +355,8 @@ async def newest_before(s: Scope, project: str, time: int) -> VersionRow:
     return VersionRow._make(row)
 
 
-async def commit(s: Scope, project: str, new: NewVersion) -> Head:
-    """Make the next version and return it as the new head.
+async def commit(s: Scope, project: str, new: NewVersion) -> VersionRow:
+    """Make the next version, which is the new head.
 
     Raises ``HeadMoved`` (facts lineage, version, digest of the head as it is) when the parent is not the head,
     ``ObjectsMissing`` (fact objects) when an object is not in this project, ``InvalidInput`` for a path named twice or
@@ -386,23 +386,20 @@ async def commit(s: Scope, project: str, new: NewVersion) -> Head:
     deleted = len(fresh) - len(set_now)
     freed = sum(standing[change.path][2] for change in fresh if change.path in standing)
     await _resize(s, project, added - deleted, sum(change.size for change in set_now) - freed)
-    await s.execute(
-        _INSERT_VERSION,
-        {
-            "project_id": project,
-            "version": number,
-            "lineage": new.parent.lineage,
-            "digest": new.digest,
-            "record": new.record,
-            "author_id": new.author_id,
-            "author": new.author,
-            "time": new.time,
-            "added": added,
-            "changed": len(set_now) - added,
-            "deleted": deleted,
-        },
+    made = VersionRow(
+        version=number,
+        lineage=new.parent.lineage,
+        digest=new.digest,
+        record=new.record,
+        author_id=new.author_id,
+        author=new.author,
+        time=new.time,
+        added=added,
+        changed=len(set_now) - added,
+        deleted=deleted,
     )
-    return Head(new.parent.lineage, number, new.digest)
+    await s.execute(_INSERT_VERSION, {"project_id": project, **made._asdict()})
+    return made
 
 
 async def _move_head(s: Scope, project: str, new: NewVersion, number: int) -> None:
@@ -454,6 +451,8 @@ def _differs(change: ChangeIn, standing: dict[str, tuple[str, ObjectId, int]]) -
 
 async def _resize(s: Scope, project: str, more_files: int, more_bytes: int) -> None:
     await s.execute(_SET_SIZES, {"of_project": project, "more_files": more_files, "more_bytes": more_bytes})
+    if more_files <= 0:
+        return  # an edit is most of what is committed
     row = await s.row(_STATE, {"project": project})
     if row is not None and row.files > MAX_FILES:
         raise TooLarge(f"a project holds at most {MAX_FILES:,} files; this commit would make it {row.files:,}")

@@ -8,7 +8,7 @@ what the caller may not see.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 from fastapi import Depends, Request
@@ -21,6 +21,7 @@ from satchel.auth.roles import Principal, Role
 from satchel.catalog import audit, projects, settings
 from satchel.catalog.projects import ProjectRow
 from satchel.catalog.scope import Scope
+from satchel.catalog.settings import TenantSettings
 from satchel.errors import (
     InsufficientScope,
     InvalidInput,
@@ -72,6 +73,8 @@ class OnProject:
     caller: Caller
     row: ProjectRow
     role: Role
+    settings: TenantSettings | None = None
+    """Of the tenant, where its content is to be written."""
 
     @property
     def cloud(self) -> Cloud:
@@ -180,8 +183,7 @@ async def content_writer(request: Request, p: str) -> OnProject:
     on = await project_writer(request, p)
     on.cloud.outage.require()
     async with on.cloud.catalog.read(on.caller.tenant) as s:
-        await settings.check_storage(s, on.cloud.settings.store)
-    return on
+        return replace(on, settings=await settings.check_storage(s, on.cloud.settings.store))
 
 
 async def project_admin(request: Request, p: str) -> OnProject:

@@ -46,11 +46,11 @@ async def paced(on: OnProject, key: str | None) -> str | None:
     is sent again under its key, is answered again at any time. Raises ``SyncTooSoon``.
     """
     cloud, who = on.cloud, on.caller.principal.id
+    assert on.settings is not None, "who pushes is a writer of content"
+    interval, now = on.settings.sync_interval_seconds, cloud.clock()
+    if not interval:
+        return key
     async with cloud.catalog.read(on.caller.tenant) as s:
-        chosen, _ = await settings.get(s)
-        interval, now = chosen.sync_interval_seconds, cloud.clock()
-        if not interval:
-            return key
         routes = [f"{action} {on.row.id}" for action in PUSHES]
         last = await idempotency.newest(s, who, routes, now - interval * 1000)
     if last is not None and last.key != key:

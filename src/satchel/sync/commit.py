@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from satchel.auth.roles import Principal, author_kind
 from satchel.catalog import audit, damage, idempotency, packs, projects, quotas, versions
@@ -51,6 +51,8 @@ from satchel.sync.wire import Parent, Sent
 CACHED_FILES = 200_000
 """Rows of trees kept in memory, over all tenants: about 100 MB when full."""
 CACHED_RECORDS = 4_096
+FEW_FILES = 200
+"""What is made of so few files takes less than a millisecond, and is not worth the way to a thread and back."""
 MAX_NAMED = 10_000
 """Most missing objects named in one refusal."""
 
@@ -58,6 +60,7 @@ _SAVED = Committed._fields.index("warnings") + 1
 """What of an answer is kept for a repetition of its request; the rest is of the moment."""
 
 Guard = Callable[[Scope], Awaitable[None]]
+T = TypeVar("T")
 
 
 class Caller(NamedTuple):
@@ -177,7 +180,7 @@ class Committer:
             return done
         caller.check_reviews(change.path for change in proposed.changes)
         standing = await self.standing(caller.tenant, project)
-        await asyncio.to_thread(self.check, standing, proposed)
+        await _aside(standing, proposed, lambda: self.check(standing, proposed))
         return standing
 
     def check(self, standing: Standing, proposed: Proposed) -> None:
@@ -344,7 +347,7 @@ class Committer:
             encoded = encode_record(record)
             return _Record(record.id, encoded, record_hash(encoded), record.time, changes)
 
-        return await asyncio.to_thread(build)
+        return await _aside(standing, proposed, build)
 
     async def _transaction(
         self,
@@ -367,9 +370,9 @@ class Committer:
             asked = asked_of(standing, proposed, sum(pack.size for pack in stored), held.received)
             near = await quotas.note(s, await held.settle(s, asked), new.time)
             await self.add_packs(s, project, stored, new.time, new.time)
-            head = await versions.commit(s, project, new)
+            made = await versions.commit(s, project, new)
+            head = Head(made.lineage, made.version, made.digest)
             await damage.settle(s, project, [change.object for change in new.changes if change.object is not None])
-            made = await versions.version(s, project, head.version)
             warnings = tuple(NearQuota(quotas.QUOTA_NAMES[use.name], use.after, use.limit) for use in near)
             result = Committed(*head, made.time, made.author, made.added, made.changed, made.deleted, warnings)
             result = result._replace(author_kind=author_kind(made.author_id))
@@ -434,6 +437,12 @@ class Committer:
                 )
         self._drop_tree(caller.tenant, project, standing.head)
         self._keep_tree(caller.tenant, project, head, files)
+
+
+async def _aside(standing: Standing, proposed: Proposed, work: Callable[[], T]) -> T:
+    """What ``work`` on a tree and its changes gives; in a thread, where there are many."""
+    few = max(len(standing.files), len(proposed.changes)) <= FEW_FILES
+    return work() if few else await asyncio.to_thread(work)
 
 
 def asked_of(standing: Standing, proposed: Proposed, stored: int, came: int) -> Asked:
