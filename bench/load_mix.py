@@ -4,6 +4,7 @@
     python bench/load_mix.py --soak 30 --rate 100 [--topology one]
     python bench/load_mix.py --compare 5 --rate 100
     python bench/load_mix.py --kinds --rate 40 [--topology one]
+    python bench/load_mix.py --against OTHER/src [--rounds 5] [--requests 200] [--tenants 8] [--projects 6]
 
 50 tenants with 10 projects of 20 files each; the mix is that of ``mix.py``. Topologies: ``one`` worker; ``two``, asked
 in turn; two ``nodes`` behind nginx with the file of deploy/compose, TLS included. All on one PostgreSQL with durable
@@ -12,7 +13,9 @@ the servers alone, for each request. The knee is the highest rate at which all w
 p99 below 150 ms. ``--soak`` keeps one rate for so many minutes and tells how resident memory and open files grew in ten
 minutes, by least squares, without the first fifth. ``--compare`` asks one of two workers and both of them in turn, so
 many rounds, and tells the CPU that a request costs either way. ``--kinds`` makes requests of one kind after the other
-and tells the CPU of each, without what the server takes when nobody asks.
+and tells the CPU of each, without what the server takes when nobody asks. ``--against`` makes requests of each kind,
+three at a time, of a worker that runs the sources of another checkout and of one that runs these, in turn, and tells
+the medians of the CPU that each took by the kernel's count: what to trust where others use the machine too.
 """
 
 from __future__ import annotations
@@ -88,7 +91,8 @@ def _ticks(process: int) -> list[int]:
 
 
 @contextmanager
-def served(name: str) -> Iterator[Topology]:
+def served(name: str, other: str | None = None) -> Iterator[Topology]:
+    """``other`` are the sources that the first of two workers runs."""
     with ExitStack() as stack:
         place = home("mix", stack)
         place.chmod(0o755)
@@ -102,8 +106,10 @@ def served(name: str) -> Iterator[Topology]:
         database = Postgres(settings["SATCHEL_DATABASE_URL"])
         cluster = stack.enter_context(started(place / "nodes", database, store.bucket(), 0))
         cold = 0.0
-        for _ in range(1 if name == "one" else 2):
-            node = cluster.new(SATCHEL_LOG_LEVEL="warning", **({"SATCHEL_PUBLIC_URL": proxy.url} if proxy else {}))
+        for number in range(1 if name == "one" else 2):
+            own = {"SATCHEL_PUBLIC_URL": proxy.url} if proxy else {}
+            own |= {"PYTHONPATH": other} if other and not number else {}
+            node = cluster.new(SATCHEL_LOG_LEVEL="warning", **own)
             began = time.perf_counter()
             cluster.start(node)
             cold = cold or time.perf_counter() - began
@@ -228,6 +234,38 @@ async def by_kind(topology: Topology, mix: Mix, rate: float, seconds: float) -> 
     return found
 
 
+async def in_turn(topology: Topology, mixes: Sequence[Mix], requests: int, rounds: int) -> dict[str, list[list[float]]]:
+    """CPU milliseconds of each server, and of the database for it, for a request of each kind."""
+    for mix in mixes:
+        await mix.warm()
+    costs: dict[str, list[list[tuple[float, float]]]] = {name: [[], []] for name, _ in SHARES}
+    for number in range(rounds + 1):
+        for name, _ in SHARES:
+            count = max(requests // 3, 30) if name == "push" else requests
+            for which in (0, 1) if number % 2 else (1, 0):
+                await mixes[which].at_once(count // 5, 3, name)  # what the other made is followed
+                database, before = await asyncio.to_thread(topology.taken_by_database), spent(topology.nodes[which])
+                measured = await mixes[which].at_once(count, 3, name)
+                server = spent(topology.nodes[which]) - before
+                database = await asyncio.to_thread(topology.taken_by_database) - database
+                answered = max(len(measured.all), 1) / 1_000
+                if number:  # the first makes both warm
+                    costs[name][which].append((server / answered, database / answered))
+    for mix in mixes:
+        await mix.close()
+    return {
+        name: [[median([each[what] for each in taken]) for what in (0, 1)] for taken in both]
+        for name, both in costs.items()
+    }
+
+
+def spent(node: Server) -> float:
+    """CPU seconds of all threads of a server, to the nanosecond."""
+    assert node.process is not None
+    threads = Path(f"/proc/{node.process.pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
 def _both(topology: Topology) -> tuple[float, float]:
     return topology.taken(), topology.taken_by_database()
 
@@ -250,12 +288,15 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100, help="of the soak, the comparison or the kinds")
     parser.add_argument("--compare", type=int, default=0, metavar="ROUNDS")
     parser.add_argument("--kinds", action="store_true")
+    parser.add_argument("--against", metavar="SOURCES")
+    parser.add_argument("--rounds", type=int, default=5, help="of --against")
+    parser.add_argument("--requests", type=int, default=200, help="of a kind in each round")
     parser.add_argument("--json")
     given = parser.parse_args()
     print(machine())
     figures: dict[str, Any] = {}
-    for name in ["two"] if given.compare else given.topology:
-        with served(name) as topology:
+    for name in ["two"] if given.compare or given.against else given.topology:
+        with served(name, given.against) as topology:
             tenants = found(topology.urls[0] if not topology.certificate else topology.nodes[0].url,
                             topology.operator, given.tenants, given.projects, 20, 3_000)  # fmt: skip
             mix = Mix(topology.urls, tenants, cafile=topology.certificate)
@@ -265,6 +306,20 @@ def main() -> None:
                 one, two = uvloop.run(compare(alone, mix, topology, given.rate, given.seconds, given.compare))
                 figures["compared"] = {"one": one, "two": two}
                 report("CPU of a request", [(f"{one:.2f}", f"{two:.2f}", f"{two / one:.2f}")], ("one", "two", "ratio"))
+                continue
+            if given.against:
+                each = [Mix([url], tenants) for url in topology.urls]
+                costs = uvloop.run(in_turn(topology, each, given.requests, given.rounds))
+                figures["in turn"] = costs
+                costs["the mix"] = [
+                    [sum(share * costs[what][which][part] for what, share in SHARES) / 100 for part in (0, 1)]
+                    for which in (0, 1)
+                ]
+                lines = [
+                    (what, *(f"{value:.2f}" for one in both for value in one), f"{both[1][0] / both[0][0]:.2f}")
+                    for what, both in costs.items()
+                ]
+                report("CPU ms of a request", lines, ("", "other", "database", "this", "database", "ratio"))
                 continue
             if given.kinds:
                 kinds = uvloop.run(by_kind(topology, mix, given.rate, given.seconds))

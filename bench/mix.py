@@ -198,6 +198,19 @@ class Mix:
         measured.seconds = time.perf_counter() - began
         return measured
 
+    async def at_once(self, requests: int, connections: int, only: str | None = None) -> Measured:
+        """Make so many requests of one kind, or of all, on so many connections, each at once after the one before."""
+        measured, numbers = Measured(0.0), iter(range(requests))
+
+        async def one() -> None:
+            for _ in numbers:
+                await self._make(time.perf_counter(), measured, only)
+
+        began = time.perf_counter()
+        await asyncio.gather(*(one() for _ in range(connections)))
+        measured.seconds = time.perf_counter() - began
+        return measured
+
     async def _make(self, due: float, measured: Measured, only: str | None = None) -> None:
         what, request = self._draw(only)
         try:
