@@ -85,7 +85,7 @@ def _ticks(process: int) -> list[int]:
     """User and system time of a process, and of its children that have ended."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return [0, 0, 0, 0]
     return [int(field) for field in fields[11:15]]
 

@@ -78,7 +78,7 @@ def _skip_the_compare(monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit is put on the head, whatever it was built on."""
     sound = versions.commit
 
-    async def commit(s: Scope, project: str, new: NewVersion) -> versions.Head:
+    async def commit(s: Scope, project: str, new: NewVersion) -> versions.VersionRow:
         return await sound(s, project, new._replace(parent=await versions.head(s, project)))
 
     monkeypatch.setattr(versions, "commit", commit)
