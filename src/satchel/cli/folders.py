@@ -15,11 +15,11 @@ from satchel.errors import InvalidInput, NoSuchProject, NotAProject
 from satchel.objects.ids import new_id
 from satchel.worktree.find import find_root, local_dir, make_slug, read_project_config
 from satchel.worktree.ignore import Rules
-from satchel.worktree.undo import Bounds
 from satchel.worktree.walk import Worktree
 
 if TYPE_CHECKING:
     from satchel.worktree.registry import Registered, Registry
+    from satchel.worktree.undo import Bounds
 
 
 def registry(face: Face) -> Registry:
@@ -116,6 +116,8 @@ def in_project(face: Face, path: str) -> str:
 
 def undo_bounds(face: Face) -> Bounds:
     """How much the undo store of a folder may keep."""
+    from satchel.worktree.undo import Bounds
+
     return Bounds(face.machine.undo_bytes, face.machine.undo_days)
 
 
