@@ -28,6 +28,7 @@ from satchel.errors import (
     ServerLied,
     TooManyRequests,
 )
+from satchel.objects import zstd
 from satchel.objects.ids import Digest, Lineage, ObjectId
 from satchel.remote import FixedToken, InsecureRemote, Remote, problem_error
 from satchel.sync.choices import Direction
@@ -68,6 +69,9 @@ def test_two_folders_meet_over_http(remote: Remote, tmp_path: Path) -> None:
     assert got.digest == sent.digest == remote.head("acme").digest
     assert held(bob.root) == held(ann.root) == FILES | many
     assert run(ann, remote, "acme").pushed == []
+    before = remote.traffic.received
+    assert len(remote.changes("acme", 0, None).items) == 702
+    assert remote.traffic.received - before < 80_000  # of 220,000, half of them hashes in hexadecimal
     edit = {"many/3.txt": many["many/3.txt"].replace("7", "seven", 1)}
     put(ann.root, edit)
     run(ann, remote, "acme")
@@ -255,6 +259,38 @@ def test_an_answer_that_is_none_is_a_lie(scripted: Scripted, ask: Remote, answer
     scripted.handlers = [answer]
     with pytest.raises(ServerLied):
         ask.changes("acme", 1, "lin_1")
+
+
+PACKED_TREE = zstd.compress(json.dumps({"x": "y" * 100}).encode())
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (PACKED_TREE[:-1], "zstd"),
+        (PACKED_TREE + b"more", "zstd"),
+        (PACKED_TREE * 2, "zstd"),
+        (b"no zstd at all", "zstd"),
+        (PACKED_TREE, "gzip"),
+        (zstd.compress(b" " * (2 << 20)), "zstd"),
+    ],
+)
+def test_an_answer_that_cannot_be_unpacked_is_a_lie(
+    scripted: Scripted, ask: Remote, monkeypatch: pytest.MonkeyPatch, body: bytes, encoding: str
+) -> None:
+    monkeypatch.setattr("satchel.remote.connection.MAX_JSON_BYTES", 1 << 20)
+    scripted.handlers = [says(200, body, content_encoding=encoding)]
+    with pytest.raises(ServerLied, match="unpacked"):
+        ask.project("acme")
+
+
+def test_a_list_of_changes_may_come_packed_and_nothing_else_is_asked_for_so(scripted: Scripted, ask: Remote) -> None:
+    page = {**HEAD, "items": [], "next": None, "damaged": 3}
+    scripted.handlers = [says(200, zstd.compress(json.dumps(page).encode()), content_encoding="zstd")]
+    assert ask.changes("acme", 0, None).damaged == 3
+    ask.project("acme")
+    assert [headers["accept-encoding"] for _, _, headers, _ in scripted.asked] == ["zstd", "identity"]
 
 
 @pytest.mark.promise("P8")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from satchel.errors import FrameRefused, NoSuchVersion, ServerFailed, ServerLied
 from satchel.objects.ids import ObjectId, is_hex_id
-from satchel.remote.connection import Connection, Json, TokenSource, Traffic, encode
+from satchel.remote.connection import PACKED, Connection, Json, TokenSource, Traffic, encode
 from satchel.remote.values import change_of, committed, head_of, items_of, number, project_info_of, text
 from satchel.sync.peer import Change, Changes, Committed, Head
 
@@ -152,7 +152,9 @@ class Remote:
         query: dict[str, object] = {"since": since, "until": until}
         head: Head | None = None
         while True:
-            page = self.call("GET", f"/projects/{_part(project)}/changes", query=query)
+            page = self.call(
+                "GET", f"/projects/{_part(project)}/changes", query=query, headers={"accept-encoding": PACKED}
+            )
             if head is not None and head_of(page) != head:
                 raise ServerLied("the pages of one list of changes are of different versions")
             head = head_of(page)

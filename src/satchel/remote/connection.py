@@ -45,6 +45,8 @@ KEPT = 4
 MAX_JSON_BYTES = 64 << 20
 """A page of 10,000 changes with paths of 1,024 bytes, JSON escapes included, is below 40 MiB."""
 CHUNK_BYTES = 1 << 18
+PACKED = "zstd"
+"""How a long list may come where ``accept-encoding`` asks for it."""
 AHEAD_SECONDS = 60
 """A token that ends within this is renewed before a stream is sent, which could not be sent again."""
 AGAIN_SECONDS = 1
@@ -315,7 +317,7 @@ def encode(value: object) -> bytes:
 
 
 def _json(answer: Answer) -> Json:
-    data = _bounded(answer, MAX_JSON_BYTES)
+    data = _unpacked(answer, _bounded(answer, MAX_JSON_BYTES))
     if not data and answer.status == 204:
         return {}
     try:
@@ -327,6 +329,21 @@ def _json(answer: Answer) -> Json:
     if not isinstance(value, dict):
         raise ServerLied("the server's answer is not a JSON object")
     return value
+
+
+def _unpacked(answer: Answer, data: bytes) -> bytes:
+    """The content of an answer as it came: packed only where that was asked for, and no larger then."""
+    packing = answer.headers.get("content-encoding")
+    if packing in (None, "identity"):
+        return data
+    from satchel.objects import zstd  # most answers are short, and come as they are
+
+    unpacked, unpacker = b"", zstd.ZstdDecompressor()
+    with suppress(zstd.ZstdError):
+        unpacked = unpacker.decompress(data, max_length=MAX_JSON_BYTES + 1)
+    if packing != PACKED or len(unpacked) > MAX_JSON_BYTES or not unpacker.eof or unpacker.unused_data:
+        raise ServerLied("the server's answer cannot be unpacked")
+    return unpacked
 
 
 def _bounded(answer: Answer, limit: int) -> bytes:

@@ -2,7 +2,7 @@
 
 A request of a command is one of few, and starting is most of what it costs: this loads in a third of the time of a
 library with retries, redirects, proxies and encodings, none of which is wanted here (ADR 0046). Nothing is repeated or
-followed by itself, and no byte of a body is unpacked.
+followed by itself, and no byte of a body is unpacked here.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from satchel.errors import InvalidInput, TooLarge
+from satchel.objects import zstd
+from satchel.objects.frame import FAST_LEVEL
 from satchel.objects.paths import check_path
 from satchel.server.problems import MalformedBody, WrongMediaType
 from satchel.sync.holdback import MAX_ALLOWED
@@ -27,6 +29,8 @@ GATHERED_FROM = 64 * 1024
 GATHERED_BYTES = 48 * 1024
 """What makes a pause before the next look worth nothing: uvicorn stops reading at 64 KiB that nobody took."""
 GATHER_SECONDS = 0.002
+PACKED_FROM = 16 * 1024
+"""A shorter answer goes in one window of a young connection, packed or not."""
 T = TypeVar("T")
 _IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,200}")
 _ETAGS = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
@@ -139,6 +143,21 @@ def answer(value: object, status: int = 200, headers: Mapping[str, str] | None =
     return Response(
         msgspec.json.encode(value), status, headers=dict(headers) if headers else None, media_type="application/json"
     )
+
+
+async def packed(request: Request, response: Response) -> Response:
+    """The same answer compressed with zstd, where it is long and the caller takes it so (`docs/adr` 0064)."""
+    if len(response.body) < PACKED_FROM or not _takes_zstd(request.headers.get("accept-encoding", "")):
+        return response
+    data = await asyncio.to_thread(zstd.compress, bytes(response.body), FAST_LEVEL)
+    headers = {"content-encoding": "zstd", "vary": "accept-encoding"}
+    return Response(data, response.status_code, headers=headers, media_type=response.media_type)
+
+
+def _takes_zstd(header: str) -> bool:
+    """Whether an Accept-Encoding names zstd, and not to refuse it."""
+    offers = (offer.partition(";") for offer in header.lower().split(","))
+    return any(name.strip() == "zstd" and not re.fullmatch(r"q=0(\.0*)?", rest.strip()) for name, _, rest in offers)
 
 
 def _names_once(data: bytes) -> None:

@@ -17,7 +17,7 @@ from satchel.context.part import rfc3339
 from satchel.errors import HeadMoved, InvalidInput, LengthRequired, NoSuchVersion, TooLarge
 from satchel.objects.ids import Digest, Lineage, ObjectId
 from satchel.server.access import ContentWriter, OnProject, Reader, Writer
-from satchel.server.bodies import answer, idempotency_key, read_json, require_media, secrets_allowed, stream
+from satchel.server.bodies import answer, idempotency_key, packed, read_json, require_media, secrets_allowed, stream
 from satchel.server.openapi import operation
 from satchel.server.routes.artifacts import WRITE_ERRORS
 from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor, PageLimit
@@ -67,6 +67,7 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     ),
 )
 async def changes(
+    request: Request,
     on: Reader,
     since: Annotated[int, Query(ge=0, le=2**53 - 1, description="The version the caller has.")] = 0,
     until: Annotated[
@@ -92,7 +93,7 @@ async def changes(
     if len(rows) > limit:
         at.after = rows[limit - 1].path
         more = base64.urlsafe_b64encode(msgspec.json.encode(at)).decode()
-    return _page(on, at, rows[:limit], more)
+    return await packed(request, _page(on, at, rows[:limit], more))
 
 
 @router.post(
