@@ -15,6 +15,7 @@ from mcp.client import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
+from satchel.errors import StoreUnavailable
 from satchel.mcp.tools import TOOLS
 from satchel.server.isolation.requests import message
 from tests.sample import write_sample_project
@@ -155,6 +156,25 @@ def test_what_goes_wrong_in_a_tool_is_the_tools_error_with_code_and_hint(world: 
 
 
 @pytest.mark.promise("P5")
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(RuntimeError("what nobody may see"), "internal.error"), (StoreUnavailable("away"), "store.unavailable")],
+)
+def test_a_defect_and_what_is_away_are_errors_of_the_tool_and_a_defect_says_nothing_of_itself(
+    world: World, mode: str, error: Exception, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object, **_options: object) -> Any:
+        raise error
+
+    monkeypatch.setattr(world.server.cloud.readers, "ask", fails)
+    answer = _call(world.reader, mode, "search", query="warning")
+    assert answer.is_error
+    told = answer.content[0].text
+    assert json.loads(told)["code"] == code
+    assert "nobody may see" not in told
+
+
 @pytest.mark.parametrize("mode", ERAS)
 def test_a_stranger_sees_its_own_projects_alone(world: World, mode: str) -> None:
     found = _call(world.stranger, mode, "search", query="warning")

@@ -179,7 +179,7 @@ class McpEndpoint:
         asked: asyncio.Future[ToolResult] = asyncio.get_running_loop().create_future()
         scope[ASK] = lambda _question: asked
         try:
-            result = await ask(lambda reader: call(reader, name, arguments))
+            result = await _found(ask, name, arguments)
         except Exception as error:  # noqa: BLE001  whatever it is, the SDK makes an answer of it
             asked.set_exception(error)
             return None
@@ -215,11 +215,19 @@ async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types
         raise MCPError(types.INVALID_PARAMS, f"there is no tool {name[:100]!r}")
     if tool.writes:
         return types.CallToolResult.model_validate(tool_result(await _changed(ctx, tool, arguments)))
-    found = await _ask(ctx)(lambda reader: call(reader, name, arguments))
+    found = await _found(_ask(ctx), name, arguments)
     result = tool_result(found)
     assert ctx.request is not None, "a request over HTTP brings its ASGI scope"
     said = _said(ctx.request.scope, found.is_error)
     return types.CallToolResult.model_validate({**result, "_meta": said} if said else result)
+
+
+async def _found(ask: Ask, name: str, arguments: object) -> ToolResult:
+    """What a call of a tool that reads comes to, also where nobody could be asked."""
+    try:
+        return await ask(lambda reader: call(reader, name, arguments))
+    except SatchelError as error:
+        return ToolResult(failure(error), is_error=True)
 
 
 def _said(scope: Scope, is_error: bool) -> dict[str, str]:

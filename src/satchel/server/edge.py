@@ -178,6 +178,20 @@ class Exchange:
         return self._finished
 
 
+def told(error: Exception, exchange: Exchange) -> SatchelError:
+    """What a client is told of an error; a defect is logged with where it came from, and never told itself."""
+    if isinstance(error, SatchelError):
+        answer = error
+    elif is_short_of_memory(error):
+        answer = MemoryFull("there is not enough memory for this now")
+        log.error("out of memory", request=exchange.id, where=where(error))
+    else:
+        answer = InternalError("the server met something it did not expect")
+        log.error("request failed", request=exchange.id, where=where(error))
+    exchange.code = answer.code
+    return answer
+
+
 def is_short_of_memory(error: Exception) -> bool:
     """Also in the words of SQLite's driver, and of threads."""
     return isinstance(error, MemoryError) or type(error).__name__ == "NoMemError" or "start new thread" in str(error)
@@ -260,15 +274,7 @@ class Edge:
         if isinstance(error, ClientDisconnect):
             exchange.code = "client.gone"
             return
-        if isinstance(error, SatchelError):
-            answer = error
-        elif is_short_of_memory(error):
-            answer = MemoryFull("there is not enough memory for this now")
-            log.error("out of memory", request=exchange.id, where=where(error))
-        else:
-            answer = InternalError("the server met something it did not expect")
-            log.error("request failed", request=exchange.id, where=where(error))
-        exchange.code = answer.code
+        answer = told(error, exchange)
         if not exchange.started:
             await problem(answer, exchange.id)(scope, exchange.receive, exchange.send)
         elif not exchange.finished:

@@ -5,7 +5,8 @@ The SDK would check Origin after authentication, and takes ``127.0.0.1:evil.exam
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -13,17 +14,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from satchel.auth.roles import Role
 from satchel.auth.scopes import DEFAULT, scope_for, scope_text
+from satchel.context.answers import ContextReader
 from satchel.context.writing import Change, Written
 from satchel.errors import SatchelError, SignInNeeded
-from satchel.mcp.http import ASK, CACHE_STATUS, LISTEN, OFFERS_WRITING, WRITE, Ask
+from satchel.mcp.http import ASK, CACHE_STATUS, LISTEN, OFFERS_WRITING, WRITE
 from satchel.server import marks
 from satchel.server.access import Caller, authenticated
 from satchel.server.cloud import Cloud
 from satchel.server.credentials import Checked
-from satchel.server.edge import Exchange
+from satchel.server.edge import Exchange, told
 from satchel.server.mcplistening import news
 from satchel.server.mcpwriting import carry_out, more_would_do, offers_writing
 from satchel.server.problems import CHALLENGE, MethodNotAllowed, problem
+
+T = TypeVar("T")
 
 
 class McpGate:
@@ -52,7 +56,13 @@ class McpGate:
         await cloud.let_in(checked, exchange)
         who = checked.principal
         absent = exchange.absent.append
-        ask: Ask = lambda question: cloud.readers.ask(who, question, absent=absent)  # noqa: E731 (a closure)
+
+        async def ask(question: Callable[[ContextReader], T]) -> T:
+            try:
+                return await cloud.readers.ask(who, question, absent=absent)
+            except Exception as error:
+                raise told(error, exchange) from error
+
         scope[ASK] = ask
         scope[CACHE_STATUS] = lambda: marks.CACHE_STATUS if cloud.outage.down else None
         caller = Caller(cloud, checked, exchange)
@@ -64,6 +74,8 @@ class McpGate:
             except SatchelError as error:
                 too_narrow.extend([error] if more_would_do(error) else ())
                 raise
+            except Exception as error:
+                raise told(error, exchange) from error
 
         async def send_or_ask_for_more(message: Message) -> None:
             if too_narrow and message["type"] == "http.response.start":
