@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Collection, Set
 from contextlib import closing
 from pathlib import Path
@@ -38,19 +39,30 @@ def flush(root: Path, files: Collection[str], gone: Collection[str]) -> None:
     """
     if not files and not gone:
         return
+    together = len(files) + len(gone) > FEW_FILES
+    folders = {above for path in (*files, *gone) for above in durable.upward(path.rpartition("/")[0])}
     try:
-        if len(files) + len(gone) > FEW_FILES:
+        if together:
             _flush_filesystem(root)
-            return
         with closing(Beneath(root)) as beneath:
+            if together:  # what is mounted inside has a filesystem of its own
+                here = os.stat(root).st_dev
+                folders = {folder for folder in folders if _device(beneath, folder) not in (here, None)}
             for path in files:
-                _sync_file(beneath, path)
-            for folder in sorted(
-                {above for path in (*files, *gone) for above in durable.upward(path.rpartition("/")[0])}
-            ):
+                if path.rpartition("/")[0] in folders:
+                    _sync_file(beneath, path)
+            for folder in sorted(folders):
                 _sync_folder(beneath, folder)
     except OSError as error:
         raise durable.refused(error, str(root)) from error
+
+
+def _device(beneath: Beneath, folder: str) -> int | None:
+    try:
+        return os.fstat(beneath.folder(folder)).st_dev
+    except OSError as error:
+        _raise_if_lost(error)
+        return None
 
 
 def _sync_file(beneath: Beneath, path: str) -> None:
@@ -80,16 +92,11 @@ def _raise_if_lost(error: OSError) -> None:
 
 
 def _flush_filesystem(root: Path) -> None:
-    import ctypes  # only for many files
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "syncfs"):  # macOS
+    if sys.platform != "linux":
         os.sync()
         return
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if libc.syncfs(fd) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        durable.flush_filesystem(fd)
     finally:
         os.close(fd)
