@@ -10,7 +10,7 @@ from typing import Any
 
 from satchel.errors import SatchelError, ServerAway
 from satchel.objects.frame import Frame
-from satchel.objects.ids import ObjectId
+from satchel.objects.ids import Digest, ObjectId
 from satchel.sync.peer import Changes, Committed, Head
 from tests.faults.scenes import acknowledged
 from tests.sync.cloud import InProcessPeer
@@ -28,6 +28,10 @@ class Far:
 
     def changes(self, project: str, since: int, lineage: str | None) -> Changes:
         found: Changes = self._ask("changes", project, since, lineage)
+        return found
+
+    def digest_of(self, project: str, version: int) -> Digest | None:
+        found: Digest | None = self._ask("digest_of", project, version)
         return found
 
     def sync(

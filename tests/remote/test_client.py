@@ -349,6 +349,16 @@ def test_one_version_is_asked_by_its_end_and_a_server_that_knows_no_end_is_told_
         ask.changes_until("acme", 1, 2)
 
 
+def test_the_digest_of_a_version_is_told_though_it_expired_and_not_where_there_is_none(
+    scripted: Scripted, ask: Remote
+) -> None:
+    scripted.handlers = [says(200, {**HEAD, "readable": False})]
+    assert ask.digest_of("acme", 3) == HEAD["digest"]
+    assert scripted.asked[0][1] == "/api/v1/projects/acme/versions/3"
+    scripted.handlers = [says(404, {"code": "version.not_found", "title": "none"})]
+    assert ask.digest_of("acme", 3) is None
+
+
 def test_frames_cut_off_are_a_lie_and_a_broken_connection_is_not(scripted: Scripted, ask: Remote) -> None:
     scripted.handlers = [says(200, b"satchel-pack 1\n")]
     with pytest.raises(ServerLied):

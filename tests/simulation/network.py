@@ -15,7 +15,7 @@ from typing import Any
 
 from satchel.errors import BodyTimeout, SatchelError, ServerAway, Unavailable
 from satchel.objects.frame import Frame
-from satchel.objects.ids import ObjectId
+from satchel.objects.ids import Digest, ObjectId
 from satchel.objects.pack import PackReader
 from satchel.sync.peer import Changes, Committed, Head
 from tests.simulation.one_thread import Killed
@@ -165,6 +165,12 @@ class Line:
     def changes(self, project: str, since: int, lineage: str | None) -> Changes:
         found: Changes = self._ask(
             f"question for changes since {since}", lambda: self.network.server.changes(since, lineage)
+        )
+        return found
+
+    def digest_of(self, project: str, version: int) -> Digest | None:
+        found: Digest | None = self._ask(
+            f"question for version {version}", lambda: self.network.server.digest_of(version)
         )
         return found
 

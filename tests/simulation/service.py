@@ -21,8 +21,8 @@ from satchel.catalog.quotas import Limits
 from satchel.catalog.retention import KEEP_ALL
 from satchel.catalog.schema import METADATA
 from satchel.catalog.scope import Catalog, Scope
-from satchel.errors import StoreUnavailable, VersionExpired
-from satchel.objects.ids import Lineage, ObjectId, PrincipalId, ProjectId, TenantId, new_id
+from satchel.errors import NoSuchVersion, StoreUnavailable, VersionExpired
+from satchel.objects.ids import Digest, Lineage, ObjectId, PrincipalId, ProjectId, TenantId, new_id
 from satchel.objects.listing import Entry
 from satchel.store.keyring import Keyring
 from satchel.store.objectstore import MemoryStore, StoredObject
@@ -227,6 +227,13 @@ class Server:
             Change(row.path, None if row.deleted else Entry(row.mode, row.object), row.size, *row[7:10]) for row in rows
         ]
         return Changes(head, known, items, lost)
+
+    async def digest_of(self, version: int) -> Digest | None:
+        async with self.house.catalog.read(self.tenant) as s:
+            try:
+                return Digest((await versions.version(s, self.project, version)).digest)
+            except NoSuchVersion:
+                return None
 
     async def lacking(self, names: Sequence[ObjectId]) -> set[ObjectId]:
         async with self.house.catalog.read(self.tenant) as s:

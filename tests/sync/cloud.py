@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from satchel.catalog import audit, damage, packs, projects, versions
 from satchel.catalog.bootstrap import found_tenant
 from satchel.catalog.scope import Catalog, Scope
-from satchel.errors import NoSuchProject, VersionExpired
+from satchel.errors import NoSuchProject, NoSuchVersion, VersionExpired
 from satchel.objects.frame import Frame
 from satchel.objects.ids import Digest, Lineage, ObjectId, PrincipalId, ProjectId, TenantId, new_id
 from satchel.objects.listing import Entry
@@ -177,6 +177,18 @@ class InProcessPeer:
             return Changes(head, known, items, lost, self.deltas, self.deltas)
 
         self.calls.append("changes")
+        return self.cloud.wait(ask())
+
+    def digest_of(self, project: str, version: int) -> Digest | None:
+        async def ask() -> Digest | None:
+            async with self.cloud.catalog.read(self.tenant) as s:
+                row = await self._resolve(s, project)
+                try:
+                    return Digest((await versions.version(s, row.id, version)).digest)
+                except NoSuchVersion:
+                    return None
+
+        self.calls.append("digest_of")
         return self.cloud.wait(ask())
 
     def sync(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from satchel.catalog import retention, versions
 from satchel.errors import SatchelError, ServerAway, ServerLied
 from satchel.objects.frame import Frame, Slot, make_frames
 from satchel.objects.ids import Digest, ObjectId, object_id
@@ -226,3 +227,56 @@ def test_a_server_that_forgot_versions_and_made_others_deletes_nothing(ann: Desk
     ann.sync()
     assert held(ann.root) == held(bob.root) == {**FILES, "a.md": "in other versions\n", "acknowledged.md": "Bob's\n"}
     assert bob.sync().notices == []
+
+
+def everything_but_the_head_expires(desk: Desk) -> None:
+    cloud, tenant, project = desk.peer.cloud, desk.peer.tenant, desk.project
+
+    async def expire() -> None:
+        async with cloud.catalog.write(tenant) as s:
+            await retention.raise_floor(s, project, (await versions.head(s, project)).version)
+
+    cloud.wait(expire())
+
+
+@pytest.mark.promise("P3")
+def test_versions_forgotten_are_noticed_although_they_would_have_expired(ann: Desk, bob: Desk) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    put(bob.root, {"acknowledged.md": "Bob's\n"})
+    base, _ = load_base(bob.root)
+    assert base is not None
+    forgotten = {**base.cloud, "acknowledged.md": CloudEntry("100644", object_id(b"Bob's\n"), 2, "Bob", 0, None)}
+    tree = {path: Entry(*row[:2]) for path, row in forgotten.items()}
+    save_base(bob.root, Base(base.lineage, 2, digest(tree), forgotten, {}))  # as if the server had said so
+    for text in ("in another version 2\n", "and a version 3\n"):
+        put(ann.root, {"a.md": text})
+        ann.sync()
+    everything_but_the_head_expires(ann)
+    report = bob.sync(strategy=Strategy.CLOUD)
+    assert [c.path for c in report.pushed] == ["acknowledged.md"]
+    assert any("other versions" in notice for notice in report.notices)
+    assert bob.sync().notices == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_expired_in_order_raises_no_alarm_and_deletions_travel(
+    ann: Desk, bob: Desk, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    (ann.root / "docs/b.md").unlink()
+    for text in ("second\n", "third\n"):
+        put(ann.root, {"a.md": text})
+        ann.sync()
+    everything_but_the_head_expires(ann)
+    if not known:  # a server of before, or one that was made anew from its bucket
+        monkeypatch.setattr(bob.peer, "digest_of", lambda *_given: None)
+    report = bob.sync()
+    assert (report.pushed, report.notices, report.in_step) == ([], [], True)
+    assert held(bob.root) == held(ann.root)
+    bob.peer.calls.clear()
+    bob.sync()
+    assert "digest_of" not in bob.peer.calls

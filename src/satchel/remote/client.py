@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from satchel.errors import FrameRefused, NoSuchVersion, ServerFailed, ServerLied
-from satchel.objects.ids import ObjectId, is_hex_id
+from satchel.objects.ids import Digest, ObjectId, is_hex_id
 from satchel.remote.connection import PACKED, Connection, Json, TokenSource, Traffic, encode
 from satchel.remote.values import change_of, committed, head_of, items_of, number, project_info_of, text
 from satchel.sync.peer import Change, Changes, Committed, Head
@@ -134,6 +134,13 @@ class Remote:
         if found.since and found.head.lineage != lineage:
             return self._changes(project, 0)
         return found
+
+    def digest_of(self, project: str, version: int) -> Digest | None:
+        try:
+            found = head_of(self.call("GET", f"/projects/{_part(project)}/versions/{version}"))
+        except NoSuchVersion:
+            return None
+        return found.digest if found.version == version else None
 
     def changes_until(self, project: str, since: int, until: int) -> Changes:
         """What version ``until`` has otherwise than version ``since`` (0: the whole tree); ``head`` is that version.

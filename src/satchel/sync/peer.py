@@ -91,6 +91,10 @@ class Peer(Protocol):
         another lineage or ``since`` is 0."""
         ...
 
+    def digest_of(self, project: str, version: int) -> Digest | None:
+        """What a version had, though it may not be readable any more; ``None`` where the server does not know."""
+        ...
+
     def sync(
         self, project: str, stream: Iterable[bytes], declared: int, key: str, *, allowed: Sequence[str] = ()
     ) -> Committed:

@@ -98,6 +98,10 @@ def learn(peer: Peer, project: str, base: Base | None, was: Cloud | None = None,
         # The server forgot versions and has others by their numbers, or the base is wrong: the whole tree decides.
         apart = digest((was or as_known(base)).tree) == base.digest
         found = peer.changes(project, 0, None)
+    elif same_line and base is not None and base.version:
+        # The base has expired there: whether these versions came of it, only its digest can tell.
+        told = peer.digest_of(project, base.version)
+        apart = told is not None and told != base.digest
     cloud = _cloud(found, {})
     if cloud is None:
         raise ServerLied("the files that the server lists do not have the digest it names")
