@@ -155,7 +155,6 @@ def test_what_goes_wrong_in_a_tool_is_the_tools_error_with_code_and_hint(world: 
     assert _with(world.reader, mode, ask) == -32602
 
 
-@pytest.mark.promise("P5")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize(
     ("error", "code"),
@@ -175,6 +174,7 @@ def test_a_defect_and_what_is_away_are_errors_of_the_tool_and_a_defect_says_noth
     assert "nobody may see" not in told
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize("mode", ERAS)
 def test_a_stranger_sees_its_own_projects_alone(world: World, mode: str) -> None:
     found = _call(world.stranger, mode, "search", query="warning")
