@@ -31,11 +31,13 @@ def test_bytes_that_changed_behind_size_and_time_are_noticed_and_searched_anew(c
     cli("init")
     cli("search", "warning")
     found = (here / SPEC).stat()
-    with apsw.Connection(str(here / ".satchel" / "state.db")) as state:  # as if the disk had changed a byte
-        told = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode)
-        state.execute("INSERT OR REPLACE INTO file VALUES (?,?,?,?,?,?,?,?)", (SPEC, *told, "0" * 64, ""))
-    state.close()
+    state = apsw.Connection(str(here / ".satchel" / "state.db"))  # stays open, as another process's would
+    stat = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode)
+    row = (SPEC, *stat, "0" * 64, "")  # as if the disk had changed a byte
+    state.execute("INSERT OR REPLACE INTO file VALUES (?,?,?,?,?,?,?,?)", row)
     told = cli("verify", "--json").json
+    assert not list((here / ".satchel").glob("state.db*"))  # nor a log that the next one would take for its own
+    state.close()
     [files] = [row for row in told["checks"] if row["name"] == "files"]
     assert files["state"] == "mended"
     assert SPEC in files["found"]

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import pytest
 
+from satchel.documents.kinds import KINDS
 from satchel.objects.ids import object_id
 from satchel.objects.reviews import REVIEWED_PATH, Review, write_reviews
 from satchel.search import matching
 from satchel.search.index import Index
 from satchel.search.matching import ENOUGH, Ranked
 from satchel.search.query import parse_query
+from satchel.search.schema import KIND_MASK
 from satchel.search.words import names, parted
 from tests.search.trees import bring, index_of
 
@@ -289,3 +291,7 @@ def test_sections_with_every_word_are_counted_only_if_there_are_as_many_as_matte
     with index_of({**files, "x.md": "gate", "y.md": "gate"}) as index:
         counted = index.count_every(index.asked(parse_query("pilot tide gate crane berth")), least=least)
         assert counted == (min(holding, ENOUGH) if holding >= least else 0)
+
+
+def test_every_kind_has_a_number_that_a_row_can_say() -> None:
+    assert len(KINDS) <= KIND_MASK + 1

@@ -14,6 +14,7 @@ from satchel.context.project import LocalProject
 from satchel.errors import IndexCorrupt, SatchelError
 from satchel.search.index import Index, remove
 from satchel.worktree.base import load_base
+from satchel.worktree.state import forget
 from satchel.worktree.undo import UndoStore
 from satchel.worktree.walk import Scan, Worktree
 
@@ -79,7 +80,7 @@ def _files(here: LocalProject) -> list[Row]:
     found = f"{plural(len(scan.tree), 'file')} ({size(sum(scan.sizes.values()))}) read and hashed"
     if not stale:
         return [Row("files", "ok", found)]
-    here.state_path.unlink(missing_ok=True)
+    forget(here.state_path)
     named = ", ".join(sorted(stale)[:SHOWN]) + (", …" if len(stale) > SHOWN else "")
     return [Row("files", "mended", f"{found}; changed though size and time say not, and noticed now: {named}")]
 

@@ -161,12 +161,23 @@ class State:
         self.close()
         aside = self._path.with_name(self._path.name + ".damaged")
         self.notices.append(f"{self._path} was damaged: set aside as {aside.name} and made again.")
-        for suffix in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        _remove_beside(self._path)
         try:
             self._path.replace(aside)
         except OSError:
             pass
+
+
+def forget(path: Path) -> None:
+    """Remove the database at ``path``: the next scan reads everything. Raises ``OSError``."""
+    _remove_beside(path)
+    path.unlink(missing_ok=True)
+
+
+def _remove_beside(path: Path) -> None:
+    """What a database in WAL mode has beside it, which would be taken for the next one's."""
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def settled(found: stat_result, read_at: int) -> bool:
