@@ -88,6 +88,9 @@ LINES = b"0 # first\n1\n2\n3\n4 # last\n"
         ("a.yaml", b"b: 1\nc: 2\nd: 3\n", b"a: 1\nb: 1", b"c: 2\na: 2"),
         ("a.YML", b"b: 1\nc: {x: 2}\nd: 3\n", b"a: 1\nb: 1", b"c: {x: 2}\na: 2"),
         ("a.toml", b"b = 1\nc = 2\nd = 3\n", b"a = 1\nb = 1", b"c = 2\na = 2"),
+        ("a.md", b"---\nb: 1\nc: 2\nd: 3\n---\n# A\n", b"a: 1\nb: 1", b"c: 2\na: 2"),
+        ("a.mdx", b"---\r\nb: 1\r\nc: 2\r\nd: 3\r\n---\r\n", b"a: 1\r\nb: 1", b"c: 2\r\na: 2"),
+        ("a.rst", b"+++\nb = 1\nc = 2\nd = 3\n+++\n", b"a = 1\nb = 1", b"c = 2\na = 2"),
     ],
 )
 def test_two_clean_additions_that_give_a_key_twice_are_a_conflict(
@@ -98,7 +101,20 @@ def test_two_clean_additions_that_give_a_key_twice_are_a_conflict(
     assert isinstance(outcome, Marked)
     assert "not be valid" in outcome.reason
     assert len(hunks(outcome.data)) == 2
-    assert isinstance(merge("a.txt", base, base.replace(b, first), base.replace(c, last)), Clean)
+    assert isinstance(merge("a.sh", base, base.replace(b, first), base.replace(c, last)), Clean)
+
+
+@pytest.mark.parametrize(
+    ("path", "base"),
+    [
+        ("tsconfig.json", b'{\n// both\n"a": 1,\n"b": 2,\n"c": 3,\n}\n'),
+        ("templates/a.yaml", b'{{ if .a }}\n"a": 1\n"b": 2\n"c": 3\n{{ end }}\n'),
+        ("a.md", b'---\n"a": 1\nb: 2\n"c": 3\nd: x: y\n---\n'),
+    ],
+)
+def test_what_parsed_on_neither_side_merges_like_any_text(path: str, base: bytes) -> None:
+    local, cloud = base.replace(b'"a": 1', b'"a": 4'), base.replace(b'"c": 3', b'"c": 5')
+    assert merge(path, base, local, cloud) == Clean(local.replace(b'"c": 3', b'"c": 5'))
 
 
 @pytest.mark.parametrize(

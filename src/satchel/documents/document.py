@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from satchel.documents import front_matter, marks
-from satchel.documents.front_matter import FrontMatter, Value
+from satchel.documents.front_matter import Block, FrontMatter, Value
 from satchel.documents.kinds import DATA, format_of, kind_of_path, kind_of_value
 from satchel.documents.marks import Marks, clean_title
 from satchel.documents.sections import Section, TaskLine, cut
@@ -115,6 +115,12 @@ def marked(path: str, data: bytes) -> tuple[str, Marks] | None:
     if known is None or text is None:
         return None
     return text, _scan(known, text, _front_matter(known, text[:DESCRIBE_BYTES]).end)
+
+
+def front_matter_of(path: str, data: bytes) -> Block | None:
+    """The text of its front matter; ``None`` where there is none, or the file is of no kind that has any."""
+    head = _decode_head(data[:DESCRIBE_BYTES]) if format_of(path) in _WITH_FRONT_MATTER else None
+    return front_matter.block(head) if head is not None else None
 
 
 def _decode(data: bytes) -> str | None:

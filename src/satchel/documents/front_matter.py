@@ -36,6 +36,16 @@ class FrontMatter(NamedTuple):
     """Offset of the first character after the closing line; 0 when there is no front matter."""
 
 
+class Block(NamedTuple):
+    """What stands between the opening line and the closing one."""
+
+    suffix: str
+    """The file ending of its language: ``yaml`` or ``toml``."""
+    text: str
+    end: int
+    """Offset of the first character after the closing line."""
+
+
 NONE = FrontMatter({}, 0)
 _YAML = re.compile(r"---[ \t]*\n(?P<block>(?:[^\n]*\n)*?)(?:---|\.\.\.)[ \t]*(?:\n|\Z)")
 _TOML = re.compile(r"\+\+\+[ \t]*\n(?P<block>(?:[^\n]*\n)*?)\+\+\+[ \t]*(?:\n|\Z)")
@@ -45,17 +55,24 @@ _PLAIN_LINE = re.compile(r"^([A-Za-z_][\w.-]*):[ \t]+(\S[^\n]*)$", re.MULTILINE)
 
 def read(head: str) -> FrontMatter:
     """The front matter of a text of which ``head`` is the beginning (line ends ``\\n``)."""
+    found = block(head)
+    if found is None:
+        return NONE
+    load = _load_yaml if found.suffix == "yaml" else _load_toml
+    return FrontMatter(_flatten(load(found.text)), found.end)
+
+
+def block(head: str) -> Block | None:
+    """The same without looking into it, so that it may be anything; ``None`` where there is none."""
     if head.startswith("---"):
-        match = _YAML.match(head)
-        load = _load_yaml
+        suffix, match = "yaml", _YAML.match(head)
     elif head.startswith("+++"):
-        match = _TOML.match(head)
-        load = _load_toml
+        suffix, match = "toml", _TOML.match(head)
     else:
-        return NONE
+        return None
     if match is None or not _KEY.search(match["block"]):
-        return NONE
-    return FrontMatter(_flatten(load(match["block"])), match.end())
+        return None
+    return Block(suffix, match["block"], match.end())
 
 
 def _load_yaml(block: str) -> dict[Any, Any]:

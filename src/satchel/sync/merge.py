@@ -10,7 +10,7 @@ endings, or without its last newline, still merges; endings and last newline are
     the cloud's lines
     >>>>>>> CLOUD
 
-A JSON, YAML or TOML file whose merged text is not strictly valid (a key given twice, for example) is a conflict too.
+A JSON, YAML or TOML file or front matter that a merge made invalid (a key given twice, for example) is a conflict too.
 The list of reviews is merged as the set of lines that it is: people who review different files never meet in it.
 """
 
@@ -87,7 +87,7 @@ def merge(path: str, base: bytes | None, local: bytes, cloud: bytes) -> Outcome:
         return Marked(texts.written(parts), "both sides changed the same lines")
     data = texts.written(parts)
     wrong = invalid(path, data)
-    if wrong is None:
+    if wrong is None or (invalid(path, local) and invalid(path, cloud)):  # JSON with comments, YAML with templates
         return Clean(data)
     reason = f"merged line by line it would not be valid: {wrong}"
     return _shown(texts, reason) or Apart(reason)
@@ -281,12 +281,17 @@ def _pairs(one: Sequence[bytes], other: Sequence[bytes]) -> int:
 
 
 def invalid(path: str, data: bytes) -> str | None:
-    """What is wrong with a JSON, YAML or TOML file; ``None`` for a good one and for every other kind."""
-    check = _CHECKS.get(path.rpartition(".")[2].lower()) if "." in path else None
+    """What is wrong with a JSON, YAML or TOML file, or with the front matter of a document; ``None`` for a good one and
+    for every other kind."""
+    from satchel.documents.document import front_matter_of  # most syncs merge nothing
+
+    front = front_matter_of(path, data)
+    suffix = front.suffix if front is not None else path.rpartition(".")[2].lower() if "." in path else ""
+    check = _CHECKS.get(suffix)
     if check is None:
         return None
     try:
-        check(data.decode("utf-8-sig"))
+        check(front.text if front is not None else data.decode("utf-8-sig"))
     except _Twice as error:
         return f"{error.args[0]} is given twice"
     except Exception:  # noqa: BLE001  # three parsers, each with errors of its own, on content that may be anything
