@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import urllib3
 
 from satchel.config.server import ServerSettings, server_settings
 from satchel.errors import SatchelError, StartRefused
+from satchel.server.arenas import ARENAS
 from satchel.server.serve import prepare
 from tests.real import free_ports
 from tests.server.running import Client, until
@@ -141,6 +143,21 @@ def test_a_cache_that_is_deleted_or_damaged_loses_nothing(tmp_path: Path) -> Non
     with _process(tmp_path / "data") as (_, restarted):
         restarted.key = key
         assert restarted.get("/search", q="word").ok() == found
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the kernel's list of what is mapped is read")
+def test_all_threads_share_two_arenas(tmp_path: Path) -> None:
+    """What one thread frees would be lost to the others, and a server would grow for as long as indexes come and go."""
+    with _process(tmp_path / "data") as (process, client):
+        client.post("/projects", {"slug": "acme"}).ok()
+        with ThreadPoolExecutor(8) as threads:
+            asked = [threads.submit(client.put, "acme", f"{name}.md", b"word\n" * 20_000) for name in range(16)]
+            asked += [threads.submit(client.get, "/search", q=f"word {number}") for number in range(64)]
+            assert {answer.result().status // 100 for answer in asked} == {2}
+        mapped = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+    # One grows upwards from the program, the other takes stretches that begin at a multiple of 64 MiB.
+    heaps = [line for line in mapped if int(line.partition("-")[0], 16) % (64 << 20) == 0 and "rw-p" in line]
+    assert len(heaps) == ARENAS - 1
 
 
 @pytest.mark.system

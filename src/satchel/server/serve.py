@@ -34,6 +34,7 @@ from satchel.config.server import ServerSettings
 from satchel.errors import StartRefused, StoreMissing, WrongKey
 from satchel.objects.ids import new_id
 from satchel.server.app import application
+from satchel.server.arenas import share_arenas
 from satchel.server.cloud import now_ms
 from satchel.server.contradictions import refuse_contradictions
 from satchel.server.ending import cut_off_after
@@ -96,6 +97,7 @@ def prepare(settings: ServerSettings, *, wait: bool = False) -> Prepared:
     Raises ``ConfigInvalid`` or ``StartRefused``; without ``wait`` also ``StoreUnavailable``, ``CatalogUnavailable``
     or ``DiskFull``.
     """
+    share_arenas()
     refuse_contradictions(settings)
     make_data(settings.data)
     with ExitStack() as opened:
