@@ -141,6 +141,22 @@ def test_a_reader_that_closes_the_pipe_early_sees_no_error(here: Path) -> None:
     assert done.stdout.strip() == "0"
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_no_defect(here: Path, closed: str) -> None:
+    (here / "a.md").write_text("# Deploy\n", encoding="utf-8")
+    shell = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *SATCHEL, "search", "deploy"]
+    done = subprocess.run(shell, cwd=here, capture_output=True)
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_name_is_what_its_bytes_say_in_any_locale(here: Path) -> None:
+    (here / "caf\u00e9.md").write_text("# Deploy\n", encoding="utf-8")
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([*SATCHEL, "search", "deploy"], cwd=here, capture_output=True, check=True, env=plain)
+    assert "caf\u00e9.md" in done.stdout.decode()
+
+
 def test_ctrl_c_ends_with_130_and_says_that_nothing_is_half_done(
     cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

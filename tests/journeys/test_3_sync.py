@@ -194,6 +194,8 @@ def test_people_and_an_agent_edit_the_same_files_and_neither_is_lost(server: Ser
     kim.run("restore", "plan.md", "--at", str(july))
     assert "We ship in July." in (kim.folder / "plan.md").read_text()
     assert [item["path"] for item in kim.json("diff")["items"]] == ["plan.md"]
+    assert kim.json("diff", ".")["items"] == kim.json("diff")["items"]
+    assert "[artifact.not_found]" in kim.run("diff", str(july), status=1).stderr
     kim.run("undo")
     assert kim.json("status")["inStep"]
     assert kim.json("diff", "--at", "2999-01-01")["items"] == []

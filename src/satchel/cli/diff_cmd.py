@@ -49,8 +49,8 @@ class _Difference(NamedTuple):
 def command(face: Face, path: str | None, at: str | None) -> None:
     """Show what differs from a version of the hosted project.
 
-    Lines with - are the version's, lines with + are in this folder. Without --at the version is the one this folder was
-    last in step with, so that the lines are your own edits.
+    PATH is a file or a folder. Lines with - are the version's, lines with + are in this folder. Without --at the
+    version is the one this folder was last in step with, so that the lines are your own edits.
     """
     named = None if path is None else in_project(face, path)
     here = local_project(project_root(face))
@@ -59,7 +59,15 @@ def command(face: Face, path: str | None, at: str | None) -> None:
     with closing(remote), worktree_of(here) as worktree:
         version = version_at(remote, project, at) if at is not None else base.version if base is not None else 0
         tree = worktree.scan().tree
-        paths = _candidates(remote, project, base, tree, version) if named is None else [named]
+        paths = _candidates(remote, project, base, tree, version)
+        if named not in (None, "."):
+            if not any(_within(path, named) for path in (*paths, *tree)):
+                raise NoSuchArtifact(f"neither this folder nor version {version} has {path!r}")
+            paths = [path for path in paths if _within(path, named)]
+        if len(paths) > MAX_FILES:
+            raise InvalidInput(
+                f"{len(paths):,} files may differ; at most {MAX_FILES:,} are compared", hint="Name a file."
+            )
         found = list(_differences(worktree, remote, project, tree, paths, version))
 
     def show() -> None:
@@ -83,9 +91,11 @@ def _candidates(remote: Remote, project: str, base: Base | None, tree: Tree, ver
         paths |= {change.path for change in remote.changes(project, version, base.lineage if base else "").items}
         if base is not None and version > base.version:
             paths |= {change.path for change in remote.changes(project, base.version, base.lineage).items}
-    if len(paths) > MAX_FILES:
-        raise InvalidInput(f"{len(paths):,} files may differ; at most {MAX_FILES:,} are compared", hint="Name a file.")
     return sorted(paths)
+
+
+def _within(path: str, named: str) -> bool:
+    return path == named or path.startswith(f"{named.rstrip('/')}/")
 
 
 def _differences(

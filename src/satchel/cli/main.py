@@ -100,6 +100,7 @@ def main() -> NoReturn:
     Taking the interpreter apart at the end took 20 to 30 ms of a command that lives for a tenth of a second
     (``bench/startup.py``); what has to be closed is closed by its verb.
     """
+    _be_at_home_anywhere()
     try:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:  # outside of click: while modules load
@@ -110,6 +111,16 @@ def main() -> NoReturn:
         except (OSError, ValueError):
             pass  # nobody reads any more
     os._exit(status)
+
+
+def _be_at_home_anywhere() -> None:
+    """Have all three streams, and UTF-8 for the names of files, whatever we were started with."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by `>&-`: the next file that is opened would be it
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # it stays open
+    if sys.getfilesystemencoding() != "utf-8":
+        # In a Latin-1 locale every accent would make another name of a file, which a sync would carry out as a rename.
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606  # itself
 
 
 def _failed(error: SatchelError, words: Sequence[str]) -> int:
