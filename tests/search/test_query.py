@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satchel.search.query import MAX_QUERY_CHARACTERS, MAX_QUERY_TERMS, STOPWORDS, Query, parse_query
+from satchel.search.query import MAX_QUERY_CHARACTERS, MAX_QUERY_TERMS, MAX_QUERY_WORDS, STOPWORDS, Query, parse_query
 
 
 def test_words_phrases_filters_and_what_to_avoid_are_told_apart() -> None:
@@ -67,6 +67,24 @@ def test_a_long_query_is_cut_and_says_so() -> None:
     assert len(parse_query("x " * MAX_QUERY_CHARACTERS).text) == MAX_QUERY_CHARACTERS
     assert not parse_query("x").cut
     assert parse_query(" ".join(f"kind:k{number}" for number in range(50))).cut
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ('"' + "the a " * 500 + '"', " ".join(["the a"] * (MAX_QUERY_WORDS // 2))),
+        ("a.b-" * 500, "a.b-" * (MAX_QUERY_WORDS // 2 - 1) + "a.b"),
+        ("\u8a2d\u8a08" * 500, "\u8a2d\u8a08" * (MAX_QUERY_WORDS // 2)),
+    ],
+)
+def test_the_words_that_phrases_are_made_of_are_bounded_too(text: str, short: str) -> None:
+    for many in (parse_query(text), parse_query(f'first "{text}" -"{text}" second')):
+        assert sum(term.count(short) for term in many.sought) <= 1
+        assert many.cut
+    assert parse_query(text).sought == (short,)
+    assert parse_query(f'"{short}"').sought == (short,)
+    assert not parse_query(f'"{short}"').cut
 
 
 @pytest.mark.promise("P8")

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from satchel.errors import PathRefused
 from satchel.sync.choices import Strategy
 from satchel.sync.report import ChangedPath, SyncReport
 from satchel.sync.run import run
+from satchel.sync.settle import Take, put_back, resolve, undo
 from satchel.worktree.policy import Governing, Policies
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk
@@ -50,6 +52,29 @@ def test_what_others_delete_outside_the_selection_stays_here(narrowed: Desk, bob
     bob.sync()
     assert narrowed.sync().pulled == []
     assert (narrowed.root / "media/b.md").exists()
+
+
+def test_what_the_rules_came_to_leave_out_is_neither_decided_nor_undone_until_it_is_selected_again(
+    ann: Desk, bob: Desk
+) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    put(bob.root, {"media/b.md": "Bob\n"})
+    bob.sync()
+    put(ann.root, {"media/b.md": "Ann\n"})
+    assert [conflict.path for conflict in ann.sync().conflicts] == ["media/b.md"]
+    put(ann.root, NARROW)
+    for decide in (
+        lambda: resolve(ann.worktree, ["media/b.md"], Take.LOCAL),
+        lambda: put_back(ann.worktree, "media/b.md", b"old\n", "100644"),
+    ):
+        with pytest.raises(PathRefused, match="rules leave out"):
+            decide()
+    assert undo(ann.worktree).skipped == {"media/b.md": "there is something that this folder's rules leave out"}
+    (ann.root / ".satchelignore").unlink()
+    assert undo(ann.worktree).restored == ["media/b.md"]
+    assert held(ann.root) == {**FILES, "media/b.md": "Ann\n"}
 
 
 def test_with_prune_what_the_rules_leave_out_is_deleted_in_the_cloud_and_stays_here(narrowed: Desk, bob: Desk) -> None:

@@ -21,12 +21,15 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from satchel.search.words import pairs
+from satchel.search.words import first_words, pairs
 
 MAX_QUERY_CHARACTERS = 4_096
 """A longer query is cut to this many characters and the answer's ``query.cut`` says so."""
 MAX_QUERY_TERMS = 32
 """Words and phrases looked up, those to avoid included; the rest is left out and ``query.cut`` says so."""
+MAX_QUERY_WORDS = 64
+"""Words that these are made of, all together; what is beyond is left out likewise. A phrase of common words takes more
+than time with each: on 6 MB of text ``the a`` 32 times 0.02 s, a thousand times 4.5 s."""
 
 MAX_BEGINNINGS = 4
 LEAST_BEGINNING = 3
@@ -152,6 +155,12 @@ def parse_query(text: str) -> Query:
     kept_phrases = found["phrase"][: MAX_QUERY_TERMS - len(kept_words)]
     avoided = found["-term"][: MAX_QUERY_TERMS - len(kept_words) - len(kept_phrases)]
     dropped = sought + len(found["-term"]) > MAX_QUERY_TERMS
+    if len(clean) > MAX_QUERY_WORDS:  # else there cannot be so many
+        terms, left = (kept_words, kept_phrases, avoided), MAX_QUERY_WORDS
+        kept_words, left = _within(kept_words, left)
+        kept_phrases, left = _within(kept_phrases, left)
+        avoided, left = _within(avoided, left)
+        dropped = dropped or terms != (kept_words, kept_phrases, avoided)
     kept: dict[str, tuple[str, ...]] = {}
     for name in (*FILTERS, *(f"-{name}" for name in FILTERS)):
         dropped = dropped or len(found[name]) > MAX_QUERY_TERMS
@@ -177,6 +186,18 @@ def parse_query(text: str) -> Query:
         without_reviewed=kept["-reviewed"],
         cut=cut or dropped,
     )
+
+
+def _within(terms: list[str], left: int) -> tuple[list[str], int]:
+    """``terms`` as far as ``left`` words go, and how many are left then."""
+    kept: list[str] = []
+    for term in terms:
+        if not left:
+            break
+        short, words = first_words(term, left)
+        kept.append(short)
+        left -= words
+    return kept, left
 
 
 def _read(piece: re.Match[str]) -> tuple[str, str]:

@@ -30,6 +30,17 @@ def spaced(text: str) -> str:
     return text if text.isascii() else _unspaced().sub(r" \1 ", text)
 
 
+def first_words(text: str, many: int) -> tuple[str, int]:
+    """``text`` as far as its first ``many`` words go, and how many these are."""
+    ends = [found.end() for found in _words().finditer(text)]
+    return (text, len(ends)) if len(ends) <= many else (text[: ends[many - 1]], many)
+
+
+@cache
+def _words() -> re.Pattern[str]:
+    return re.compile(rf"{_UNSPACED}|(?:(?!{_UNSPACED})[^\W_])+")
+
+
 def pairs(word: str) -> list[str]:
     """``word`` itself, or, where characters of an unspaced script stand together in it, each pair of neighbours and
     what stands between such runs."""

@@ -41,6 +41,11 @@ def present(root: Path, scan: Scan, base: Tree, unsettled: Iterable[str] = ()) -
     return tree
 
 
+def left_out(root: Path, scan: Scan, path: str) -> bool:
+    """Whether something is there that the scan does not list."""
+    return path not in scan.tree and _is_there(root, path)
+
+
 def require_read(scan: Scan, paths: Iterable[str]) -> None:
     """Raise ``FolderUnreadable`` where the disk did not show one of ``paths``: it must not be taken for changed."""
     unread = {left.path: left.detail for left in scan.left_out if left.reason == "unreadable"}

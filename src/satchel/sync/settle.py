@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from typing import NamedTuple
 
 from satchel.errors import InvalidInput, NotFound, PathRefused
@@ -18,7 +19,7 @@ from satchel.objects.ids import Digest, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.sync.conflicts import ConflictStore
 from satchel.sync.failpoints import reach
-from satchel.sync.folder import present, require_read
+from satchel.sync.folder import left_out, present, require_read
 from satchel.sync.merge import hunks
 from satchel.sync.plan import NEITHER, Clash, plan
 from satchel.sync.pull import note_after, read_after
@@ -34,6 +35,8 @@ from satchel.worktree.walk import ChangedMeanwhile, Scan, Worktree
 MAX_DAYS = 36_500
 _RESTORE = "-restore"
 """Ends the name of an undo record of ``edit``."""
+
+_NOT_OURS = "there is something that this folder's rules leave out"
 
 
 class NothingToUndo(NotFound):
@@ -127,6 +130,13 @@ def conflicting(worktree: Worktree, path: str) -> Conflicting:
     return Conflicting(path, waiting.records.sides(path), record.beside if record else None)
 
 
+def _require_own(root: Path, scan: Scan, paths: Sequence[str]) -> None:
+    """Raise where a path cannot be read, or is there and none of the project's."""
+    require_read(scan, paths)
+    if strange := [path for path in paths if left_out(root, scan, path)]:
+        raise PathRefused(f"{', '.join(strange)}: {_NOT_OURS}", hint="`satchel doctor` says why.")
+
+
 class _Decision(NamedTuple):
     path: str
     base: Entry | None
@@ -160,7 +170,7 @@ def _waiting(worktree: Worktree, paths: Sequence[str]) -> _Waiting:
     base, _ = load_base(worktree.root)
     before = base.tree if base else {}
     scan = worktree.scan()
-    require_read(scan, paths)
+    _require_own(worktree.root, scan, paths)
     local = present(worktree.root, scan, before)
     cloud = {path: Entry(entry.mode, entry.object) for path, entry in base.cloud.items()} if base else {}
     records = ConflictStore(worktree.root)
@@ -243,9 +253,15 @@ def put_back(
 ) -> bool:
     """Make a file hold an old content; whether it was another. What stood there can be brought back by ``undo``.
 
-    Raises ``ChangedMeanwhile`` where something else is in the way, and ``UndoFull``.
+    Raises ``PathRefused`` where the rules leave out what stands there, ``ChangedMeanwhile`` where something else is in
+    the way, and ``UndoFull``.
     """
-    changed, _ = edit(worktree, path, lambda _tree: (data, mode), bounds=bounds, random=random, clock_ns=clock_ns)
+
+    def decide(scan: Scan) -> tuple[bytes, str]:
+        _require_own(worktree.root, scan, [path])
+        return data, mode
+
+    changed, _ = edit(worktree, path, decide, bounds=bounds, random=random, clock_ns=clock_ns)
     return changed
 
 
@@ -323,7 +339,7 @@ def undo(
             elif local.get(path) == wrote.get(path):
                 todo[path] = was
             else:
-                result.skipped[path] = "changed since"
+                result.skipped[path] = _NOT_OURS if left_out(root, scan, path) else "changed since"
         own = last.endswith(_RESTORE)  # a person's own step: the base has nothing to do with it
         result.waits = base is not None and not own
         if base is not None and not own:
