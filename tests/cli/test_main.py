@@ -122,6 +122,14 @@ def test_a_defect_is_reported_as_one(cli: Cli, here: Path, monkeypatch: pytest.M
     assert "Traceback" not in ran.err
 
 
+@pytest.mark.parametrize("verb", ["get", "outline"])
+def test_an_argument_that_is_no_utf8_is_told_without_calling_it_a_defect(here: Path, verb: str) -> None:
+    assert process("init", cwd=here).returncode == 0
+    done = subprocess.run([*SATCHEL, verb, b"bad\xff.md"], cwd=here, capture_output=True)
+    assert done.returncode == 2
+    assert b"'bad\\udcff.md' is not valid UTF-8   [request.invalid]" in done.stderr
+
+
 def test_a_file_that_cannot_be_read_is_told_without_calling_it_a_defect(cli: Cli, here: Path) -> None:
     (here / ".mcp.json").mkdir()
     ran = cli("connect", "claude-code", "--yes", status=6)

@@ -19,6 +19,7 @@ from satchel.context.local import LocalReader
 from satchel.mcp import stdio
 from satchel.mcp.prompts import PROMPTS
 from satchel.mcp.stdio import HANDSHAKE, MAX_MESSAGE_BYTES, Session, serve
+from satchel.mcp.tool import Tool
 from satchel.mcp.tools import TOOLS
 
 ENVELOPE = {
@@ -238,11 +239,19 @@ def test_a_defect_in_one_answer_leaves_the_others(reader: LocalReader, monkeypat
 
 def test_half_a_surrogate_pair_is_echoed_safely(reader: LocalReader) -> None:
     line = b'{"jsonrpc": "2.0", "id": "\\ud800", "method": "tools/call", "params": {"name": "\\udfff"}}\n'
-    refused, served = ask(
-        reader, line, request("tools/call", {"name": "search", "arguments": {"query": "\ud800 warning"}})
-    )
+    (refused,) = ask(reader, line)
     assert refused["id"] == "\ud800"
-    assert not served["result"]["isError"]
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_half_a_surrogate_pair_is_no_defect_in_any_argument(reader: LocalReader, tool: Tool) -> None:
+    for name, schema in tool.input_schema["properties"].items():
+        if schema["type"] in ("string", "array"):
+            half = "\ud800 warning" if schema["type"] == "string" else ["\ud800"]
+            arguments = {**dict.fromkeys(tool.input_schema.get("required", ()), "a"), name: half}
+            (answer,) = ask(reader, request("tools/call", {"name": tool.name, "arguments": arguments}))
+            assert answer["result"]["isError"]
+            assert "half of a surrogate pair" in answer["result"]["content"][0]["text"]
 
 
 def test_a_client_that_stops_reading_ends_the_server_quietly(reader: LocalReader) -> None:

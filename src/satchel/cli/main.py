@@ -138,6 +138,9 @@ def _misused(error: click.ClickException, words: Sequence[str]) -> int:
 
 def _unexpected(error: Exception, words: Sequence[str]) -> int:
     _trace(words)
+    if isinstance(error, UnicodeEncodeError) and (broken := [word for word in words if not _is_utf8(word)]):
+        what = f"{broken[0]!a} is not valid UTF-8"
+        return _say(what, InvalidInput.default_hint, InvalidInput.code, InvalidInput.exit_status, words)
     if isinstance(error, OSError) and error.strerror:
         from satchel.worktree import durable
 
@@ -151,6 +154,14 @@ def _unexpected(error: Exception, words: Sequence[str]) -> int:
         InternalError.exit_status,
         words,
     )
+
+
+def _is_utf8(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _trace(words: Sequence[str]) -> None:

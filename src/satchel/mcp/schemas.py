@@ -73,6 +73,11 @@ def _check(name: str, value: object, schema: Mapping[str, Any]) -> None:
         raise InvalidInput(f"{name} is not {_NAMES[wanted]}")
     if isinstance(value, str) and len(value) > schema.get("maxLength", len(value)):
         raise InvalidInput(f"{name} is longer than {schema['maxLength']:,} characters")
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # JSON can say it; no file, database or answer can hold it
+            raise InvalidInput(f"{name} holds half of a surrogate pair") from error
     if isinstance(value, int) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
         limits = (
             f"from {schema['minimum']:,} to {schema['maximum']:,}"
