@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from satchel.documents.sections import Section
 from satchel.errors import IndexCorrupt
-from satchel.search.blocks import Packer, SectionText, open_section
+from satchel.search.blocks import Packer, SectionText, open_block
 
 
 @given(st.lists(st.tuples(st.lists(st.text(max_size=5), max_size=3), st.text(max_size=50)), max_size=20))
@@ -15,7 +15,7 @@ def test_sections_come_back_as_they_went_in(given_sections: list[tuple[list[str]
     blocks = list(Packer().blocks(sections))
     ends = [start for start, _ in blocks[1:]] + [len(sections)] if blocks else []
     opened = [
-        open_section(block, at - start)
+        open_block(block).section(at - start)
         for (start, block), end in zip(blocks, ends, strict=True)
         for at in range(start, end)
     ]
@@ -27,12 +27,12 @@ def test_blocks_begin_where_they_say_and_stay_small() -> None:
     blocks = list(Packer().blocks(sections))
     assert [start for start, _ in blocks] == [0, 3, 6, 9]
     for start, block in blocks:
-        assert open_section(block, 0).first == start + 1
+        assert open_block(block).section(0).first == start + 1
         with pytest.raises(IndexCorrupt):
-            open_section(block, 3)
+            open_block(block).section(3)
 
 
 @pytest.mark.parametrize("data", [b"", b"junk"])
 def test_a_block_that_does_not_open_is_damage(data: bytes) -> None:
     with pytest.raises(IndexCorrupt):
-        open_section(data, 0)
+        open_block(data)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from satchel.documents.kinds import KINDS
+from satchel.errors import IndexCorrupt
 from satchel.objects.ids import object_id
 from satchel.objects.reviews import REVIEWED_PATH, Review, write_reviews
 from satchel.search import matching
@@ -286,12 +287,30 @@ def test_sections_of_each_kind_are_counted_with_and_without_filters() -> None:
 
 @pytest.mark.parametrize("least", range(1, ENOUGH + 1))
 @pytest.mark.parametrize("holding", range(ENOUGH + 2))
-def test_sections_with_every_word_are_counted_only_if_there_are_as_many_as_matter(least: int, holding: int) -> None:
+def test_sections_with_every_word_are_all_found_where_there_are_as_many_as_matter(least: int, holding: int) -> None:
     files = {f"{at}.md": f"tide crane berth {'pilot gate' if at < holding else 'pilot'}" for at in range(8)}
     with index_of({**files, "x.md": "gate", "y.md": "gate"}) as index:
-        counted = index.count_every(index.asked(parse_query("pilot tide gate crane berth")), least=least)
-        assert counted == (min(holding, ENOUGH) if holding >= least else 0)
+        asked = index.asked(parse_query("pilot tide gate crane berth"))
+        found = index.rank(asked, index.statistics(asked, every=True), every=True, wanted=50, least=least)
+        assert len(found.rows) == found.total == (holding if holding >= least else 0)
 
 
 def test_every_kind_has_a_number_that_a_row_can_say() -> None:
     assert len(KINDS) <= KIND_MASK + 1
+
+
+@pytest.mark.parametrize("text", ["tide", "tide crane", "tide crane absent"])
+def test_a_question_takes_a_few_statements_however_many_words_it_has_and_hits_it_finds(text: str) -> None:
+    with index_of({f"{at:02}.md": f"tide crane {at}" for at in range(40)}) as index:
+        statements: list[str] = []
+        index._database.exec_trace = lambda _cursor, statement, _values: statements.append(statement) is None
+        assert len(index.search(parse_query(text), 20).sections) == 20
+        assert len(statements) <= 12, statements
+
+
+def test_a_section_whose_block_is_missing_is_damage() -> None:
+    with index_of({"a.md": "tide"}) as index:
+        index._database.execute("DELETE FROM block")
+        with pytest.raises(IndexCorrupt):
+            index.search(parse_query("tide"), 1)
+        assert index.damaged

@@ -4,16 +4,16 @@ projects, which is how equal digests come to give equal answers (promise P2). No
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from satchel.context.limits import MAX_SEARCH_DEPTH, MAX_SEARCH_LIMIT
 from satchel.context.part import Part, Past, history_of, in_range
 from satchel.errors import InvalidInput, NoSuchProject
-from satchel.search.matching import ENOUGH, Asked, FoundSection, Ranked, Row
+from satchel.search.matching import Asked, FoundSection, Ranked, Row
 from satchel.search.query import Query, parse_query
-from satchel.search.scoring import together
+from satchel.search.together import NOTHING, best_of
 
 if TYPE_CHECKING:
     from satchel.context.answers import Answered, Hit, QueryUnderstood, SearchAnswer, Skipped
@@ -109,12 +109,13 @@ def search_answer(
             moment.enter_context(part.moment())
         admitted = [_admitted(query, part) for part in parts]
         asked = parts[0].index.asked(query) if parts else None
-        every = asked is not None and _every(asked, parts, admitted)
-        best, ranked = _ranked(asked, parts, admitted, every=every, wanted=offset + limit) if asked else ([], [])
+        every, best, ranked = (
+            best_of([part.index for part in parts], asked, admitted, wanted=offset + limit) if asked else NOTHING
+        )
         if not _by_age(query):
             best.sort(key=lambda hit: (-hit[0].score, parts[hit[1]].project, hit[0].path, hit[0].position))
             best = best[offset : offset + limit]
-        shown = [(parts[place].index.show(row, asked, every=every), place) for row, place in best] if asked else []
+        shown = _shown(parts, best, asked, every=every) if asked else []
         suggestions = _suggestions(query, parts) if query.sought and not any(one.total for one in ranked) else []
     pasts = _pasts(parts, shown)
     if _by_age(query):
@@ -132,31 +133,15 @@ def search_answer(
     }
 
 
-def _every(asked: Asked, parts: Sequence[Part], admitted: Sequence[list[str] | None]) -> bool:
-    """Whether enough sections of all parts together hold every word."""
-    counted = 0
-    for left, part, only in zip(reversed(range(len(parts))), parts, admitted, strict=True):
-        counted += part.index.count_every(asked, only, least=1 if left else ENOUGH - counted)
-        if counted >= ENOUGH:
-            return True
-    return False
-
-
-def _ranked(
-    asked: Asked, parts: Sequence[Part], admitted: Sequence[list[str] | None], *, every: bool, wanted: int
-) -> tuple[list[tuple[Row, int]], list[Ranked]]:
-    """The best rows of all parts, each with the place of its part, and what every part found."""
-    statistics = together([part.index.statistics(asked, every=every) for part in parts])
-    best: list[tuple[Row, int]] = []
-    ranked: list[Ranked] = []
-    floor = 0.0
-    for place, (part, only) in enumerate(zip(parts, admitted, strict=True)):
-        one = part.index.rank(asked, statistics, every=every, wanted=wanted, only=only, floor=floor)
-        ranked.append(one)
-        best += [(row, place) for row in one.rows]
-        scores = sorted((row.score for row, _ in best), reverse=True)
-        floor = scores[wanted - 1] if len(scores) >= wanted else 0.0
-    return best, ranked
+def _shown(
+    parts: Sequence[Part], best: Sequence[tuple[Row, int]], asked: Asked, *, every: bool
+) -> list[tuple[FoundSection, int]]:
+    """The rows with their text, each index asked once."""
+    found: dict[int, Iterator[FoundSection]] = {}
+    for place in {place for _, place in best}:
+        of_part = [row for row, other in best if other == place]
+        found[place] = iter(parts[place].index.show(of_part, asked, every=every))
+    return [(next(found[place]), place) for _, place in best]
 
 
 # History ---------------------------------------------------------------------------------------------------------

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import sys
+from array import array
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import apsw
 
 from satchel.errors import IndexCorrupt
 from satchel.search.schema import BLOCK_CHARACTERS, rows
 
 if TYPE_CHECKING:
-    import apsw
-
     from satchel.documents.sections import Section
 
 if sys.version_info >= (3, 14):
@@ -27,6 +28,7 @@ else:
 LEVEL = 1
 _HEADS = json.JSONEncoder(ensure_ascii=False)
 _HEADS_AT = json.JSONDecoder().raw_decode
+_DAMAGED = "a block of the index does not open"
 
 
 class SectionText(NamedTuple):
@@ -61,20 +63,49 @@ class Packer:
         return self._compressor.compress(whole.encode(), zstd.ZstdCompressor.FLUSH_FRAME)
 
 
-def section(database: apsw.Connection, number: int) -> SectionText:
-    """The section of that number. Raises ``IndexCorrupt``."""
-    at, data = rows(database, "SELECT id, data FROM block WHERE id <= ? ORDER BY id DESC LIMIT 1", (number,))[0]
-    return open_section(data, number - at)
+_HOLDING = """
+SELECT asked.value, id, data FROM carray(?) AS asked
+CROSS JOIN block ON id = (SELECT max(id) FROM block WHERE id <= asked.value)
+"""
 
 
-def open_section(data: bytes, place: int) -> SectionText:
-    """The section at a place, from 0, of a block. Raises ``IndexCorrupt``."""
+def sections(database: apsw.Connection, numbers: Sequence[int]) -> dict[int, SectionText]:
+    """The sections of these numbers, each block opened once. Raises ``IndexCorrupt``."""
+    if not numbers:
+        return {}
+    found: dict[int, SectionText] = {}
+    opened: dict[int, Block] = {}
+    for number, at, data in rows(database, _HOLDING, (apsw.carray(array("q", numbers)),)):
+        block = opened.get(at)
+        if block is None:
+            block = opened[at] = open_block(data)
+        found[number] = block.section(number - at)
+    if not found.keys() >= set(numbers):
+        raise IndexCorrupt("a block of the index is missing")
+    return found
+
+
+class Block(NamedTuple):
+    """A block without its compression."""
+
+    heads: list[list[Any]]
+    texts: str
+
+    def section(self, place: int) -> SectionText:
+        """The section at a place, from 0. Raises ``IndexCorrupt``."""
+        try:
+            first, last, trail, length = self.heads[place]
+            at = sum([other[3] for other in self.heads[:place]])
+        except (ValueError, TypeError, IndexError) as error:
+            raise IndexCorrupt(_DAMAGED) from error
+        return SectionText(first, last, tuple(trail), self.texts[at : at + length])
+
+
+def open_block(data: bytes) -> Block:
+    """Raises ``IndexCorrupt``."""
     try:
-        opened = zstd.ZstdDecompressor()  # the function `decompress` takes twice the time for so little
-        text = opened.decompress(data).decode()
+        text = zstd.ZstdDecompressor().decompress(data).decode()  # the function takes twice the time for so little
         heads, end = _HEADS_AT(text)
-        first, last, trail, length = heads[place]
-        at = end + 1 + sum([other[3] for other in heads[:place]])
-    except (zstd.ZstdError, ValueError, TypeError, IndexError) as error:
-        raise IndexCorrupt("a block of the index does not open") from error
-    return SectionText(first, last, tuple(trail), text[at : at + length])
+    except (zstd.ZstdError, ValueError) as error:
+        raise IndexCorrupt(_DAMAGED) from error
+    return Block(heads, text[end + 1 :])

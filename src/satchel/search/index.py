@@ -20,9 +20,10 @@ from satchel.objects.ids import Digest, ObjectId
 from satchel.objects.listing import Tree
 from satchel.objects.reviews import REVIEWED_PATH, Review, read_reviews
 from satchel.search import schema
-from satchel.search.matching import ENOUGH, Asked, Found, FoundSection, Matcher, Ranked, Row
+from satchel.search.matching import Asked, Found, FoundSection, Matcher, Ranked, Row
 from satchel.search.query import Query
 from satchel.search.scoring import Statistics
+from satchel.search.together import best_of
 
 if TYPE_CHECKING:
     from satchel.documents.sections import TaskLine
@@ -91,8 +92,7 @@ class Index:
     def digest(self) -> Digest | None:
         """Of the tree it holds; ``None`` while it holds none."""
         with _Trouble(self):
-            found = self._database.execute("SELECT digest FROM state").get
-        return None if found is None else Digest(found)
+            return self._matcher.state().digest
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -100,9 +100,8 @@ class Index:
         with _Trouble(self):
             self._database.execute("BEGIN")
             try:
-                # The first statement takes the snapshot.
-                self._database.execute("SELECT digest FROM state").get  # noqa: B018
-                yield
+                with self._matcher.settled():
+                    yield
             finally:
                 if not self._database.get_autocommit():
                     self._database.execute("COMMIT")
@@ -182,23 +181,16 @@ class Index:
     # Asking ------------------------------------------------------------------------------------------------------
 
     def search(self, query: Query, limit: int, offset: int = 0) -> Found:
-        """The best sections: those with every word or, where fewer than ``ENOUGH`` have, with any one of them."""
+        """The best sections: those with every word or, where too few have, with any one of them."""
         asked = self.asked(query)
-        every = self.count_every(asked, least=ENOUGH) >= ENOUGH
-        ranked = self.rank(asked, self.statistics(asked, every=every), every=every, wanted=offset + limit)
-        sections = [self.show(row, asked, every=every) for row in ranked.rows[offset : offset + limit]]
-        return Found(sections, ranked.total, ranked.kinds, "all" if every else "any")
+        every, best, (ranked,) = best_of([self], asked, [None], wanted=offset + limit)
+        rows = [row for row, _ in best[offset : offset + limit]]
+        return Found(self.show(rows, asked, every=every), ranked.total, ranked.kinds, "all" if every else "any")
 
     def asked(self, query: Query) -> Asked:
         """The query as this and any other index is asked it."""
         with _Trouble(self):
             return self._matcher.asked(query)
-
-    def count_every(self, asked: Asked, only: Sequence[str] | None = None, *, least: int = 1) -> int:
-        """How many sections hold every word, counted up to ``ENOUGH``; that many where there is one word to hold, and 0
-        for fewer than ``least``."""
-        with _Trouble(self):
-            return self._matcher.count_every(asked, only, least)
 
     def statistics(self, asked: Asked, *, every: bool) -> Statistics:
         """What scores depend on: to be summed over all indexes that are asked together."""
@@ -212,22 +204,24 @@ class Index:
         *,
         every: bool,
         wanted: int,
+        least: int = 1,
         only: Sequence[str] | None = None,
         floor: float = 0.0,
     ) -> Ranked:
         """The sections that hold ``every`` word, or any one of them, in the files named by ``only`` where it is given:
-        at least the ``wanted`` best, but those that score less than ``floor`` may be missing.
+        at least the ``wanted`` best, but those that score less than ``floor`` may be missing. Where fewer than
+        ``least`` hold every word, nothing may be said of them.
 
         A query without words lists the first section of every document its filters admit, in the order of ``only`` or
         by path, with score 0.
         """
         with _Trouble(self):
-            return self._matcher.rank(asked, statistics, every=every, wanted=wanted, only=only, floor=floor)
+            return self._matcher.rank(asked, statistics, every, wanted, least, only, floor)
 
-    def show(self, row: Row, asked: Asked, *, every: bool) -> FoundSection:
-        """A row of ``rank`` with its text."""
+    def show(self, found: Sequence[Row], asked: Asked, *, every: bool) -> list[FoundSection]:
+        """Rows of ``rank`` with their text."""
         with _Trouble(self):
-            return self._matcher.show(row, asked, every=every)
+            return self._matcher.show(found, asked.shown if every else asked.loose_shown)
 
     def near(self, query: Query, most: int) -> list[Near]:
         """Words of the index that are spelled almost like those sought, the nearest first."""

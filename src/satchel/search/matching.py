@@ -8,13 +8,16 @@ higher is better, kept to six significant digits: the last digits of a logarithm
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, cast
 
 import apsw
 
-from satchel.objects.ids import ObjectId
+from satchel.objects.ids import Digest, ObjectId
 from satchel.search import blocks
+from satchel.search.blocks import SectionText
 from satchel.search.narrowing import HOPE, Scored, narrowed
 from satchel.search.query import Query
 from satchel.search.schema import IS_REVIEWED, KIND_MASK, ROW_BITS, ROW_DOCUMENT, SIZE_BITS, TOKENIZER, rows
@@ -52,7 +55,11 @@ _TESTS = {
 """A filter as SQL, by its name."""
 _COLUMNS = f"path, kind, title, object, {IS_REVIEWED}, id"
 """What a ``Row`` has of its document."""
-_DOCUMENT = f"SELECT {_COLUMNS} FROM document WHERE id <= ? ORDER BY id DESC LIMIT 1"  # noqa: S608
+_DOCUMENTS = f"""
+SELECT asked.value, {_COLUMNS} FROM carray(?) AS asked
+CROSS JOIN document ON id = (SELECT max(id) FROM document WHERE id <= asked.value)
+"""  # noqa: S608  what is filled in stands above
+_HOLDERS = "SELECT value, (SELECT count(*) FROM fts WHERE fts MATCH value) FROM carray(?)"
 _KINDS = f"SELECT group_concat(char(65 + (rowid >> {SIZE_BITS} & {KIND_MASK})), '') FROM fts WHERE fts MATCH ?"  # noqa: S608
 """One character for each section: counting those of a kind then takes no time."""
 _KINDS_SCORED = f"{_KINDS} AND relevance(fts) IS NULL"  # which it always is
@@ -114,6 +121,25 @@ class Asked(NamedTuple):
     def of(self, *, every: bool) -> tuple[Term, ...]:
         return self.terms if every else self.loose
 
+    @property
+    def least(self) -> int:
+        """Where fewer sections hold every term, one term is enough: never for one term or none; but a run of a script
+        without spaces has to be found at least once."""
+        if len(self.query.sought) > 1:
+            return ENOUGH
+        return int(len(self.query.loose) != len(self.query.sought))
+
+
+class State(NamedTuple):
+    """What an index holds."""
+
+    sections: int
+    length: int
+    digest: Digest | None
+
+
+NOTHING = State(0, 0, None)
+
 
 class Ranked(NamedTuple):
     """The best rows in their order, and how many match in all."""
@@ -134,8 +160,9 @@ class Matcher:
         self.tokenize = _tokenize_of(database)
         """A text as FTS5 reads it."""
         self._scorer: Scorer | None = None
+        self._settled: State | None = None
         self._counted: dict[str, int] = {}
-        self._counted_of = ""
+        self._counted_of: Digest | None = None
         self._kinds: list[tuple[str, int]] = []
         self._stems = Stems(self.tokenize)
 
@@ -147,33 +174,50 @@ class Matcher:
         without = tuple([quoted(term) for term in query.without if self.tokenize(spaced(term))])
         return Asked(query, terms, loose, without, shown, loose_shown)
 
-    def statistics(self, asked: Asked, *, every: bool) -> Statistics:
-        """What the scores of this index depend on."""
-        sections, length = self._now()
-        counts = [tuple([self._holders(phrase) for phrase in term.phrases]) for term in asked.of(every=every)]
-        return Statistics(sections, length, tuple(counts))
-
-    def _now(self) -> tuple[int, int]:
-        """Sections and their length; what was counted in another tree is forgotten."""
-        state = rows(self._database, "SELECT sections, length, digest FROM state")
-        sections, length, of = state[0] if state else (0, 0, "")
-        if of != self._counted_of or len(self._counted) > COUNTS_KEPT:
-            self._counted_of, self._counted = of, {}
+    def state(self) -> State:
+        """What the index holds now; what was counted in another tree is forgotten."""
+        if self._settled is not None:
+            return self._settled
+        found = rows(self._database, "SELECT sections, length, digest FROM state")
+        state = State(*found[0]) if found else NOTHING
+        if state.digest != self._counted_of or len(self._counted) > COUNTS_KEPT:
+            self._counted_of, self._counted = state.digest, {}
             kinds = rows(self._database, "SELECT name, id FROM kind ORDER BY name")
             self._kinds = [(name, number) for name, number in kinds]
-        return sections, length
+        return state
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Inside, the index holds what it holds now: a transaction keeps it."""
+        self._settled = self.state()
+        try:
+            yield
+        finally:
+            self._settled = None
+
+    def statistics(self, asked: Asked, *, every: bool) -> Statistics:
+        """What the scores of this index depend on."""
+        state = self.state()
+        terms = asked.of(every=every)
+        counted = self._counted
+        new = {phrase for term in terms for phrase in term.phrases if phrase not in counted}
+        if new:
+            counted.update(rows(self._database, _HOLDERS, (apsw.carray(tuple(new)),)))
+        counts = [tuple([counted[phrase] for phrase in term.phrases]) for term in terms]
+        return Statistics(state.sections, state.length, tuple(counts))
 
     def rank(
         self,
         asked: Asked,
         statistics: Statistics,
-        *,
         every: bool,
         wanted: int,
+        least: int,
         only: Sequence[str] | None,
-        floor: float = 0.0,
+        floor: float,
     ) -> Ranked:
-        """At least the ``wanted`` best rows if there are so many, without those that score less than ``floor``.
+        """At least the ``wanted`` best rows if there are so many, without those that score less than ``floor``. Where
+        fewer than ``least`` hold every term, perhaps none.
 
         ``statistics`` are those of all indexes that are asked together; this one was asked for its own just before.
         """
@@ -191,6 +235,8 @@ class Matcher:
             for term, counts, most in zip(terms, statistics.counts, weights(statistics), strict=True)
         ]
         if every:
+            if self._too_few(asked, where, values, least):
+                return Ranked([], {})
             expression = match_expression([term.expression for term in scored], without, every=True)
             return self._scored(expression, scored, 0, statistics, floor, where, values, wanted)
         scored.sort(key=lambda term: (term.holders, term.expression))
@@ -236,37 +282,24 @@ class Matcher:
             floor = max(floor, reached)
             least = floor if reached or least < whole / 8 else max(floor, least * HOPE)
 
-    def show(self, row: Row, asked: Asked, *, every: bool) -> FoundSection:
-        """What a row looks like."""
-        return self._show(row, asked.shown if every else asked.loose_shown)
-
-    def count_every(self, asked: Asked, only: Sequence[str] | None, least: int) -> int:
-        """How many sections hold every term and pass the filters, up to ``ENOUGH``; 0 for fewer than ``least``.
-
-        That many for one term or none; but a run of a script without spaces has to be found at least once.
-        """
-        alone = len(asked.query.sought) < 2
-        if alone and len(asked.query.loose) == len(asked.query.sought):
-            return ENOUGH
-        if not asked.terms:
-            return 0
-        self._now()
-        rarest_first = sorted((sum(map(self._holders, term.phrases)), term.expression) for term in asked.terms)
-        if not rarest_first[0][0]:
-            return 0
-        where, values = _filter(asked.query, only)
+    def _too_few(self, asked: Asked, where: str, values: Sequence[str], least: int) -> bool:
+        """Whether it is soon seen that fewer than ``least`` sections hold every term."""
+        held = [(sum([self._counted[phrase] for phrase in term.phrases]), term.expression) for term in asked.terms]
+        held.sort()
+        if held[0][0] < least:
+            return True
+        if len(held) <= RAREST:
+            return False
+        # FTS5 reads on in the lists of all words at once, however few sections hold the rarest together.
+        expression = match_expression([term for _, term in held[:RAREST]], asked.without, every=True)
         joined = f"CROSS JOIN document ON {ROW_DOCUMENT}" if where else ""
         statement = f"SELECT 1 FROM fts {joined} WHERE fts MATCH ?{where} LIMIT ?"  # noqa: S608
+        return len(rows(self._database, statement, (expression, *values, least))) < least
 
-        def count(terms: Sequence[tuple[int, str]], most: int) -> int:
-            expression = match_expression([term for _, term in terms], asked.without, every=True)
-            return len(rows(self._database, statement, (expression, *values, most)))
-
-        # FTS5 reads on in the lists of all words at once, however few sections hold the rarest together.
-        if len(rarest_first) > RAREST and count(rarest_first[:RAREST], least) < least:
-            return 0
-        counted = count(rarest_first, 1 if alone else ENOUGH)
-        return ENOUGH if alone and counted else counted
+    def show(self, found: Sequence[Row], terms: Sequence[Shown]) -> list[FoundSection]:
+        """What rows look like."""
+        sections = blocks.sections(self._database, [row.number for row in found])
+        return [self._show(row, sections[row.number], terms) for row in found]
 
     def _terms(self, sought: Sequence[str]) -> tuple[tuple[Term, ...], tuple[Shown, ...]]:
         holding = [(term, shown) for term in sought if (shown := term_of(term, self.tokenize))]
@@ -288,13 +321,6 @@ class Matcher:
 
     def _stem(self, word: str) -> str:
         return self.tokenize(word)[-1][2]
-
-    def _holders(self, phrase: str) -> int:
-        count = self._counted.get(phrase)
-        if count is None:
-            count = int(rows(self._database, "SELECT count(*) FROM fts WHERE fts MATCH ?", (phrase,))[0][0])
-            self._counted[phrase] = count
-        return count
 
     def _count(self, expression: str, where: str, values: Sequence[str]) -> dict[str, int]:
         if where:
@@ -362,11 +388,12 @@ class Matcher:
 
     def _rows(self, best: Sequence[tuple[float, int]]) -> list[Row]:
         """In their final order."""
+        scores = {row >> ROW_BITS: score for score, row in best}
+        if not scores:
+            return []
         found = []
-        for score, row in best:
-            number = row >> ROW_BITS
-            *document, first = rows(self._database, _DOCUMENT, (number,))[0]
-            found.append(Row(_score(score), number, number - first, *document))
+        for number, *document, first in rows(self._database, _DOCUMENTS, (apsw.carray(array("q", scores)),)):
+            found.append(Row(_score(scores[number]), number, number - first, *document))
         return sorted(found, key=_placed)
 
     def _listed(
@@ -390,8 +417,7 @@ class Matcher:
             listed = sorted(listed, key=lambda row: place[row[0]])[:wanted]
         return dict(counted), [Row(0.0, number, 0, *document) for *document, number in listed]
 
-    def _show(self, row: Row, terms: Sequence[Shown]) -> FoundSection:
-        section = blocks.section(self._database, row.number)
+    def _show(self, row: Row, section: SectionText, terms: Sequence[Shown]) -> FoundSection:
         snippet = cut_snippet(section.text, section.trail, terms, self.tokenize, self._stems)
         return FoundSection(
             row.score,

@@ -108,7 +108,7 @@ def _as_written(database: apsw.Connection, tokenize: Tokenize, stem: str) -> str
         (quoted(stem),),
     )
     for (number,) in found:
-        text = blocks.section(database, number).text
+        text = blocks.sections(database, [number])[number].text
         raw = spaced(text).encode()
         for start, end, word in tokenize(raw.decode()):
             if word == stem:
