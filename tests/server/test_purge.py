@@ -81,8 +81,9 @@ def test_a_purged_artifact_is_gone_from_every_version_and_from_search_and_says_s
     assert not before & set(folder.iterdir())
     assert Ref(tenant, project) not in fresh.cloud.indexes._slots
     for at in (1, 2, 3):
-        gone = owner.get("/projects/acme/artifacts/a.md", at=at)
-        assert (gone.status, gone.code) == (410, "artifact.purged")
+        for known in ({}, {"if-none-match": "*"}):
+            gone = owner.get("/projects/acme/artifacts/a.md", known, at=at)
+            assert (gone.status, gone.code) == (410, "artifact.purged")
     assert owner.get("/projects/acme/artifacts/a.md").code == "artifact.not_found"
     assert owner.get("/projects/acme/artifacts/b.md", at=3).body == b"# Three\n\ngamma\n"
     assert not owner.get("/projects/acme/search", q="beta").ok()["hits"]

@@ -123,8 +123,9 @@ def secrets_allowed(request: Request) -> tuple[str, ...]:
     return tuple(check_path(unquote(name, errors="surrogateescape")) for name in names)
 
 
-def etags(header: str) -> tuple[bool, list[str]]:
-    """Whether an If-Match or If-None-Match header is ``*``, and the strong tags it lists. Raises ``InvalidInput``."""
+def etags(header: str, *, weak: bool = False) -> tuple[bool, list[str]]:
+    """Whether an If-Match or If-None-Match header is ``*``, and the tags it lists: for If-Match the strong ones, for
+    If-None-Match also the ``weak`` that proxies make of ours when they compress. Raises ``InvalidInput``."""
     if header.strip() == "*":
         return True, []
     tags, at = [], 0
@@ -132,7 +133,7 @@ def etags(header: str) -> tuple[bool, list[str]]:
         match = _ETAGS.match(header, at)
         if match is None:
             raise InvalidInput('an entity tag is text in double quotes, such as "9f3c…"')
-        if not match[1]:
+        if weak or not match[1]:
             tags.append(match[2])
         at = match.end()
     return False, tags

@@ -105,7 +105,7 @@ async def get_artifact(
         )  # fmt: skip
         return answer(text)
     seen = request.headers.get("if-none-match")
-    any_, tags = etags(seen) if seen else (False, [])
+    any_, tags = etags(seen, weak=True) if seen else (False, [])
     entry = await readers.entry(on.caller.tenant, on.row, path, at)
     headers = {
         "etag": f'"{entry.object}"',
@@ -118,9 +118,12 @@ async def get_artifact(
         "content-disposition": "attachment",
         "content-security-policy": "default-src 'none'; sandbox",
     }
-    if any_ or entry.object in tags:
+    same = any_ or entry.object in tags
+    if same and at is None:
         return Response(None, 304, headers=headers)
     data = await (readers.bytes_of_head if at is None else readers.bytes_of)(on.caller.tenant, on.row, entry)
+    if same:  # and not purged since
+        return Response(None, 304, headers=headers)
     return Response(data, headers=headers, media_type="application/octet-stream")
 
 
