@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import string
+import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -136,6 +138,36 @@ def test_findings_are_bounded_and_bytes_that_are_no_text_are_looked_at() -> None
 @pytest.mark.parametrize("letter", ["a", "A", "-", "=", "eyJ", "://", "sk_live_", "password=", "-----BEGIN "])
 def test_no_text_takes_long(letter: str) -> None:
     find_secrets(letter.encode() * 300_000)  # the time limit of tests is the bound: it takes a fraction of a second
+
+
+def test_names_of_a_format_without_its_body_do_not_take_long() -> None:
+    find_secrets(b"PuTTY-User-Key-File-1: x\n" * 300_000 + b"a" * 40)
+
+
+class Looked(bytes):
+    """Bytes that count how often somebody searches them from the beginning."""
+
+    looks = 0
+
+    def count(self, *where: Any) -> int:
+        self.looks += 1
+        return super().count(*where)
+
+
+def test_a_file_that_is_one_line_is_looked_through_once_for_all_that_stands_in_it() -> None:
+    data = Looked(" ".join([REAL["AWS access key"]()] * 1_000).encode())
+    assert find_secrets(data) == [Finding(1, "AWS access key")]
+    assert data.looks == 1
+
+
+@pytest.mark.parametrize("between", [b"\n", b"\\n", b"Proc-Type: x\n"])
+def test_the_head_of_a_key_without_its_body_takes_no_memory(between: bytes) -> None:
+    text = b"a" * 40 + b"\n-----BEGIN PRIVATE KEY-----" + between * 100_000
+    tracemalloc.start()
+    find_secrets(text)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8 * len(text)  # it once was 40 to 120 bytes for each of its bytes
 
 
 def test_a_file_that_looks_so_is_held_back_and_the_rest_goes(ann: Desk, bob: Desk) -> None:

@@ -135,7 +135,7 @@ RULES: tuple[_Rule, ...] = (
     _rule(
         "private key",
         "-----BEGIN",
-        r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n|\\r|[A-Z][A-Za-z-]+: [^\n]*\n)*"
+        r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n|\\r|[A-Z][A-Za-z-]+: [^\n]*\n)*+"
         r"[A-Za-z0-9+/=]{40}",
         _ALWAYS,
         whole=_has_body,
@@ -144,7 +144,8 @@ RULES: tuple[_Rule, ...] = (
     _rule(
         "private key",
         _PUTTY,
-        r"PuTTY-User-Key-File-\d: [\s\S]{0,4000}Private-Lines: \d+\s+[A-Za-z0-9+/=]{40}",
+        # From the last of several such lines: from each of them, it would be looked far ahead each time.
+        r"PuTTY-User-Key-File-\d: (?:(?!PuTTY-User-Key-File-)[\s\S]){0,4000}Private-Lines: \d+\s+[A-Za-z0-9+/=]{40}",
         whole=_has_body,
     ),
     _rule("AWS access key", "AKIA ASIA", rf"{_W}A[KS]IA[A-Z2-7]{{16}}{_E}"),
@@ -226,8 +227,12 @@ def find_secrets(data: bytes) -> list[Finding]:
     Bytes that are no text are looked at as they are: a key is one in a database file too.
     """
     found: set[Finding] = set()
+    line, before = range(0), ""
     for at, kind in _found(data):
-        if MARK not in _line_of(data, at):
+        if at in line and kind == before:
+            continue  # one is told of a line, which may be all of the file
+        line, before = _line_of(data, at), kind
+        if MARK not in data[line.start : line.stop]:
             found.add(Finding(data.count(b"\n", 0, at) + 1, kind))
             if len(found) == MAX_FINDINGS:
                 break
@@ -326,6 +331,7 @@ def _is_assigned(data: bytes, start: int, run: bytes) -> bool:
     return any(part in name for part in _NAME_PARTS) and _NAMED.search(before) is not None and _random(value)
 
 
-def _line_of(data: bytes, at: int) -> bytes:
+def _line_of(data: bytes, at: int) -> range:
+    """Where the line is."""
     start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
-    return data[start : end if end >= 0 else len(data)]
+    return range(start, end if end >= 0 else len(data))
