@@ -73,6 +73,8 @@ def test_objects_that_clients_are_asked_for_are_one_line_and_the_next_step_is_th
 def test_the_way_back_can_be_pasted_into_a_shell(cli: Cli, data: Path, tmp_path: Path) -> None:
     url = f"file://{tmp_path}/this&that"
     assert f"--from '{url}' --data" in cli("admin", "backup", "--to", url, "--data", data).err
+    own = cli("admin", "backup", "--to", (data / "store").as_uri(), "--data", data, status=2)
+    assert "in the store itself" in own.err
 
 
 def test_facts_of_an_error_are_in_camel_case() -> None:

@@ -45,6 +45,7 @@ def test_a_value_that_a_setting_cannot_have_is_refused_by_name(setting: Setting)
         ({"allowed_origins": "https://app.example/path"}, "SATCHEL_ALLOWED_ORIGINS"),
         ({"backup_url": "ftp://x"}, "SATCHEL_BACKUP_URL"),
         ({"backup_url": "s3://"}, "SATCHEL_BACKUP_URL"),
+        ({"backup_url": "s3://a/b/", "store_url": "s3://a/b"}, "SATCHEL_BACKUP_URL"),
         ({"trusted_proxies": "10.0.0.0/99"}, "10.0.0.0/99"),
         ({"oidc_networks": "here"}, "here"),
         ({"oidc_client_id": "x"}, "SATCHEL_OIDC_CLIENT_ID is set, and SATCHEL_OIDC_ISSUER is not"),

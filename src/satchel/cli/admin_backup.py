@@ -63,6 +63,7 @@ def command(face: Face, action: str | None, to: str | None, objects: bool, data:
     if action == "list":
         _list(face, url)
         return 0
+    server_part("satchel.server.contradictions").refuse_own_store(settings, url)
     backup = server_part("satchel.upkeep.backup")
     keeping = backup.Keeping(settings.backup_keep_days * DAY_MS, settings.key_backup_keep_days * DAY_MS)
     target = server_part("satchel.store.urls").open_store(url)

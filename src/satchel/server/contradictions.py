@@ -36,6 +36,7 @@ def refuse_contradictions(settings: ServerSettings) -> None:
             hint = "Write scheme, host and port alone, such as https://app.example.org."
             raise ConfigInvalid(f"SATCHEL_ALLOWED_ORIGINS holds {origin!r}, which is no origin", hint=hint)
     _refuse_backup(settings.backup_url)
+    refuse_own_store(settings, settings.backup_url)
     refuse_untraceable(settings)
     networks(settings.trusted_proxies)
     networks(settings.oidc_networks)
@@ -64,6 +65,20 @@ def _refuse_backup(url: str) -> None:
         raise ConfigInvalid("SATCHEL_BACKUP_URL names no place for backups", hint=FORMS) from error
     if parts.scheme not in ("file", "memory") or not parts.path.startswith("/"):
         raise ConfigInvalid("SATCHEL_BACKUP_URL names no place for backups", hint=FORMS)
+
+
+def refuse_own_store(settings: ServerSettings, backup_url: str) -> None:
+    """Raise ``ConfigInvalid`` where backups would rest in the store that they are made of."""
+    if backup_url and _place(backup_url) == _place(settings.store):
+        raise ConfigInvalid(
+            "backups would be kept in the store itself (SATCHEL_BACKUP_URL): what loses it loses them too",
+            hint="Name a directory or a bucket of their own.",
+        )
+
+
+def _place(url: str) -> tuple[str, str, str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc, parts.path.rstrip("/"), parts.query
 
 
 def refuse_untraceable(settings: ServerSettings) -> None:
