@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,18 @@ def test_a_base_that_is_whole_and_none_of_ours_is_as_good_as_lost(root: Path, bo
     assert "Nothing will be deleted" in notices[0]
     save_base(root, base(3))
     assert load_base(root)[0] == base(3)
+
+
+def test_a_base_is_written_the_same_whatever_of_it_was_there_before(root: Path) -> None:
+    save_base(root, base(1, **{"held.md": OLD}))
+    before, _ = load_base(root)
+    assert before is not None
+    added = CloudEntry("100644", object_id(b"c"), 2, "ana", 1_700_000_000_002, "person")
+    other = before.cloud["a.md"]._replace(author="bot")
+    after = replace(before, version=2, cloud={"c.md": added, **before.cloud, "a.md": other}, held={}, lines=())
+    save_base(root, after, before)
+    known = (root / ".satchel/base-1").read_bytes()
+    (root / ".satchel/base-1").unlink()
+    save_base(root, after)
+    assert (root / ".satchel/base-1").read_bytes() == known
+    assert load_base(root) == (after, [])

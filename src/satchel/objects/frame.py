@@ -176,7 +176,7 @@ def open_content(
 ) -> bytes:
     """Decompress exactly one strict zstd frame of at most 1 MiB, of ``raw_size`` bytes if that is known.
 
-    Where no more than the first ``upto`` bytes are wanted, and the frame was authenticated by its seal, the rest is
+    Where no more than the first ``upto`` bytes are wanted, and a seal or their hash vouches for them, the rest is
     checked in its structure alone: half the work on average. ``prefix`` is what a delta was made against, as the text
     before its own. Raises ``FrameRefused``.
     """

@@ -48,7 +48,7 @@ from satchel.sync.resume import LARGE_BYTES, Sending
 from satchel.sync.session import Conflict, Steps, choose, fold
 from satchel.sync.telling import Lines, changed_paths, conflict_path, hunks_of, near, tell_waiting
 from satchel.sync.texts import Looked, look
-from satchel.worktree.base import Base, CloudEntry, load_base, save_base
+from satchel.worktree.base import Base, CloudEntry, History, save_base
 from satchel.worktree.flush import flush_news
 from satchel.worktree.former import Former
 from satchel.worktree.policy import Governing
@@ -104,9 +104,9 @@ class Attempts:
         bounds: Bounds,
         random: Callable[[int], bytes],
         clock_ns: Callable[[], int],
-        looked: tuple[Scan, Changes | None],
+        looked: tuple[Scan, History, Changes | None],
     ) -> None:
-        self.looked: tuple[Scan, Changes | None] | None = looked
+        self.looked: tuple[Scan, History, Changes | None] | None = looked
         self.worktree, self.peer, self.project = worktree, peer, project
         self.report, self.strategy, self.trust, self.progress = report, strategy, trust, progress
         self.root, self.bounds = worktree.root, bounds
@@ -118,6 +118,7 @@ class Attempts:
         self.moved: dict[str, int] = {}
         self.hoped: _Hoped | None = None
         self.resend: set[ObjectId] = set()
+        self.loaded: Base | None = None
         self.saved: Base | None = None
         self.written: set[str] = set()
         self.healed = False
@@ -139,9 +140,9 @@ class Attempts:
 
     def _attempt(self) -> None:
         first, self.looked = self.looked, None
-        base, notices = load_base(self.root)
-        self.saved = base
-        scan, changes = first or (self.worktree.scan(), None)
+        scan, history, changes = first or (self.worktree.scan(), History(self.root), None)
+        base, notices = history.load()
+        self.loaded = self.saved = base
         found = self.records.load()
         was = pull.as_known(base) if base is not None else None
         hope, self.hope = self.hope, False  # the first attempt alone: whatever follows has to look
@@ -384,7 +385,8 @@ class Attempts:
     ) -> Outgoing:
         sizes = {name: len(data) for name, data in steps.contents.items()} | dict(written)
         known = {path: sizes[e.object] for path, e in steps.push.items() if e is not None and e.object in sizes}
-        after = digest(fold(theirs, steps.push.items()))
+        tree = fold(theirs, steps.push.items())
+        after = scan.digest if tree == scan.tree else digest(tree)
         return outgoing_of(steps.push, theirs, after, cloud.head, {**scan.sizes, **known}, self.resend, steps.moves)
 
     def _send_again(self, error: ObjectsMissing) -> None:
@@ -403,7 +405,7 @@ class Attempts:
         if before is not None and base == before:
             return
         flush_news(self.root, base, self.saved, self.written)
-        save_base(self.root, base)
+        save_base(self.root, base, self.loaded)
         self.saved = base
 
     # Telling ----------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def judge(
     fresh = {path: entry.object for path, entry in push.items() if entry is not None and entry.object not in there}
     if not fresh:
         return Judged([], ())
-    from satchel.sync.secrets import VERSION  # its patterns take 20 ms to compile
+    from satchel.sync.secrets import VERSION  # for a sync that sends something
 
     known = _load(root, VERSION)
     kept = {name: known[name] for name in fresh.values() if name in known}

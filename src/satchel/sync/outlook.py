@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from satchel.objects.listing import Entry, Tree
+from satchel.objects.listing import Tree
 from satchel.sync import selection
 from satchel.sync.barring import withhold
 from satchel.sync.choices import Direction
@@ -13,7 +13,7 @@ from satchel.sync.record import Remembered
 from satchel.sync.report import SyncReport
 from satchel.sync.session import choose, fold
 from satchel.sync.telling import Lines, changed_paths, tell_waiting
-from satchel.worktree.base import load_base
+from satchel.worktree.base import entries_of, load_base
 from satchel.worktree.policy import Governing
 from satchel.worktree.walk import Worktree
 
@@ -26,7 +26,7 @@ def status(worktree: Worktree, governing: Governing | None = None) -> SyncReport
     if base is not None:
         report.lineage, report.version, report.digest = base.lineage, base.version, base.digest
     saved = base.tree if base else None
-    cloud = {path: Entry(entry.mode, entry.object) for path, entry in base.cloud.items()} if base else {}
+    cloud = entries_of(base.cloud) if base else {}
     whole = present(worktree.root, scan, saved or {})
     known = ConflictStore(worktree.root).load().judged(saved, whole)
     before, local = seen(saved or {}, whole, known)

@@ -75,7 +75,8 @@ def plan(base: Tree, local: Tree, cloud: Tree) -> Plan:
     if base == local == cloud:
         return made
     agreed: list[str] = []
-    for path in sorted(base.keys() | local.keys() | cloud.keys()):
+    differ = {path for path, entry in base.items() if local.get(path) != entry or cloud.get(path) != entry}
+    for path in sorted(differ | (local.keys() | cloud.keys()) - base.keys()):
         was, mine, theirs = base.get(path), local.get(path), cloud.get(path)
         if mine == theirs:
             if was != mine:

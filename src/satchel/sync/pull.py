@@ -26,7 +26,7 @@ from satchel.sync.peer import Changes, Head, Peer
 from satchel.sync.push import Progress
 from satchel.sync.wire import MAX_SIZE
 from satchel.worktree import durable
-from satchel.worktree.base import Base, CloudEntry
+from satchel.worktree.base import Base, CloudEntry, entries_of
 from satchel.worktree.beneath import Beneath, read_all
 from satchel.worktree.former import Former
 from satchel.worktree.materialise import Materialiser
@@ -63,8 +63,7 @@ class Cloud:
 
 def as_known(base: Base) -> Cloud:
     """The hosted tree as it was at the last sync, without asking."""
-    tree = {path: Entry(entry.mode, entry.object) for path, entry in base.cloud.items()}
-    return Cloud(Head(base.lineage, base.version, base.digest), base.cloud, {}, tree)
+    return Cloud(Head(base.lineage, base.version, base.digest), base.cloud, {}, entries_of(base.cloud))
 
 
 def learn(peer: Peer, project: str, base: Base | None, was: Cloud | None = None, asked: Changes | None = None) -> Cloud:
@@ -116,7 +115,7 @@ def _cloud(found: Changes, before: Mapping[str, CloudEntry]) -> Cloud | None:
         else:
             entries[path] = CloudEntry(*entry, version, author, time_ms, author_kind)
             sizes[path] = size
-    tree = {path: Entry(entry.mode, entry.object) for path, entry in entries.items()}
+    tree = entries_of(entries)
     if digest(tree) != found.head.digest:
         return None
     return Cloud(found.head, entries, sizes, tree, found.damaged, found.deltas, found.gives_deltas)

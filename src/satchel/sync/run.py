@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from satchel.objects.listing import digest
 from satchel.sync.choices import Direction, Strategy
 from satchel.sync.peer import Changes, Peer
 from satchel.sync.report import SyncReport
@@ -82,18 +81,20 @@ def run(
     return report
 
 
-def _look(worktree: Worktree, peer: Peer, project: str, report: SyncReport) -> tuple[Scan, Changes | None] | None:
+def _look(
+    worktree: Worktree, peer: Peer, project: str, report: SyncReport
+) -> tuple[Scan, History, Changes | None] | None:
     """``None``, and a finished ``report``, where folder and cloud are as the last sync left them, and whole.
 
-    Else what was seen of both; the changes are ``None`` where the cloud was not asked.
+    Else what was seen of both and of the base; the changes are ``None`` where the cloud was not asked.
     """
     scan, base = worktree.scan(), History(worktree.root)
     head = base.head if base.plain and not _conflicts(worktree) else None
-    if head is None or head[2] != digest(scan.tree):
-        return scan, None
+    if head is None or head[2] != scan.digest:
+        return scan, base, None
     changes = peer.changes(project, head[1], head[0])
     if changes.items or changes.damaged or changes.head != head:
-        return scan, changes
+        return scan, base, changes
     report.lineage, report.version, report.digest = changes.head
     report.left_out = scan.left_out
     report.notices += scan.notices

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +46,12 @@ class CloudEntry(NamedTuple):
     """``person``, ``key`` or ``operator``; ``None`` where the server did not say, and in records of before."""
 
 
+# Made without a call in Python, of the row of a path and of the rest of it: there is one for each file.
+_PATH, _REST, _NAMED = itemgetter(0), itemgetter(slice(1, None)), itemgetter(0, 1)
+_CLOUD_ENTRY: Callable[[list[Any]], CloudEntry] = partial(tuple.__new__, CloudEntry)
+_ENTRY: Callable[[tuple[Any, ...]], Entry] = partial(tuple.__new__, Entry)
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     lineage: Lineage
@@ -53,17 +61,24 @@ class Base:
     cloud: Mapping[str, CloudEntry]
     held: Mapping[str, Entry | None]
     """Paths in conflict, with the entry both sides came from: they wait for ``satchel resolve`` and are not in step."""
+    lines: Sequence[bytes] = field(default=(), compare=False, repr=False)
+    """Of ``cloud``, in its order, as they stood where it was read."""
 
     @property
     def tree(self) -> dict[str, Entry]:
         """What to compare both sides with: the cloud's tree, but for held paths what they were before the conflict."""
-        tree = {path: Entry(entry.mode, entry.object) for path, entry in self.cloud.items()}
+        tree = entries_of(self.cloud)
         for path, entry in self.held.items():
             if entry is None:
                 tree.pop(path, None)
             else:
                 tree[path] = entry
         return tree
+
+
+def entries_of(cloud: Mapping[str, CloudEntry]) -> dict[str, Entry]:
+    """The tree of what the cloud has."""
+    return dict(zip(cloud, map(_ENTRY, map(_NAMED, cloud.values())), strict=True))
 
 
 class _Whole(NamedTuple):
@@ -79,33 +94,20 @@ def load_base(root: Path) -> tuple[Base | None, list[str]]:
     Raises ``FolderUnreadable`` where one is there and the disk does not give it: it may be the newest, and with the one
     before it a sync would take what it did itself for what somebody did since.
     """
-    found = _read_both(root)
-    newest = _newest(found)
-    notices = [
-        f"{local_dir(root) / slot} is damaged: the other generation is used."
-        for slot, whole in zip(_SLOTS, found, strict=True)
-        if whole == "damaged" and newest is not None
-    ]
-    if newest is None:
-        if "damaged" in found:
-            notices = [_BOTH_LOST]
-        return None, notices
-    try:
-        return _decode(newest), notices
-    except (ValueError, TypeError, IndexError, RecursionError):  # whole, and yet none of ours
-        return None, [_BOTH_LOST]
+    return History(root).load()
 
 
-def save_base(root: Path, base: Base) -> None:
+def save_base(root: Path, base: Base, before: Base | None = None) -> None:
     """Make it the newest generation, durably; the old one stays where it cannot be written.
 
+    What it has of ``before``, as that was loaded, is not encoded again.
     Raises ``DiskFull``, ``FolderUnwritable`` and, as ``load_base`` does, ``FolderUnreadable``.
     """
     found = _read_both(root)
     newest = _newest(found)
     slot = 1 - found.index(newest) if newest is not None else 0
     generation = newest.about["generation"] + 1 if newest is not None else 1
-    body = _encode(base)
+    body = _encode(base, before)
     about = {
         "generation": generation,
         "lineage": base.lineage,
@@ -133,13 +135,30 @@ class History:
     """Who last changed a path, as the last sync knew it, without decoding the whole base: for the hits of a search."""
 
     def __init__(self, root: Path) -> None:
+        self._root, self._trouble = root, None
         try:
-            found = _read_both(root)
-        except durable.FolderUnreadable:
-            found = ["damaged"]
-        self._whole = _newest(found)
-        self.plain = self._whole is not None and "damaged" not in found and not self._whole.about["held"]
+            self._found = _read_both(root)
+        except durable.FolderUnreadable as error:
+            self._found, self._trouble = ["damaged"], error
+        self._whole = _newest(self._found)
+        self.plain = self._whole is not None and "damaged" not in self._found and not self._whole.about["held"]
         """Whether there is a base, nothing of it is damaged, and nothing is held."""
+
+    def load(self) -> tuple[Base | None, list[str]]:
+        """The whole base as it was read, as ``load_base`` gives it."""
+        if self._trouble is not None:
+            raise self._trouble
+        if self._whole is None:
+            return None, [_BOTH_LOST] if "damaged" in self._found else []
+        notices = [
+            f"{local_dir(self._root) / slot} is damaged: the other generation is used."
+            for slot, whole in zip(_SLOTS, self._found, strict=True)
+            if whole == "damaged"
+        ]
+        try:
+            return _decode(self._whole), notices
+        except (ValueError, TypeError, IndexError, RecursionError):  # whole, and yet none of ours
+            return None, [_BOTH_LOST]
 
     @property
     def head(self) -> tuple[Lineage, int, Digest] | None:
@@ -223,24 +242,39 @@ def _open(data: bytes) -> _Whole | None:
     return _Whole(about, body)
 
 
-def _encode(base: Base) -> bytes:
-    rows: list[list[Any]] = [[path, *entry] for path, entry in sorted(base.cloud.items())]
-    rows += [[path, *(entry or ())] for path, entry in sorted(base.held.items())]
+def _encode(base: Base, before: Base | None) -> bytes:
+    had = before.cloud if before is not None else {}
+    known = dict(zip(had, before.lines, strict=True)) if before is not None and before.lines else {}
+    rows = sorted(base.cloud.items())
+    fresh = iter(_dump_rows([[path, *entry] for path, entry in rows if path not in known or had[path] is not entry]))
+    lines = [known[path] if path in known and had[path] is entry else next(fresh) for path, entry in rows]
+    lines += _dump_rows([[path, *(entry or ())] for path, entry in sorted(base.held.items())])
+    lines.append(b"")
+    return b"\n".join(lines)
+
+
+def _dump_rows(rows: list[list[Any]]) -> list[bytes]:
     # All at once takes half as long as one after another; what parts them may be in a path too, and then it does not.
     whole = _dump(rows)[1:-1]
     if whole.count(b"],[") == len(rows) - 1:
-        return whole.replace(b"],[", b"]\n[") + b"\n"
-    return b"".join(_dump(row) + b"\n" for row in rows)
+        return whole.replace(b"],[", b"]\n[").split(b"\n")
+    return [_dump(row) for row in rows]
 
 
 def _decode(whole: _Whole) -> Base:
     about = whole.about
-    rows = json.loads(b"[" + b",".join(whole.body.splitlines()) + b"]")
-    cloud = {row[0]: CloudEntry(*row[1:]) for row in rows[: about["paths"]]}
+    lines = whole.body.splitlines()
+    rows: list[list[Any]] = json.loads(b"[" + b",".join(lines) + b"]")
+    told, held_rows = rows[: about["paths"]], rows[about["paths"] :]
+    if all(len(row) == 1 + len(CloudEntry._fields) for row in told):
+        cloud = dict(zip(map(_PATH, told), map(_CLOUD_ENTRY, map(_REST, told)), strict=True))
+    else:  # of before authors had kinds
+        cloud = {row[0]: CloudEntry(*row[1:]) for row in told}
     if not all(type(row[0]) is type(row[1]) is type(row[2]) is str for row in rows if len(row) > 1):
         raise ValueError("a path of the base is malformed")
-    held = {row[0]: Entry._make(row[1:]) if len(row) > 1 else None for row in rows[about["paths"] :]}
-    return Base(Lineage(about["lineage"]), about["version"], Digest(about["digest"]), cloud, held)
+    held = {row[0]: Entry._make(row[1:]) if len(row) > 1 else None for row in held_rows}
+    known = lines[: len(told)] if len(cloud) == len(told) else ()
+    return Base(Lineage(about["lineage"]), about["version"], Digest(about["digest"]), cloud, held, known)
 
 
 def _dump(row: list[Any]) -> bytes:

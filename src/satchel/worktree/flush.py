@@ -28,7 +28,8 @@ def flush_news(root: Path, base: Base, saved: Base | None, written: Set[str]) ->
     ``written`` is on disk already. Raises as ``flush``.
     """
     old = saved.cloud if saved is not None else {}
-    news = {path for path, entry in base.cloud.items() if path not in old or entry[:2] != old[path][:2]}
+    differ = {path: entry for path, entry in base.cloud.items() if entry is not old.get(path)}
+    news = {path for path, entry in differ.items() if path not in old or entry[:2] != old[path][:2]}
     flush(root, news - written, old.keys() - base.cloud.keys() - written)
 
 

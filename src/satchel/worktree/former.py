@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from satchel.errors import FrameRefused
-from satchel.objects.frame import MAX_FRAME_RAW, Frame, open_frame
+from satchel.objects.frame import MAX_FRAME_RAW, Frame, open_content
 from satchel.objects.ids import ObjectId
 from satchel.objects.pack import decode_frame, encode_frame
 from satchel.worktree.find import local_dir
@@ -217,10 +217,9 @@ def _find(rows: bytes, name: bytes) -> tuple[int, int] | None:
 
 def _objects(encoded: bytes, wanted: Set[ObjectId]) -> Iterator[tuple[ObjectId, bytes]]:
     frame = decode_frame(encoded)
-    content = open_frame(frame)
-    for slot in frame.table:
-        if slot.object not in wanted:
-            continue
+    slots = [slot for slot in frame.table if slot.object in wanted]
+    content = open_content(frame.data, frame.raw_size, max((slot.offset + slot.length for slot in slots), default=0))
+    for slot in slots:
         data = content[slot.offset : slot.offset + slot.length]
         if hashlib.sha256(data).hexdigest() == slot.object:
             yield slot.object, data

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, Protocol
 
 from satchel.documents import MAX_DATA_BYTES
 from satchel.errors import Conflict, NoSuchArtifact, NotAFolder
-from satchel.objects.ids import ObjectId
-from satchel.objects.listing import Entry
+from satchel.objects.ids import Digest, ObjectId
+from satchel.objects.listing import Entry, digest
 from satchel.objects.paths import MAX_PATH_BYTES, path_problem, tree_problems
 from satchel.worktree.beneath import Beneath, read_all
 from satchel.worktree.durable import by_name
@@ -101,6 +101,11 @@ class Scan:
                 return True
             path = path.rpartition("/")[0]
         return False
+
+    @cached_property
+    def digest(self) -> Digest:
+        """That of ``tree``."""
+        return digest(self.tree)
 
     @cached_property
     def _left(self) -> frozenset[str]:
