@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from satchel.errors import NoSuchArtifact, NotAFolder
 from satchel.objects.ids import ObjectId, object_id
+from satchel.objects.listing import Entry
 from satchel.worktree import walk
 from satchel.worktree.beneath import read_all
 from satchel.worktree.ignore import Rules
@@ -157,6 +158,18 @@ def test_a_changed_rule_of_the_project_decides_anew(root: Path, state_path: Path
     assert sorted(scan_of(root, state_path, Rules(exclude=("*.md",))).tree) == ["b.txt"]
     assert reasons(scan_of(root, state_path, Rules(max_file_bytes=3))) == {"b.txt": "too-large"}
     assert sorted(scan_of(root, state_path).tree) == ["a.md", "b.txt"]
+
+
+def test_under_changed_rules_no_file_is_read_again_that_is_as_it_was(root: Path, state_path: Path) -> None:
+    for name in ("a.md", "sub/b.md", "sub/c.txt"):
+        put(root, name, name)
+    before = scan_of(root, state_path)
+    put(root, "sub/b.md", "B")
+    put(root, ".gitignore", "*.txt\n")
+    after = scan_of(root, state_path)
+    assert after.reread == 2  # the edited one and the rules
+    changed = {"sub/b.md": Entry("100644", object_id(b"B")), ".gitignore": Entry("100644", object_id(b"*.txt\n"))}
+    assert after.tree == {**{p: e for p, e in before.tree.items() if p != "sub/c.txt"}, **changed}
 
 
 def test_a_hostile_folder_is_scanned_and_everything_left_out_has_its_reason(root: Path, tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ class Worktree:
             if row is not None and row.size <= most:
                 try:
                     found = entry.stat(follow_symlinks=False)
-                    # All of a file's stat that a FileRow keeps. Spelt out here: this is most of what a scan does.
+                    # As ``_told`` has it, spelt out: this is most of what a scan does.
                     if row[1:6] == (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode):
                         same.append(row)  # decided before, and its name was good
                         continue
@@ -335,11 +335,14 @@ class Worktree:
             elif is_folder:
                 inside.append(path)
             else:
-                self._look(entry, path, walk, others)
+                self._look(entry, path, before.files.get(path), walk, others)
         return inside
 
-    def _look(self, entry: os.DirEntry[str], path: str, walk: _Walk, others: set[str]) -> None:
-        """Note a file that the rules admit, if it is a regular one of a size that may be kept."""
+    def _look(self, entry: os.DirEntry[str], path: str, row: FileRow | None, walk: _Walk, others: set[str]) -> None:
+        """Note a file that the rules admit, if it is a regular one of a size that may be kept.
+
+        ``row`` is what is remembered of it, where the rules of its folder were others.
+        """
         try:
             found = entry.stat(follow_symlinks=False)
         except OSError as error:
@@ -353,6 +356,8 @@ class Worktree:
             others.add(entry.name)
             detail = f"{found.st_size:,} of at most {self.rules.max_file_bytes:,} bytes"
             walk.left_out.append(LeftOut(path, "too-large", detail))
+        elif row is not None and row[1:6] == _told(found):
+            walk.same.append(row)
         else:
             walk.files[path] = found.st_size
 
@@ -373,10 +378,8 @@ class Worktree:
                 finally:
                     os.close(fd)
                 if len(data) == after.st_size and _same(before, after):
-                    name = hashlib.sha256(data).hexdigest()
-                    times = (after.st_mtime_ns, after.st_ctime_ns)
-                    row = FileRow(path, len(data), *times, after.st_ino, after.st_mode, name, _unindexed(path, data))
-                    return row, settled(after, read_at)
+                    name = ObjectId(hashlib.sha256(data).hexdigest())
+                    return FileRow(path, *_told(after), name, _unindexed(path, data)), settled(after, read_at)
             left_out.append(LeftOut(path, "unsettled"))
         except OSError as error:
             gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
@@ -444,6 +447,11 @@ def _same(before: os.stat_result, after: os.stat_result) -> bool:
         after.st_mtime_ns,
         after.st_ctime_ns,
     )
+
+
+def _told(found: os.stat_result) -> tuple[int, int, int, int, int]:
+    """All of a file's stat that a ``FileRow`` keeps."""
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_mode
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
