@@ -71,6 +71,21 @@ def test_content_of_the_head_is_read_from_the_store_once(owner: Client, read: li
     assert len(read) == 5  # neither large artifacts nor old versions are remembered
 
 
+def test_content_that_the_head_has_no_more_is_not_kept(server: Running, owner: Client, read: list[str]) -> None:
+    """A server would fill up with what every commit replaced."""
+    owner.post("/projects", {"slug": "a"}).ok()
+    owner.put("a", "same.md", b"# 0\n").ok()
+    match = owner.put("a", "a.md", b"# 0\n").headers["etag"]
+    kept = server.cloud.readers.trees.contents
+    ref, _, _ = _ref(server, owner, "a")
+    for number in range(1, 4):
+        assert owner.get("/projects/a/artifacts/a.md").body == f"# {number - 1}\n".encode()
+        match = owner.put("a", "a.md", f"# {number}\n".encode(), match).headers["etag"]
+    assert owner.get("/projects/a/artifacts/a.md").body == b"# 3\n"
+    zero = owner.get("/projects/a/artifacts/same.md").headers["etag"]
+    assert {f'"{name}"' for name in kept.names(ref)} == {zero, match}
+
+
 def test_of_a_small_project_all_content_is_read_at_once_and_damage_to_one_harms_no_other(
     server: Running, owner: Client, read: list[str]
 ) -> None:

@@ -75,10 +75,14 @@ class Weighed(Generic[K, T]):
         """The names of what is kept of a project."""
         return self._names.get(ref, set())
 
+    def drop(self, ref: Ref, names: set[K]) -> None:
+        """Keep these of a project no longer."""
+        for name in names & self.names(ref):
+            self._drop(ref, name)
+
     def forget(self, ref: Ref) -> None:
         """Keep nothing of a project."""
-        for name in list(self.names(ref)):
-            self._drop(ref, name)
+        self.drop(ref, set(self.names(ref)))
 
     def forget_tenant(self, tenant: TenantId) -> None:
         """Keep nothing of a tenant."""
@@ -140,12 +144,16 @@ class Trees:
             changed = await versions.changes(s, ref.project, before.version, version, limit=MAX_FILES + 1)
         except VersionExpired:
             return None
-        rows = dict(before.rows)
+        rows, gone = dict(before.rows), set[ObjectId]()
         for row in changed:
-            if row.deleted:
-                rows.pop(row.path, None)
-            else:
+            was = rows.pop(row.path, None)
+            if was is not None:
+                gone.add(was.object)
+            if not row.deleted:
                 rows[row.path] = EntryRow._make((row.path, *row[2:]))
+        gone &= self.contents.names(ref)
+        if gone:  # else nobody has to look at every file
+            self.contents.drop(ref, gone - {row.object for row in rows.values()})
         return rows
 
     def _keep(self, ref: Ref, tree: _Tree) -> None:

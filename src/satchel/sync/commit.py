@@ -139,7 +139,8 @@ class Committer:
         self._max_file_bytes = max_file_bytes
         self._trees: OrderedDict[tuple[TenantId, ProjectId, Head], Mapping[str, EntryRow]] = OrderedDict()
         self._files = 0  # of all trees: they are hundreds, and counted with each commit
-        self._records: OrderedDict[tuple[TenantId, ProjectId, Head], RecordParent] = OrderedDict()
+        # Of the newest head alone: nothing is put upon an older one.
+        self._records: OrderedDict[tuple[TenantId, ProjectId], tuple[Head, RecordParent]] = OrderedDict()
 
     # Before the content -----------------------------------------------------------------------------------------------
 
@@ -270,8 +271,8 @@ class Committer:
         """The record of a committed version, with its confirmation written if a crash left it out."""
         if head.version == 0:
             return None
-        found = self._records.get((tenant, project, head))
-        if found is None:
+        of, found = self._records.get((tenant, project), (None, None))
+        if found is None or of != head:
             async with self._catalog.read(tenant) as s:
                 record_id = (await versions.version(s, project, head.version)).record
             encoded = await self._vault.get_record(tenant, project, record_id)
@@ -420,7 +421,8 @@ class Committer:
         self._files -= len(self._trees.pop((tenant, project, head), ()))
 
     def _keep_record(self, tenant: TenantId, project: ProjectId, head: Head, record: RecordParent) -> None:
-        self._records[tenant, project, head] = record
+        self._records.pop((tenant, project), None)
+        self._records[tenant, project] = head, record
         while len(self._records) > CACHED_RECORDS:
             self._records.popitem(last=False)
 
