@@ -399,3 +399,23 @@ def test_a_version_that_no_project_can_have_is_refused(owner: Client) -> None:
     owner.post("/projects", {"slug": "far"}).ok()
     assert owner.get("/projects/far/artifacts", None, at=2**63).code == "request.invalid"
     assert owner.get(f"/projects/far/versions/{2**63}").status in (404, 422)
+
+
+# Names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/projects", {"slug": "notes\n"}),
+        ("/projects", {"slug": "notes", "id": "prj_" + "0" * 26 + "\n"}),
+        *(
+            ("/keys", {"name": name, "role": "read"})
+            for name in ("  ", "bot\n", "bot\n 9  Ann", "\x1b[2J", "to\u202eb")
+        ),
+    ],
+)
+def test_a_name_is_one_line_that_shows_all_of_itself(owner: Client, path: str, body: dict[str, str]) -> None:
+    """It stands beside what its owner did, in lists that people read."""
+    answer = owner.post(path, body)
+    assert (answer.status, answer.code) == (422, "request.invalid")

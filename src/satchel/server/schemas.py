@@ -12,18 +12,29 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 RoleName = Literal["read", "write", "admin"]
 TenantRoleName = Literal["member", "admin", "owner"]
+_END = r"$(?!\n)"
+"""The end of a text, to Python as to JSON Schema: to Python a mere ``$`` also stands before a last newline."""
 Slug = Annotated[
     str,
     Meta(
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        pattern=rf"^[a-z0-9]([a-z0-9-]{{0,61}}[a-z0-9])?{_END}",
         max_length=63,
         description="Lowercase letters, digits and hyphens, at most 63 characters.",
     ),
 ]
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069"
+Name = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=rf"^[^{_CONTROLS}]*[^{_CONTROLS}\s][^{_CONTROLS}]*{_END}",
+        description="One line that is not blank, without control characters and marks that reorder text.",
+    ),
+]
 Text = Annotated[str, Meta(max_length=4_000)]
-Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="64 lowercase hex digits: a SHA-256.")]
-Email = Annotated[str, Meta(min_length=3, max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")]
+Hex = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}{_END}", description="64 lowercase hex digits: a SHA-256.")]
+Email = Annotated[str, Meta(min_length=3, max_length=320, pattern=rf"^[^@\s]+@[^@\s]+{_END}")]
 NewPassword = Annotated[
     str,
     Meta(
@@ -63,7 +74,7 @@ class RevokeRequest(Request):
 
 class ProjectCreate(Request):
     slug: Slug
-    id: Annotated[str, Meta(pattern=r"^prj_[0-7][0-9a-hjkmnp-tv-z]{25}$")] | UnsetType = UNSET
+    id: Annotated[str, Meta(pattern=rf"^prj_[0-7][0-9a-hjkmnp-tv-z]{{25}}{_END}")] | UnsetType = UNSET
     description: Text = ""
 
 
