@@ -74,6 +74,20 @@ def test_what_a_decision_cannot_settle_is_told_with_what_can() -> None:
     assert "Look at it, then:  satchel sync" in noted(a_report(conflicts=[busy]))
 
 
+def test_a_command_that_a_person_is_told_to_run_names_a_file_as_a_shell_needs_it() -> None:
+    named = ConflictPath("a;$(b) c.md", "changed on both sides", None, None, [[1, 5]])
+    told = noted(a_report(conflicts=[named]))
+    assert "satchel resolve 'a;$(b) c.md' --take merged" in told
+    assert "Or take one side whole:  satchel resolve 'a;$(b) c.md' --take local" in told
+    dashed = ConflictPath("-rf.md", "changed here, deleted in the cloud", None, None)
+    assert "\nTake one side whole:  satchel resolve ./-rf.md --take local" in noted(a_report(conflicts=[dashed]))
+
+
+def test_a_name_that_somebody_gave_himself_is_on_one_line_with_what_he_did() -> None:
+    spoof = ConflictPath("a.md", "changed on both sides", None, None, [[1, 5]], author="Bob\n  9  Ann", version=2)
+    assert "(the cloud: Bob 9 Ann, version 2)" in shown(a_report(conflicts=[spoof]))
+
+
 def test_files_that_no_project_takes_are_counted() -> None:
     told = noted(a_report(left_out=[LeftOut("big.bin", "too-large", "9 of at most 8 bytes")]))
     assert told == "Left out: 1 file; why, says  satchel doctor\n"

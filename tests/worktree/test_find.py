@@ -79,6 +79,8 @@ def test_any_pattern_comes_back(tmp_path_factory: pytest.TempPathFactory, patter
         ("max_file_bytes = true", "max_file_bytes"),
         ("remote = 3", "remote is not a table"),
         ("[remote]\nurl = 3", "remote.url is not text"),
+        ('[remote]\nurl = "http://a\\nAll is well."', "remote.url holds a blank, or what cannot be printed"),
+        ('[remote]\nproject = "a --trust"', "remote.project holds a blank"),
         ("sync = 3", "sync is not a table"),
         ("[sync]\npullonly = []", "unknown setting sync.pullonly"),
         ("[sync]\npull_only = 'x'", "sync.pull_only is not a list"),

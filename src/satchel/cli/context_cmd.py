@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from satchel.cli.face import Face, ago, plural, size
+from satchel.cli.face import Face, ago, one_line, plural, size
 from satchel.cli.reading import open_reading
 from satchel.cli.verb import verb
 from satchel.context.answers import ContextAnswer
@@ -71,7 +71,7 @@ def _show(face: Face, answer: ContextAnswer) -> None:
     for number, item in enumerate(recent[:5]):
         face.line(
             f"  {'recent' if not number else '':<13} {face.fit(item['path'])}  "
-            + face.dim(f"{ago(item['modified'])} by {item['author']}")
+            + face.dim(f"{ago(item['modified'])} by {one_line(item['author'] or '')}")
         )
     for problem in answer["problems"]:
         face.warn(problem)

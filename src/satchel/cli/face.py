@@ -133,7 +133,7 @@ class Face:
 
     def fit(self, text: str, room: int | None = None) -> str:
         """``text`` on one line, cut with an ellipsis to the width of the terminal (or to ``room``)."""
-        text = " ".join(clean(text).split())
+        text = one_line(text)
         room = self.columns if room is None else room
         return text if not self.terminal or len(text) <= room else text[: max(room - 1, 1)] + "…"
 
@@ -150,9 +150,22 @@ class Face:
         return click.confirm(question, err=True)
 
 
+def pasted(word: str) -> str:
+    """``word`` as a shell has to be given it, in a command that we tell a person to run: others name files and remotes,
+    and a name may hold a blank, begin with a dash, or be a command itself."""
+    import shlex
+
+    return shlex.quote(f"./{word}" if word.startswith("-") else word)
+
+
 def clean(text: str) -> str:
     """``text`` without control characters (tab and newline stay) and without marks that reorder a line."""
     return text.translate(_CONTROLS)
+
+
+def one_line(text: str) -> str:
+    """The same on one line: what somebody called himself must not look like a line of ours."""
+    return " ".join(clean(text).split())
 
 
 def ago(time_text: str | None, now: float | None = None) -> str:

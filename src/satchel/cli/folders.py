@@ -111,7 +111,7 @@ def in_project(face: Face, path: str) -> str:
     inside = absolute.startswith(root + os.sep)
     if inside and (os.path.isabs(path) or os.path.lexists(absolute)):
         return os.path.relpath(absolute, root).replace(os.sep, "/")
-    return path
+    return path.removeprefix("./")
 
 
 def undo_bounds(face: Face) -> Bounds:

@@ -10,7 +10,7 @@ import click
 
 from satchel.cli import oskeyring
 from satchel.cli.credentials import Credential, Credentials, Session
-from satchel.cli.face import Face
+from satchel.cli.face import Face, pasted
 from satchel.cli.folders import project_root, registry
 from satchel.errors import ConfigInvalid, CredentialMissing, NotAProject, RemoteNotAccepted
 from satchel.remote import Remote, checked_url
@@ -55,7 +55,7 @@ def open_remote(face: Face, url: str | None = None) -> Remote:
     if face.machine.key and address == (face.machine.url or "").rstrip("/"):
         credential = Credential(key=face.machine.key, insecure=bool(credential and credential.insecure))
     if credential is None:
-        hint = f"Sign in:  satchel login {address}"
+        hint = f"Sign in:  satchel login {pasted(address)}"
         if face.machine.key and not face.machine.url:
             hint += "\nSATCHEL_KEY is sent only to the server named by SATCHEL_URL."
         raise CredentialMissing(f"not signed in to {address}", hint=hint)
@@ -79,7 +79,7 @@ def project_remote(face: Face) -> tuple[ProjectConfig, Remote, str]:
             f"project {config.name} has no remote", hint="Choose one:  satchel remote add https://context.example.org"
         )
     if not registry(face).accepts(root, config.id, config.remote_url):
-        again = f"satchel remote add {config.remote_url} --project {config.remote_project or config.id}"
+        again = f"satchel remote add {pasted(config.remote_url)} --project {pasted(config.remote_project or config.id)}"
         raise RemoteNotAccepted(
             f"this folder names the remote {config.remote_url}, and nobody chose it on this machine",
             hint=f"If it is where these files should go:  {again}\nIf not:  satchel remote remove",

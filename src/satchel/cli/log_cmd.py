@@ -6,7 +6,7 @@ from contextlib import closing
 
 import click
 
-from satchel.cli.face import Face, ago, clean, plural
+from satchel.cli.face import Face, ago, one_line, pasted, plural
 from satchel.cli.folders import in_project
 from satchel.cli.hosted import project_remote
 from satchel.cli.verb import verb
@@ -60,7 +60,7 @@ def command(face: Face, path: str | None, limit: int) -> None:
                 f"No version changed {named}." if named is not None else "No version yet: satchel sync makes one."
             )
         elif named is not None:
-            face.note(f"Bring one back:  satchel restore {named} --at {found[-1]['version']}")
+            face.note(f"Bring one back:  satchel restore {pasted(named)} --at {found[-1]['version']}")
         if more:
             face.note(f"There are more:  -n {limit * 5}")
 
@@ -71,7 +71,8 @@ def command(face: Face, path: str | None, limit: int) -> None:
 def _author(row: VersionInfo) -> str:
     """A person by name; else also what it is."""
     kind = row.get("authorKind", "person")  # a server of before does not say
-    return clean(row["author"]) if kind == "person" else f"{clean(row['author'])} ({clean(kind)})"
+    author = one_line(row["author"])
+    return author if kind == "person" else f"{author} ({one_line(kind)})"
 
 
 def _one(row: VersionInfo) -> str:

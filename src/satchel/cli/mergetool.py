@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from satchel.cli.face import pasted
 from satchel.config.machine import Machine
 from satchel.errors import ConfigInvalid, InvalidInput, NotFound
 from satchel.sync.merge import hunks
@@ -28,7 +29,7 @@ def edit(machine: Machine, worktree: Worktree, conflict: Conflicting) -> bool:
     if not merged.is_file():
         raise InvalidInput(
             f"{conflict.path} is deleted here: there is nothing to edit",
-            hint=f"Take a side:  satchel resolve {conflict.path} --take local|cloud",
+            hint=f"Take a side:  satchel resolve {pasted(conflict.path)} --take local|cloud",
         )
     if machine.mergetool:
         ended = _tool(machine.mergetool, worktree, conflict, merged)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from satchel.cli.face import Face, plural, size
+from satchel.cli.face import Face, one_line, pasted, plural, size
 from satchel.remote import Traffic
 from satchel.sync.report import NO_PERSON, ChangedPath, ConflictPath, SyncReport
 
@@ -99,7 +99,7 @@ def conflict_line(face: Face, conflict: ConflictPath) -> str:
     first = conflict.lines[0] if conflict.lines else None
     where = f":{first[0]}-{first[1]}" if first else ""
     more = f" and {plural(len(conflict.lines) - 1, 'more place')}" if len(conflict.lines) > 1 else ""
-    who = f" (the cloud: {conflict.author}, version {conflict.version})" if conflict.author else ""
+    who = f" (the cloud: {one_line(conflict.author)}, version {conflict.version})" if conflict.author else ""
     return f"{face.style('!', fg='red')} {face.fit(conflict.path)}{where}{more}  {conflict.reason}{who}"
 
 
@@ -111,11 +111,12 @@ def next_steps(face: Face, conflicts: Sequence[ConflictPath]) -> None:
     named = next((one for one in conflicts if one.settle == "rename"), None)
     if shown is not None:
         face.note("Both versions are in the file, between markers. Edit it, then:")
-        face.note(f"  satchel resolve {shown.path} --take merged      or in your editor:  --edit")
+        face.note(f"  satchel resolve {pasted(shown.path)} --take merged      or in your editor:  --edit")
     if beside is not None:
         face.note(f"The cloud's file is beside yours: {face.fit(beside.beside or '')}")
     if one is not None:
-        face.note(f"Or take one side whole:  satchel resolve {one.path} --take local|cloud|both")
+        take = "Or take" if shown is not None else "Take"
+        face.note(f"{take} one side whole:  satchel resolve {pasted(one.path)} --take local|cloud|both")
     if named is not None:
         face.note(
             f"No folder can hold both. Give {face.fit(named.path)} or the other another name, then:  satchel sync"
@@ -133,7 +134,7 @@ def show_held_back(face: Face, report: SyncReport, *, named: bool = True) -> Non
     if report.secrets:
         path = report.secrets[0].path
         face.note("Not sent. Take it out of the file, or leave the file out with .satchelignore. If it is none:")
-        face.note(f"  satchel sync --allow-secret {path}")
+        face.note(f"  satchel sync --allow-secret {pasted(path)}")
     for path in report.secrets_allowed:
         face.note(f"Allowed, though it looks as if it held a credential: {path} (the audit names it)")
     ruled = [path for path, why in report.withheld.items() if why != NO_PERSON]  # of that a notice tells

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from satchel.cli.face import Face, plural
+from satchel.cli.face import Face, pasted, plural
 from satchel.cli.folders import local_project, project_root, undo_bounds, worktree_of
 from satchel.cli.verb import verb
 from satchel.sync.settle import undo
@@ -35,6 +35,6 @@ def command(face: Face) -> None:
         before = "the last sync" if result.waits else "your last step here"
         face.note(f"{plural(len(result.restored), 'file')} as before {before}.")
         if result.restored and result.waits:
-            face.note(f"Then decide:  satchel resolve {result.restored[0]} --take local|cloud")
+            face.note(f"Then decide:  satchel resolve {pasted(result.restored[0])} --take local|cloud")
 
     face.answer({"restored": result.restored, "skipped": result.skipped}, show)

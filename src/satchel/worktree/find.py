@@ -145,6 +145,8 @@ def _checked(loaded: Mapping[str, Any], path: Path) -> ProjectConfig:
     for key, value in (("url", remote.get("url")), ("project", remote.get("project"))):
         if value is not None and not isinstance(value, str):
             raise fail(f"remote.{key} is not text")
+        if value is not None and (not value.isprintable() or " " in value):  # it comes with the folder, and is shown
+            raise fail(f"remote.{key} holds a blank, or what cannot be printed")
     lists = {key: _patterns(loaded.get(key, []), key, fail) for key in ("include", "exclude")}
     policies = Policies(*(_patterns(sync.get(key, []), f"sync.{key}", fail) for key in Policies._fields))
     return ProjectConfig(
