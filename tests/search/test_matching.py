@@ -303,7 +303,12 @@ def test_every_kind_has_a_number_that_a_row_can_say() -> None:
 def test_a_question_takes_a_few_statements_however_many_words_it_has_and_hits_it_finds(text: str) -> None:
     with index_of({f"{at:02}.md": f"tide crane {at}" for at in range(40)}) as index:
         statements: list[str] = []
-        index._database.exec_trace = lambda _cursor, statement, _values: statements.append(statement) is None
+
+        def note(_cursor: object, statement: str, _values: object) -> bool:
+            statements.append(statement)
+            return True
+
+        index._database.exec_trace = note
         assert len(index.search(parse_query(text), 20).sections) == 20
         assert len(statements) <= 12, statements
 
