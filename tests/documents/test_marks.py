@@ -114,6 +114,21 @@ def test_no_text_takes_more_than_linear_time_or_gives_more_marks_than_the_bound(
     assert len(found.headings) + len(found.boxes) <= MAX_MARKS
 
 
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("sign", "[<")
+def test_a_title_that_opens_brackets_and_closes_none_does_not_take_long(sign: str) -> None:
+    began = time.process_time()
+    for _ in range(1_000):
+        clean_title(sign * 1_000)
+    assert time.process_time() - began < 4  # 0.6 s; 8 s where each bracket looked at all behind it again and again
+
+
+@pytest.mark.promise("P8")
+def test_a_heading_with_thousands_of_stars_is_no_deeper_than_one_of_sixteen() -> None:
+    found = marks.org("".join(f"{'*' * depth} a\nb\n" for depth in range(1, 1_000)), 0)
+    assert [heading.level for heading in found.headings] == [min(depth, 16) for depth in range(1, 1_000)]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.sampled_from(list("#-=`~*[] x\n>.<!1a\t")), max_size=120))
 def test_marks_are_in_order_and_at_line_starts(text: str) -> None:
