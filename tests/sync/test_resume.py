@@ -8,15 +8,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import pytest
 
 from satchel.errors import InsufficientScope, ServerAway
+from satchel.objects.ids import object_id
 from satchel.remote import Remote
 from satchel.remote.connection import FixedToken
 from satchel.sync.patience import Patience
-from satchel.sync.peer import Committed
+from satchel.sync.peer import Committed, Peer
+from satchel.sync.push import Content
+from satchel.sync.resume import LARGE_BYTES, Sending
 from satchel.sync.run import run
+from satchel.worktree.find import local_dir
 from tests.server.running import serving, until
 from tests.sync.cloud import Cloud, InProcessPeer, folder, held
 from tests.sync.conftest import Desk
@@ -179,3 +184,13 @@ def test_a_connection_that_is_cut_in_the_middle_of_a_push_costs_what_was_on_the_
             assert sum(proxy.uploaded) < 8.5 * MEGABYTE  # 6 and what was on the way; all of it twice would be 10
         assert report.in_step
         assert server.admin.get(f"/projects/{project}/artifacts", limit=100).ok()["items"][0]["version"] == 1
+
+
+def test_the_note_of_a_push_is_not_written_through_a_symlink(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("precious")
+    local_dir(tmp_path).mkdir()
+    (local_dir(tmp_path) / "sending").symlink_to(theirs)
+    large = [Content(object_id(b""), "plan.md", LARGE_BYTES + 1)]
+    assert Sending(tmp_path).rest(cast(Peer, None), "acme", large, set()) == large
+    assert theirs.read_text() == "precious"

@@ -110,3 +110,24 @@ def test_a_symlink_in_its_place_is_not_followed(root: Path, tmp_path: Path) -> N
     Former(root).note("lin_1", taken=True)
     Former(root).forget()
     assert (list(elsewhere.iterdir()), elsewhere.is_dir()) == ([], True)
+
+
+def test_a_symlink_in_the_place_of_its_note_is_not_followed(root: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("precious")
+    keep(Former(root), text(1))
+    (local_dir(root) / "former" / "taken").symlink_to(theirs)
+    (local_dir(root) / "former" / "new").symlink_to(theirs)
+    Former(root).note("lin_1", taken=True)
+    names = [keep(Former(root), text(seed))[0] for seed in range(2 * MAX_PACKS)]
+    assert theirs.read_text() == "precious"
+    assert len(Former(root).read(names)) == len(names)
+
+
+def test_what_a_crash_left_of_a_pack_is_not_there_for_ever(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(3):
+        monkeypatch.setattr(os, "getpid", lambda seed=seed: 100_000 + seed)  # each in a process of its own
+        keeping = Former(root).keep()  # never ended
+        for frame in make_frames([(object_id(text(seed)), text(seed))]):
+            keeping.add(frame)
+    assert len(os.listdir(local_dir(root) / "former")) == 1

@@ -16,6 +16,7 @@ from satchel.errors import NotFound, Refused
 from satchel.objects.ids import ObjectId
 from satchel.sync.peer import Peer
 from satchel.sync.push import SMALL_PUSH_BYTES, Content
+from satchel.worktree.beneath import write_note
 from satchel.worktree.find import local_dir
 
 LARGE_BYTES = SMALL_PUSH_BYTES
@@ -39,7 +40,7 @@ class Sending:
                 lacking = peer.lacking(project, [content.object for content in contents])
                 return [content for content in contents if content.object in lacking | resend]
         with suppress(OSError):  # without the note all of it is sent again, if it comes to that
-            self._note.write_text(project)
+            write_note(self._note, project)
         return list(contents)
 
     def ended(self) -> None:

@@ -91,6 +91,13 @@ def _open_folder(name: str, above: int, *, create: bool) -> int:
     return os.open(name, FOLDER_FLAGS, dir_fd=above)
 
 
+def write_note(path: Path, text: str) -> None:
+    """Write a short file of ours, not durably and not through a symlink. Raises ``OSError``."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
 def read_all(fd: int, size: int) -> bytes:
     """Everything from the descriptor's position on, ``size`` being the expected number of bytes."""
     data = os.read(fd, size + 1)

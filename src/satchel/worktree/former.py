@@ -19,6 +19,7 @@ from satchel.errors import FrameRefused
 from satchel.objects.frame import MAX_FRAME_RAW, Frame, open_content
 from satchel.objects.ids import ObjectId
 from satchel.objects.pack import decode_frame, encode_frame
+from satchel.worktree.beneath import write_note
 from satchel.worktree.find import local_dir
 
 MAX_BYTES = 64 << 20
@@ -29,6 +30,8 @@ WORTH_KEEPING = 0.75
 """Frames that compress to no less are not kept: a difference of such files saves little."""
 
 _NAME, _TAKEN = "former", "taken"
+_NEW = "new"
+"""A pack in the making: of one name, so that what a crash left is not there for ever."""
 _ROW = struct.Struct(">32sQI")
 _END = struct.Struct(">8sIQ")
 _MAGIC = b"STLFORM1"
@@ -64,6 +67,7 @@ class Former:
     def taken(self, lineage: str) -> bool:
         """Whether the server of that lineage took deltas when it was last heard of."""
         try:
+            _no_symlink(self._folder)
             return (self._folder / _TAKEN).read_text() == lineage
         except (OSError, ValueError):
             return False
@@ -74,7 +78,7 @@ class Former:
             with suppress(OSError):
                 self._folder.mkdir(mode=0o700, exist_ok=True)
                 _no_symlink(self._folder)
-                (self._folder / _TAKEN).write_text(lineage if taken else "")
+                write_note(self._folder / _TAKEN, lineage if taken else "")
 
     def forget(self) -> None:
         """Keep nothing. What cannot be deleted stays."""
@@ -106,10 +110,9 @@ class Former:
 
     def _join(self, packs: list[Path]) -> None:
         """Make one pack of several, under the number of the newest."""
-        joined = self._folder / f"new-{os.getpid()}"
+        joined = self._folder / _NEW
         rows: dict[bytes, bytes] = {}
-        with joined.open("wb") as out:
-            os.fchmod(out.fileno(), 0o600)
+        with open(_fresh(joined), "wb") as out:
             for path in packs:
                 with suppress(ValueError, struct.error), path.open("rb") as file:
                     index = _rows(file.fileno())
@@ -129,7 +132,7 @@ class Keeping:
 
     def __init__(self, former: Former, folder: Path, most: int) -> None:
         self._former, self._most = former, most
-        self._path = folder / f"new-{os.getpid()}"
+        self._path = folder / _NEW
         self._fd = -1
         self._rows: list[bytes] = []
         self._size = 0
@@ -145,8 +148,7 @@ class Keeping:
             if self._fd < 0:
                 self._path.parent.mkdir(mode=0o700, exist_ok=True)
                 _no_symlink(self._path.parent)
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._fd = os.open(self._path, flags, 0o600)
+                self._fd = _fresh(self._path)
             if self._size + len(data) > self._most or os.write(self._fd, data) != len(data):
                 raise OSError("no room")
         except OSError:
@@ -181,6 +183,12 @@ def _no_symlink(folder: Path) -> None:
     """A folder that came with somebody's files may lead elsewhere: nothing is written or read there."""
     if folder.is_symlink():
         raise OSError("a symbolic link")
+
+
+def _fresh(path: Path) -> int:
+    """A descriptor to write a file of this name, whatever was there."""
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 def _finish(fd: int, size: int, rows: Iterable[bytes], flush: object) -> None:
