@@ -124,6 +124,14 @@ def test_a_machine_that_slept_syncs_at_once() -> None:
     assert len(said) == 2
 
 
+def test_a_word_to_stop_counts_on_a_machine_that_just_woke_up() -> None:
+    clock, ahead = Clock(), iter([0.0])
+    clock.wall = lambda: clock.now + next(ahead, 86_400.0)  # type: ignore[method-assign]
+    one, said = watch_of([None], clock)
+    one.run()
+    assert len(said) == 1
+
+
 class Cloud:
     """Tells what it is given, connection by connection, and then stops whoever listens."""
 

@@ -152,7 +152,7 @@ class Watch:
                 signal = self._signals.get(timeout=min(left, SLICE_SECONDS))
             except queue.Empty:
                 signal = None
-            if abs(self._wall() - self._monotonic() - before) > SLEPT_SECONDS:
+            if signal is not Signal.STOP and abs(self._wall() - self._monotonic() - before) > SLEPT_SECONDS:
                 return Signal.WOKE
             # A failure is not hurried by what changes here, but by hearing the server again.
             if signal is Signal.STOP or (signal is not None and not (self.failing and signal is Signal.LOCAL)):
