@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Cli
 from tests.server.running import serving
@@ -32,3 +35,14 @@ def test_a_probe_says_whether_the_server_here_is_ready(cli: Cli, tmp_path: Path)
         running.cloud.ending.set()
         assert "is not ready (503)" in cli(*words, status=6).err
     assert "no server answers" in cli(*words, status=6).err
+
+
+@pytest.mark.parametrize(("host", "asked"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.7", "192.0.2.7")])
+def test_a_probe_asks_where_the_server_listens(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, host: str, asked: str
+) -> None:
+    def unreachable(*_words: object, **_named: object) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(http.client.HTTPConnection, "connect", unreachable)
+    assert f"no server answers at {asked} port" in cli("serve", "--probe", "--host", host, status=6).err

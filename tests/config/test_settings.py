@@ -128,3 +128,13 @@ def test_every_setting_says_what_it_means_and_every_number_its_bounds() -> None:
     for setting in settings_of(ServerSettings):
         assert setting.doc.endswith(".")
         assert setting.kind != "number" or setting.low is not None
+
+
+def test_who_has_no_home_folder_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_number: int) -> object:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    with pytest.raises(ConfigInvalid, match="home folder"):
+        machine({})

@@ -104,7 +104,7 @@ def command(
 
 def _probe(face: Face, settings: ServerSettings) -> None:
     """Ask as a container's health check does. Raises ``ServerAway`` unless the server here is ready."""
-    host = settings.host if _only_here(settings.host) else "127.0.0.1"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  # not to listen on
     connection = http.client.HTTPConnection(host, settings.port, timeout=PROBE_SECONDS)
     try:
         connection.request("GET", "/api/v1/health/ready")

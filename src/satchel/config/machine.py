@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from satchel.config.declared import from_env, setting
+from satchel.errors import ConfigInvalid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,10 @@ class Machine:
 def machine(env: Mapping[str, str] | None = None) -> Machine:
     """The machine settings from ``env`` (default: the process environment). Raises ``ConfigInvalid``."""
     env = os.environ if env is None else env
-    home = Path(env.get("HOME") or "~").expanduser()
+    try:
+        home = Path(env.get("HOME") or "~").expanduser()
+    except RuntimeError as error:
+        raise ConfigInvalid("it is not known where your home folder is", hint="Set HOME to a folder.") from error
 
     def xdg(name: str, default: str) -> Path:
         value = env.get(name, "")
