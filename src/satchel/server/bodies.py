@@ -34,8 +34,6 @@ PACKED_FROM = 16 * 1024
 T = TypeVar("T")
 _IDEMPOTENCY = re.compile(r"[\x21-\x7e]{1,200}")
 _ETAGS = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
-IMMUTABLE = "private, max-age=31536000, immutable"
-"""Cache-Control of what can never change: content named by its version or its hash."""
 NAMES_ONCE_BYTES = 16 * 1024
 """Whatever says who may do what is no longer than this: nobody is to read such a body otherwise than we do."""
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}

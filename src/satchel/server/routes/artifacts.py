@@ -13,7 +13,7 @@ from satchel.errors import InvalidInput, PathRefused, PreconditionMissing
 from satchel.objects.listing import check_mode
 from satchel.objects.paths import check_path
 from satchel.server.access import ContentWriter, Reader, repeatable
-from satchel.server.bodies import IMMUTABLE, answer, etags, idempotency_key, read_bytes, secrets_allowed
+from satchel.server.bodies import answer, etags, idempotency_key, read_bytes, secrets_allowed
 from satchel.server.openapi import operation
 from satchel.server.routes.projects import ABSENT, IDEMPOTENT, Cursor, PageLimit
 from satchel.server.schemas import CommittedOut
@@ -113,7 +113,8 @@ async def get_artifact(
         "satchel-mode": entry.mode,
         "last-modified-at": rfc3339(entry.time),
         "vary": "accept",
-        "cache-control": "private, no-cache" if at is None else IMMUTABLE,
+        # By the same address an old version may be purged, or that of a restored project, or of one that took the name.
+        "cache-control": "private, no-cache",
         # Stored bytes are never run: not as a page, not as a script, not by guessing.
         "content-disposition": "attachment",
         "content-security-policy": "default-src 'none'; sandbox",
