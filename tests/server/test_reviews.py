@@ -14,6 +14,7 @@ from satchel.objects.listing import Entry, digest
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
 from satchel.objects.reviews import REVIEWED_PATH, Review, write_reviews
 from satchel.server.isolation.requests import message
+from satchel.server.readers import AHEAD_BYTES
 from satchel.sync import commit
 from satchel.sync.wire import Parent, Sent, encode_preamble
 from tests.server.oauth.flow import registered
@@ -164,3 +165,14 @@ def test_a_person_reviews_and_every_answer_says_so_until_anybody_edits(world: Wo
     gone = world.person.send("DELETE", f"/projects/notes/artifacts/{REVIEWED_PATH}", None, {"if-match": "*"})
     assert gone.status == 200
     assert set(reviewed()) == {False}
+
+
+def test_the_first_to_read_after_a_commit_learns_of_a_review_in_a_project_of_any_size(world: World) -> None:
+    """Then the artifact comes into memory while the question waits, and the list of reviews is yet to be read."""
+    world.owner.post("/projects", {"slug": "large"}).ok()
+    world.owner.put("large", "a.md", TEXT).ok()
+    world.owner.put("large", "b.bin", bytes(AHEAD_BYTES)).ok()
+    world.person.put("large", REVIEWED_PATH, LIST).ok()
+    for _ in range(2):
+        read = world.owner.get("/projects/large/artifacts/a.md", {"accept": "application/json"}).ok()
+        assert read["reviewed"] is True

@@ -57,6 +57,22 @@ def test_a_tree_that_follows_edits_is_the_one_that_the_catalog_has(server: Runni
         assert sorted(followed) == sorted(held)
 
 
+def test_a_tree_follows_a_version_that_replaced_every_file(
+    server: Running, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a folder is renamed: twice as many paths changed as there are files."""
+    monkeypatch.setattr(trees, "MAX_FILES", 2)
+    owner.post("/projects", {"slug": "a"}).ok()
+    for old in ("a.md", "b.md"):
+        owner.put("a", old, b"# Old\n").ok()
+    server.run(server.cloud.readers.trees.tree(*_ref(server, owner, "a")))
+    for old, new in (("a.md", "x.md"), ("b.md", "y.md")):
+        owner.send("DELETE", f"/projects/a/artifacts/{old}", headers={"if-match": "*"}).ok()
+        owner.put("a", new, b"# New\n").ok()
+    where = _ref(server, owner, "a")
+    assert sorted(server.run(server.cloud.readers.trees.tree(*where))) == ["x.md", "y.md"]
+
+
 def test_content_of_the_head_is_read_from_the_store_once(owner: Client, read: list[str]) -> None:
     owner.post("/projects", {"slug": "a"}).ok()
     owner.put("a", "a.md", b"# One\n").ok()

@@ -43,7 +43,7 @@ from satchel.server.indexes import IndexCache, Ref
 from satchel.server.shelf import Behind, Shelf
 from satchel.server.trees import Trees
 from satchel.server.turns import Turns
-from satchel.server.waiting import Heavy, Wait, Waits, Wanted, leave, stay
+from satchel.server.waiting import Heavy, Look, Wait, Waits, Wanted, as_it_is, leave, stay
 from satchel.store.keyring import EpochUnknown, Keyring
 from satchel.store.packs import Vault
 from satchel.sync import contents
@@ -136,15 +136,15 @@ class Readers:
         waits = Waits()
         while len(waits) < WAITS:
             try:
-                return question(self._reader(who, known, waits.here, leave, absent=absent))
+                return question(self._reader(who, known, *waits.here, leave, absent=absent))
             except Wanted as wanted:
                 await waits.have(wanted)
             except Heavy:
                 break
-        wait = waits.then(self._wait)
+        wait, look = waits.then(self._wait)
         with ExitStack() as pins:
             for tries_left in reversed(range(TRIES)):
-                reader = self._reader(who, known, wait, stay, settle=not tries_left, failed=failed, absent=absent)
+                reader = self._reader(who, known, wait, look, stay, settle=not tries_left, failed=failed, absent=absent)
                 try:
                     async with self.turns.place(who.tenant):
                         return await self._loop.run_in_executor(self._askers, question, reader)
@@ -153,7 +153,7 @@ class Readers:
                     pins.enter_context(self._indexes.pinned(behind.needed))
                     brought = (self._tried(ref, row) for ref, row in behind.wanted)
                     failed |= {ref: error for ref, error in await asyncio.gather(*brought) if error is not None}
-                known, wait = (), self._wait
+                known, wait, look = (), self._wait, as_it_is
         raise StoreUnavailable("the project changes faster than it can be indexed")
 
     def _reader(
@@ -161,6 +161,7 @@ class Readers:
         who: Principal,
         known: Sequence[ProjectRow],
         wait: Wait,
+        look: Look,
         heavy: Callable[[], None],
         *,
         settle: bool = False,
@@ -176,9 +177,9 @@ class Readers:
             self._indexes,
             wait,
             heavy,
-            self.trees.known,
+            look(self.trees.known),
             self.trees.tree,
-            self._known_content,
+            look(self._known_content),
             self.content,
             self.bytes_of,
             self._key,

@@ -141,7 +141,7 @@ class Trees:
             return None
         before = max(earlier, key=lambda tree: tree.version)
         try:
-            changed = await versions.changes(s, ref.project, before.version, version, limit=MAX_FILES + 1)
+            changed = await versions.changes(s, ref.project, before.version, version, limit=2 * MAX_FILES)
         except VersionExpired:
             return None
         rows, gone = dict(before.rows), set[ObjectId]()

@@ -7,12 +7,13 @@ asked anew once that is had (``Waits``); or where it comes to work that belongs 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar, cast
 
 from satchel.errors import SatchelError
 
 T = TypeVar("T")
+See = TypeVar("See", bound=Callable[..., Any])
 
 
 class Heavy(BaseException):
@@ -25,6 +26,12 @@ class Wait(Protocol):
     def __call__(self, work: Coroutine[Any, Any, T], /) -> T: ...
 
 
+class Look(Protocol):
+    """Makes of what looks into memory what does so for a question."""
+
+    def __call__(self, see: See, /) -> See: ...
+
+
 class Wanted(BaseException):
     """A question that is tried on the event loop has to wait for this first. Control flow, and no error of anybody."""
 
@@ -34,19 +41,23 @@ class Wanted(BaseException):
 
 
 class Waits:
-    """What a question waited for, in the order in which it did: asked anew it waits for the same, and has it.
+    """What a question met, in the order in which it did: asked anew it meets the same.
 
-    For one question, which does nothing but ask, wait and compute.
+    That is what it waited for, and also what it saw in memory, which may be more or less the next time: else it would
+    take what it had waited for in one place for what it asks in another. For one question, which does nothing but ask,
+    look, wait and compute.
     """
 
     def __init__(self) -> None:
-        self._had: list[asyncio.Future[Any]] = []
+        self._met: list[Callable[[], Any]] = []
+        self._waited = 0
 
     def __len__(self) -> int:
-        return len(self._had)
+        """How often it waited."""
+        return self._waited
 
     @property
-    def here(self) -> Wait:
+    def here(self) -> tuple[Wait, Look]:
         """For a try on the event loop: raises ``Wanted`` for what was not had yet."""
 
         def wanted(work: Coroutine[Any, Any, Any]) -> Any:
@@ -54,18 +65,29 @@ class Waits:
 
         return self.then(wanted)
 
-    def then(self, wait: Wait) -> Wait:
-        """What was had, and after that what ``wait`` gives."""
-        left = iter(self._had)
+    def then(self, wait: Wait) -> tuple[Wait, Look]:
+        """What was met, and after that what ``wait`` gives and what is in memory."""
+        met = iter(tuple(self._met))
 
         def waits(work: Coroutine[Any, Any, Any]) -> Any:
-            had = next(left, None)
+            had = next(met, None)
             if had is None:
                 return wait(work)
             work.close()
-            return had.result()
+            return had()
 
-        return waits
+        def look(see: See) -> See:
+            def seen(*what: object) -> object:
+                had = next(met, None)
+                if had is not None:
+                    return had()
+                found = see(*what)
+                self._met.append(lambda: found)
+                return found
+
+            return cast(See, seen)
+
+        return waits, look
 
     async def have(self, wanted: Wanted) -> None:
         """Wait for what was wanted, also where it comes to an error: that is the question's to deal with."""
@@ -75,7 +97,8 @@ class Waits:
         except SatchelError as error:
             had.set_exception(error)
             had.exception()  # seen here, whether or not the question gets that far again
-        self._had.append(had)
+        self._met.append(had.result)
+        self._waited += 1
 
 
 def leave() -> None:
@@ -84,3 +107,8 @@ def leave() -> None:
 
 def stay() -> None:
     """A thread is where heavy work belongs."""
+
+
+def as_it_is(see: See) -> See:
+    """What is in memory now is what a question sees."""
+    return see
