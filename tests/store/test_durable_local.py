@@ -9,6 +9,8 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,29 @@ def test_a_leftover_is_invisible_and_removed_once_it_is_old(tmp_path: Path) -> N
         await store.check()
         assert not old.exists()
         assert young.exists()
+
+    asyncio.run(use())
+
+
+def test_a_temporary_file_that_goes_while_old_ones_are_looked_for_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A put beside gives it its name."""
+    scandir = os.scandir
+
+    @contextmanager
+    def late(path: Path) -> Iterator[list[os.DirEntry[str]]]:
+        with scandir(path) as entries:
+            found = list(entries)
+        for entry in found:
+            os.unlink(entry.path)
+        yield found
+
+    async def use() -> None:
+        store = LocalStore(tmp_path)
+        (tmp_path / ".tmp" / "put-beside").write_bytes(b"half of")
+        monkeypatch.setattr(os, "scandir", late)
+        await store.check()
 
     asyncio.run(use())
 

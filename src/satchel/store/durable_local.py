@@ -137,8 +137,9 @@ class LocalStore:
         oldest = time.time() - _TEMPORARY_AGE_SECONDS
         with _told(), os.scandir(self._root / _TEMPORARY) as entries:
             for entry in entries:
-                if entry.stat(follow_symlinks=False).st_mtime < oldest:
-                    os.unlink(entry.path)
+                with suppress(FileNotFoundError):  # it got its name meanwhile, or somebody else cleans too
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                        os.unlink(entry.path)
 
 
 @contextmanager
