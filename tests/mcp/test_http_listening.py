@@ -75,6 +75,16 @@ def test_a_change_is_told_to_who_named_the_resource(world: World) -> None:
     run(world.reader, talk, resource_subscriptions=[A, B])
 
 
+def test_a_resource_that_is_named_twice_is_told_by_each_of_its_names(world: World) -> None:
+    other = "satchel://tides/%61.md"
+
+    async def talk(mcp: McpClient, events: Any) -> None:
+        await in_thread(write, world.owner, "a.md", "of two names")
+        assert {(await heard(events)).uri for _ in range(2)} == {A, other}
+
+    run(world.reader, talk, resource_subscriptions=[A, other])
+
+
 def test_another_list_is_told_and_another_content_is_none(world: World) -> None:
     async def talk(mcp: McpClient, events: Any) -> None:
         await in_thread(write, world.owner, "of-the-list.md", "one")

@@ -31,6 +31,8 @@ def test_every_path_has_an_address_that_leads_back(path: str) -> None:
         "satchel://acme/",
         "satchel:///a",
         "satchel://a/%ff",
+        "satchel://a\ud800/b",
+        "satchel://a/b\ud800",
     ],
 )
 def test_what_is_no_address_is_refused(uri: str) -> None:
@@ -53,6 +55,11 @@ def test_all_artifacts_are_listed_page_by_page(reader: LocalReader, monkeypatch:
         if cursor is None:
             break
     assert found == whole["resources"]
+
+
+def test_a_cursor_with_half_a_surrogate_pair_is_none(reader: LocalReader) -> None:
+    with pytest.raises(InvalidInput):
+        list_page(reader, "lighthouse/\ud800")
 
 
 def test_a_resource_is_the_text_of_its_artifact(reader: LocalReader, sample_project: Path) -> None:

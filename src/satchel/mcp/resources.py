@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from satchel.context.answers import MAX_ARTIFACT_BUDGET, ContextReader
 from satchel.errors import InvalidInput, TooLarge
+from satchel.mcp.schemas import is_whole
 
 PAGE = 200
 """Resources in one page of the list."""
@@ -38,7 +39,7 @@ def uri_of(project: str, path: str) -> str:
 def place_of(uri: str) -> Place:
     """What an address names. Raises ``InvalidInput`` for one that is not ``satchel://{project}/{path}``."""
     project, _, path = uri.removeprefix(SCHEME).partition("/")
-    if not uri.startswith(SCHEME) or not project or not path:
+    if not uri.startswith(SCHEME) or not project or not path or not is_whole(uri):
         raise InvalidInput("a resource is satchel://{project}/{path}")
     try:
         raw = _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), path.encode())
@@ -53,6 +54,8 @@ def mime_type(path: str) -> str:
 
 def list_page(reader: ContextReader, cursor: str | None) -> dict[str, Any]:
     """``resources`` and, where there are more, ``nextCursor``: all artifacts of all projects, by project and path."""
+    if cursor is not None and not is_whole(cursor):
+        raise InvalidInput("the cursor is not one of this list")
     after_project, _, after_path = (cursor or "").partition("/")
     resources: list[dict[str, Any]] = []
     for info in reader.projects():

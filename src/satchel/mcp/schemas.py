@@ -61,6 +61,15 @@ def checked(arguments: object, schema: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
+def is_whole(text: str) -> bool:
+    """Whether all of a text is characters: JSON can also say half of one, which nothing that is stored holds."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check(name: str, value: object, schema: Mapping[str, Any]) -> None:
     wanted = schema["type"]
     fits = {
@@ -71,13 +80,11 @@ def _check(name: str, value: object, schema: Mapping[str, Any]) -> None:
     }[wanted]
     if not fits:
         raise InvalidInput(f"{name} is not {_NAMES[wanted]}")
-    if isinstance(value, str) and len(value) > schema.get("maxLength", len(value)):
-        raise InvalidInput(f"{name} is longer than {schema['maxLength']:,} characters")
     if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:  # JSON can say it; no file, database or answer can hold it
-            raise InvalidInput(f"{name} holds half of a surrogate pair") from error
+        if len(value) > schema.get("maxLength", len(value)):
+            raise InvalidInput(f"{name} is longer than {schema['maxLength']:,} characters")
+        if not is_whole(value):
+            raise InvalidInput(f"{name} holds half of a surrogate pair")
     if isinstance(value, int) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
         limits = (
             f"from {schema['minimum']:,} to {schema['maximum']:,}"

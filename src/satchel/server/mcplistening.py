@@ -81,9 +81,9 @@ async def _look(caller: Caller, checked: Checked, wanted: Wanted) -> _Seen:
             row = await projects.get(s, name)
             if row is None or role_on(who, row.id) is None or not row.version:
                 continue
-            paths = {place.path: uri for uri, place in places.items() if place.project == name}
-            entries = await versions.entries_at(s, row.id, list(paths), row.version)
-            objects |= {paths[path]: entry.object for path, entry in entries.items()}
+            paths = {uri: place.path for uri, place in places.items() if place.project == name}
+            entries = await versions.entries_at(s, row.id, sorted(set(paths.values())), row.version)
+            objects |= {uri: entries[path].object for uri, path in paths.items() if path in entries}
     return _Seen({row.id: (row.lineage, row.version) for row in rows}, objects)
 
 
