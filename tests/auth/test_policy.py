@@ -74,6 +74,7 @@ def test_the_tenant_is_administered_by_its_admins_and_owners_without_a_cap() -> 
         decision = decide(who, Action.TENANT_ADMIN)
         assert decision.verdict is (Verdict.ALLOW if able else Verdict.INSUFFICIENT), who
         assert decide(who, Action.TENANT_READ) is ALLOW
+        assert decide(who, Action.TENANT_LEAVE).allowed is (who.scope in (None, Role.ADMIN)), who
 
 
 def test_projects_are_created_by_whoever_writes_everywhere() -> None:

@@ -15,8 +15,11 @@ from satchel.auth import passwords
 from satchel.catalog import invitations, members
 from satchel.catalog.invitations import InvitationRow
 from satchel.catalog.scope import Scope
+from satchel.server import signin
 from tests import logged
+from tests.server.oauth.flow import registered
 from tests.server.running import Answer, Client, Running
+from tests.server.web.people import let_in
 
 pytestmark = pytest.mark.usefixtures("cheap_hashes")
 PASSWORD = "correct horse battery"
@@ -433,6 +436,28 @@ def test_a_hash_made_with_other_parameters_is_replaced_at_the_next_sign_in(
     assert sign_in(server, email).status == 200
 
 
+def test_a_password_changed_while_its_hash_is_replaced_stays_changed(
+    server: Running, owner: Client, email: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined(server, invite(owner), email)
+    monkeypatch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=2, memory_cost=8, parallelism=1))
+
+    async def change() -> None:
+        async with server.cloud.catalog.directory(write=True) as d:
+            found = await members.find_person(d, email)
+            assert found is not None
+            await members.set_password(d, found.id, passwords.hash_password(OTHER))
+
+    def hash_late(password: str) -> str:
+        server.run(change())
+        return passwords.hash_password(password)
+
+    monkeypatch.setattr(signin, "hash_password", hash_late)
+    sign_in(server, email)
+    assert sign_in(server, email).code == "auth.invalid"
+    assert sign_in(server, email, OTHER).status == 200
+
+
 # Roles, and the last owner -------------------------------------------------------------------------------------------
 
 
@@ -475,6 +500,19 @@ def test_of_two_owners_who_leave_at_once_one_stays(server: Running, owner: Clien
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         statuses = sorted(pool.map(lambda one: one.post("/auth/leave").status, (as_owner, other)))
     assert statuses == [200, 409]
+
+
+@pytest.mark.promise("P5")
+@pytest.mark.parametrize(("scope", "status"), [("satchel:write", 403), ("satchel:admin", 200)])
+def test_a_client_that_was_let_in_for_less_than_everything_cannot_leave_for_its_person(
+    server: Running, owner: Client, email: str, scope: str, status: int
+) -> None:
+    joined(server, invite(owner), email)
+    client, person = registered(server), let_in(server, email)
+    code = client.code(person, scope=scope, resource=server.url)
+    agent = server.client(client.redeem(code, resource=server.url).ok()["access_token"])
+    assert agent.post("/auth/leave").status == status
+    assert agent.get("/auth/whoami").status == (200 if status == 403 else 401)
 
 
 def test_who_left_comes_back_by_an_invitation_as_somebody_new(server: Running, owner: Client, email: str) -> None:

@@ -27,6 +27,8 @@ class Action(Enum):
     PROJECT_CREATE = "project.create"
     TENANT_READ = "tenant.read"
     """Its name and state, and who one is in it."""
+    TENANT_LEAVE = "tenant.leave"
+    """End one's own membership."""
     TENANT_ADMIN = "tenant.admin"
     """Keys, members, usage, audit, settings."""
     OPERATE = "operate"
@@ -103,6 +105,8 @@ def decide(principal: Principal, action: Action, project: ProjectId | None = Non
             return ALLOW if able else _insufficient("write on all projects")
         case Action.TENANT_READ:
             return ALLOW
+        case Action.TENANT_LEAVE:
+            return ALLOW if _uncapped(principal) else _insufficient(Role.ADMIN.value)
         case Action.TENANT_ADMIN:
             able = principal.tenant_role >= TenantRole.ADMIN and _uncapped(principal)
             return ALLOW if able else _insufficient("admin of the tenant")

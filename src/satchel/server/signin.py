@@ -132,4 +132,6 @@ async def _renew(cloud: Cloud, person: PersonRow, password: str) -> None:
     if person.password is not None and outdated(person.password):
         stored = await asyncio.to_thread(hash_password, password)
         async with cloud.catalog.directory(write=True) as d:
-            await members.set_password(d, person.id, stored)
+            now = await members.get_person(d, person.id)
+            if now is not None and now.password == person.password:  # else it was changed since it was right
+                await members.set_password(d, person.id, stored)

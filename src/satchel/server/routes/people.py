@@ -211,7 +211,7 @@ async def change_password(request: Request, caller: SignedIn) -> Response:
     **operation(
         "Leave the tenant, with one's grants and sessions in it",
         answer=Done,
-        errors=("member.not_a_person", "tenant.last_owner", "disk.full"),
+        errors=(*_REFUSED, "member.not_a_person", "tenant.last_owner", "disk.full"),
     ),
 )
 async def leave(caller: SignedIn) -> Response:
@@ -220,7 +220,7 @@ async def leave(caller: SignedIn) -> Response:
     if caller.principal.kind != principals.MEMBER:
         raise NotAPerson("a key is no member: revoke it")
     async with caller.cloud.catalog.write(caller.tenant) as s:
-        await caller.stands(s, Action.TENANT_READ)
+        await caller.stands(s, Action.TENANT_LEAVE)
         await caller.record(s, "member.leave", caller.principal.id, now)
         await members.remove(s, caller.principal.id, now)
     return answer({"ok": True})
