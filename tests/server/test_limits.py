@@ -121,6 +121,16 @@ def test_a_credential_that_nobody_looks_at_spares_no_address(tmp_path: Path) -> 
         assert running.admin.get("/auth/whoami").status == 200
 
 
+def test_a_credential_at_an_address_where_nothing_is_spares_no_address(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", address_requests=3) as running:
+        pretender = running.client("stl_nonsense")
+        assert [pretender.get("/nothing").status for _ in range(2)] == [404, 404]
+        assert pretender.send("PATCH", "/search").status == 405
+        for answer in (pretender.get("/nothing"), pretender.send("PATCH", "/search"), pretender.post("/mcp//")):
+            assert (answer.status, answer.code) == (429, "rate.limited")
+        assert running.admin.get("/auth/whoami").status == 200
+
+
 def test_a_suspended_tenant_asks_no_more_often_than_a_stranger(tmp_path: Path) -> None:
     with serving(tmp_path / "data", address_requests=3) as running:
         held = running.tenant("held")

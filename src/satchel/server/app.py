@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from satchel import __version__
 from satchel.config.server import ServerSettings
-from satchel.errors import InternalError, InvalidInput, NoSuchThing, SatchelError
+from satchel.errors import InternalError, InvalidInput, NoSuchThing, SatchelError, TooManyRequests
 from satchel.mcp.http import McpEndpoint
 from satchel.server import pages
 from satchel.server.access import cloud_of, exchange_of
@@ -26,7 +26,7 @@ from satchel.server.addresses import finder, networks, trust
 from satchel.server.background import running
 from satchel.server.bodies import answer
 from satchel.server.cloud import Cloud, now_ms, open_cloud
-from satchel.server.edge import Edge, is_short_of_memory
+from satchel.server.edge import Edge, asks, is_short_of_memory
 from satchel.server.marks import StoreMarks
 from satchel.server.mcpgate import McpGate
 from satchel.server.oauth.routers import OAUTH
@@ -184,6 +184,12 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    exchange = exchange_of(request)
+    if exchange.credential and exchange.tenant is None and asks(request.scope["path"]):
+        try:  # no route looked at the credential: it proves nothing
+            cloud_of(request).meet_stranger(exchange)
+        except TooManyRequests as refused:
+            return await _satchel_error(request, refused)
     if error.status_code == 405:
         allow = ", ".join(_methods(request.url.path))
         return await _satchel_error(request, MethodNotAllowed("this address does not take this method", allow=allow))
