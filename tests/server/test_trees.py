@@ -119,6 +119,21 @@ def test_of_a_small_project_all_content_is_read_at_once_and_damage_to_one_harms_
     assert owner.get("/projects/a/artifacts/b.md").code == "store.missing"
 
 
+def test_what_the_store_lost_is_replaced_also_by_what_looks_like_a_credential_where_that_is_allowed(
+    server: Running, owner: Client
+) -> None:
+    owner.post("/projects", {"slug": "a"}).ok()
+    lost = owner.put("a", "a.md", b"# Lost\n").ok()
+    assert lost["version"] == 1
+    ref, _, _ = _ref(server, owner, "a")
+    [pack] = (server.settings.data / "store" / "tenants" / ref.tenant / "projects" / ref.project / "packs").iterdir()
+    pack.unlink()
+    chance = random.Random(4)
+    text = b"ghp_" + bytes(chance.choices(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", k=36))
+    assert owner.put("a", "a.md", text, "*").code == "secret.refused"
+    assert owner.put("a", "a.md", text, "*", **{"satchel-secrets-allowed": "a.md"}).ok()["version"] == 2
+
+
 @pytest.mark.promise("P5")
 def test_content_is_remembered_for_its_project_alone(new_tenant: Callable[[], Client], read: list[str]) -> None:
     for owner in (new_tenant(), new_tenant()):

@@ -12,7 +12,7 @@ from satchel.auth.policy import Action
 from satchel.catalog import idempotency, settings
 from satchel.catalog.scope import Scope
 from satchel.context.part import rfc3339
-from satchel.errors import NotFound, SecretRefused, SyncTooSoon, Unavailable
+from satchel.errors import Damaged, NotFound, SecretRefused, SyncTooSoon, Unavailable
 from satchel.objects.ids import object_id
 from satchel.server.access import OnProject
 from satchel.server.bodies import answer
@@ -96,7 +96,7 @@ async def _secrets(on: OnProject, path: str, data: bytes) -> list[Finding]:
         return []
     try:
         before = (await on.cloud.readers.content(on.caller.tenant, on.row, path)).data
-    except (NotFound, Unavailable):
+    except (Damaged, NotFound, Unavailable):
         before = b""
     return await asyncio.to_thread(new_secrets, data, before)
 
