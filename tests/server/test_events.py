@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import urllib3
 
+from satchel.objects.ids import TenantId
 from satchel.server import listening
 from tests.server.running import Client, Running, until
 
@@ -83,6 +84,26 @@ def test_the_head_is_told_at_once_and_every_newer_one_as_it_comes(owner: Client,
         event, told = ear.next()
         assert event == "head"
         assert told == {name: made[name] for name in ("lineage", "version", "digest")}
+
+
+def test_what_goes_wrong_in_one_look_is_over_at_the_next(
+    owner: Client, project: str, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[str] = []
+    look = server.cloud.listeners._look
+
+    async def fail(tenant: TenantId) -> None:
+        if not failed:
+            failed.append(tenant)
+            raise RuntimeError
+        await look(tenant)
+
+    with listening_to(owner, project, 60) as ear:
+        ear.next()
+        monkeypatch.setattr(server.cloud.listeners, "_look", fail)
+        made = owner.put(project, "a.md", b"A\n").ok()
+        assert ear.next()[1]["version"] == made["version"]
+    assert failed
 
 
 def test_a_listener_takes_no_place_of_a_request_and_is_forgotten_when_it_goes(

@@ -23,6 +23,7 @@ from satchel.catalog.scope import Catalog
 from satchel.errors import SatchelError, TooManyRequests, Unavailable
 from satchel.objects.ids import PrincipalId, ProjectId, TenantId
 from satchel.server.credentials import Checked
+from satchel.server.logs import log, where
 from satchel.sync.peer import Head
 
 LOOK_SECONDS = 1.0
@@ -179,10 +180,13 @@ class Listeners:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await wake.wait()
             wake.clear()
-            for listener in list(self._by_tenant.get(tenant, ())):
-                await self._judge(listener)
-            with suppress(SatchelError):  # the catalog is away: heads stay as they were told, and heartbeats go on
-                await self._look(tenant)
+            try:
+                for listener in list(self._by_tenant.get(tenant, ())):
+                    await self._judge(listener)
+                with suppress(SatchelError):  # the catalog is away: heads stay as they were told, and heartbeats go on
+                    await self._look(tenant)
+            except Exception as error:  # noqa: BLE001  or nobody would be judged, nor told anything, ever again
+                log.error("a look for listeners failed", tenant=tenant, where=where(error))
 
     async def _look(self, tenant: TenantId) -> None:
         there = list(self._by_tenant.get(tenant, ()))
