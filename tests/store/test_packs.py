@@ -285,3 +285,55 @@ def test_nothing_of_a_shredded_tenant_can_be_read() -> None:
             await setting.read(places)
 
     asyncio.run(use())
+
+
+class Slow(MemoryStore):
+    """Answers late enough to count the questions that come at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = self.now = 0
+
+    async def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        self.now -= 1
+        return await super().get(name, offset=offset, length=length)
+
+
+@pytest.mark.parametrize(("size", "most"), [(200_000, packs.READS_AHEAD), (900_000, 4), (3 << 20, 1)])
+def test_small_reads_are_a_few_at_a_time_and_large_ones_one(size: int, most: int) -> None:
+    async def use() -> None:
+        setting = Setting()
+        setting.store = store = Slow()
+        setting.keyring = Keyring(store, RootKey(b"r" * 32), clock=lambda: 0, random=os.urandom)
+        setting.vault = Vault(store, setting.keyring, random=os.urandom)
+        await setting.start()
+        noise = random.Random(4)
+        wanted: list[Place] = []
+        content: dict[ObjectId, bytes] = {}
+        for _ in range(11):
+            made = {object_id(data): data for data in [noise.randbytes(size)]}
+            wanted += all_places(await setting.write(made))
+            content |= made
+        await setting.read([place for place in wanted if place.object == wanted[0].object])  # the keyring is known
+        store.most = 0
+        assert await setting.read(wanted) == content
+        assert store.most == most
+
+    asyncio.run(use())
+
+
+def test_who_leaves_in_the_middle_leaves_no_read_behind() -> None:
+    async def use() -> None:
+        setting = await Setting().start()
+        stored = [await setting.write({object_id(data): data}) for data in TEXTS[1:6]]
+        places = [place for packs_of in stored for place in all_places(packs_of)]
+        await setting.vault.delete(TENANT, PROJECT, "packs", stored[2][0].name)
+        with pytest.raises(StoreMissing):
+            await setting.read(places)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(use())
