@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from satchel.documents.document import DESCRIBE_BYTES, Document, describe, is_text, parse
+from satchel.documents.document import DESCRIBE_BYTES, Document, describe, parse
+from satchel.documents.kinds import is_text
 
 
 def test_a_document_with_front_matter_gives_kind_title_and_lines_of_the_whole_file() -> None:

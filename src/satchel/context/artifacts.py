@@ -179,7 +179,7 @@ def _budget(characters: int, tokens: int | None) -> Budget:
 
 def _lines(data: bytes) -> list[str] | None:
     """The lines with their ends; ``None`` for what is no text."""
-    from satchel.documents.document import is_text
+    from satchel.documents.kinds import is_text
 
     if not is_text(data):
         return None

@@ -65,17 +65,6 @@ class Document:
     front_matter: dict[str, Value] = field(default_factory=dict)
 
 
-def is_text(data: bytes) -> bool:
-    """Whether the bytes are UTF-8 without NUL."""
-    if b"\0" in data:
-        return False
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def describe(path: str, head: bytes) -> tuple[str, str]:
     """(kind, title) of the file whose bytes begin with ``head``; only its first ``DESCRIBE_BYTES`` count."""
     known = format_of(path)

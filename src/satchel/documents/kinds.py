@@ -1,8 +1,10 @@
-"""What kind of artifact a path is, and which files are documents that get indexed. Decided by name alone.
+"""What kind of artifact a path is, by its name alone, and which files are documents that get indexed.
 
 The rules, in order (``docs/spec/documents.md`` lists them): a front matter ``kind`` or ``type`` that names a kind
 (or a known alias of one) wins; then the file's whole name; then its folders, the innermost first; then the first or
 last word of the name; then a dated name; then ``note`` for prose and ``other`` for everything else.
+
+Loads no parser: a scan asks about each file that changed.
 """
 
 from __future__ import annotations
@@ -138,6 +140,17 @@ def indexable(path: str, size: int) -> bool:
     """Whether a file of that name and size is indexed if it turns out to be text."""
     known = format_of(path)
     return known is not None and (size <= MAX_DATA_BYTES or known not in DATA.values())
+
+
+def is_text(data: bytes) -> bool:
+    """Whether the bytes are UTF-8 without NUL."""
+    if b"\0" in data:
+        return False
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def kind_of_value(value: object) -> str | None:

@@ -474,8 +474,7 @@ def _printable(path: str) -> str:
 
 def _unindexed(path: str, data: bytes) -> str:
     """Why the file is not searchable; empty when it is."""
-    from satchel.documents.document import is_text
-    from satchel.documents.kinds import indexable
+    from satchel.documents.kinds import indexable, is_text  # most scans read nothing
 
     if indexable(path, len(data)):
         if is_text(data):
