@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from satchel.auth.roles import Principal, author_kind
@@ -34,7 +35,7 @@ from satchel.errors import (
     VersionExpired,
 )
 from satchel.objects.ids import Digest, ObjectId, PrincipalId, ProjectId, TenantId, new_id
-from satchel.objects.listing import Entry, digest, encode
+from satchel.objects.listing import Entry, digest, encode, tree_of
 from satchel.objects.paths import tree_problems
 from satchel.objects.record import FULL_LISTING_EVERY, Change, CommitRecord, encode_record, record_hash
 from satchel.objects.record import Parent as RecordParent
@@ -58,6 +59,8 @@ MAX_NAMED = 10_000
 
 _SAVED = Committed._fields.index("warnings") + 1
 """What of an answer is kept for a repetition of its request; the rest is of the moment."""
+
+_MODE_OBJECT = itemgetter(EntryRow._fields.index("mode"), EntryRow._fields.index("object"))
 
 Guard = Callable[[Scope], Awaitable[None]]
 T = TypeVar("T")
@@ -112,7 +115,7 @@ class Standing(NamedTuple):
 
     @property
     def tree(self) -> dict[str, Entry]:
-        return {path: Entry(row.mode, row.object) for path, row in self.files.items()}
+        return tree_of(self.files, map(_MODE_OBJECT, self.files.values()))
 
 
 class Replayed(Exception):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from satchel.objects.ids import Digest, Lineage, ObjectId, is_hex_id
-from satchel.objects.listing import Entry
+from satchel.objects.listing import Entry, tree_of
 from satchel.worktree import durable
 from satchel.worktree.find import local_dir
 
@@ -49,7 +49,6 @@ class CloudEntry(NamedTuple):
 # Made without a call in Python, of the row of a path and of the rest of it: there is one for each file.
 _PATH, _REST, _NAMED = itemgetter(0), itemgetter(slice(1, None)), itemgetter(0, 1)
 _CLOUD_ENTRY: Callable[[list[Any]], CloudEntry] = partial(tuple.__new__, CloudEntry)
-_ENTRY: Callable[[tuple[Any, ...]], Entry] = partial(tuple.__new__, Entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class Base:
 
 def entries_of(cloud: Mapping[str, CloudEntry]) -> dict[str, Entry]:
     """The tree of what the cloud has."""
-    return dict(zip(cloud, map(_ENTRY, map(_NAMED, cloud.values())), strict=True))
+    return tree_of(cloud, map(_NAMED, cloud.values()))
 
 
 class _Whole(NamedTuple):

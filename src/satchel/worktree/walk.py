@@ -14,15 +14,15 @@ import stat
 import time
 from collections.abc import Callable, Iterable, KeysView
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from satchel.documents import MAX_DATA_BYTES
 from satchel.errors import Conflict, NoSuchArtifact, NotAFolder
 from satchel.objects.ids import Digest, ObjectId
-from satchel.objects.listing import Entry, digest
+from satchel.objects.listing import Entry, digest, tree_of
 from satchel.objects.paths import MAX_PATH_BYTES, path_problem, tree_problems
 from satchel.worktree.beneath import Beneath, read_all
 from satchel.worktree.durable import by_name
@@ -116,9 +116,8 @@ class Scan:
 
 
 _BY_NAME = attrgetter("name")
-# Of a FileRow, and an Entry made without a call in Python: a scan does each of these for every file there is.
+# Of a FileRow: a scan does each of these for every file there is.
 _SIZE, _OBJECT = itemgetter(1), itemgetter(6)
-_ENTRY: Callable[[tuple[Any, ...]], Entry] = partial(tuple.__new__, Entry)
 
 
 class _Walk:
@@ -204,9 +203,8 @@ class Worktree:
         self._save(before, kept, walk, clashes, fresh)
         walk.left_out.sort()
         modes = (_MODES[row[5] & stat.S_IXUSR] for row in rows.values())
-        entries = map(_ENTRY, zip(modes, map(_OBJECT, rows.values()), strict=True))
         return Scan(
-            tree=dict(zip(rows, entries, strict=True)),
+            tree=tree_of(rows, zip(modes, map(_OBJECT, rows.values()), strict=True)),
             sizes=dict(zip(rows, map(_SIZE, rows.values()), strict=True)),
             left_out=walk.left_out,
             not_indexed=sorted(LeftOut(row.path, row.unindexed) for row in rows.values() if row.unindexed),
