@@ -154,3 +154,11 @@ def test_a_path_is_shown_so_that_it_opens_from_where_one_stands() -> None:
     assert shown_path(root / "docs/a.md", root / "docs") == "a.md"
     assert shown_path(root / "a.md", root / "docs") == "../a.md"
     assert shown_path(root / "a.md", Path("/var/log")) == "/home/sam/acme/a.md"
+
+
+def test_a_diff_shows_no_control_character_on_a_terminal_and_every_one_to_a_program() -> None:
+    line = "+\u202eharmless\x1b[2K\u009b2K"
+    for terminal, shown in ((True, "+\ufffdharmless\ufffd[2K\ufffd2K\n"), (False, f"{line}\n")):
+        face = a_face(terminal=terminal, color="never")
+        face.change(line)
+        assert out(face) == shown

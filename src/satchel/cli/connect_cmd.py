@@ -45,8 +45,8 @@ def command(face: Face, agent: str, write: bool, undo: bool, yes: bool, dry_run:
     after = edited(chosen, before, None if undo else _program(), write=write)
     difference = _difference(before, after, shown_path(path, face.cwd))
     go_on = bool(difference) and not dry_run
-    if difference and not face.json:
-        _show(face, difference)
+    for line in difference:
+        face.change(line.rstrip("\n"))
     if go_on and face.confirm(f"Write {shown_path(path, face.cwd)}?", yes=yes):
         _write(path, after)
     elif go_on:
@@ -99,10 +99,3 @@ def _difference(before: str | None, after: str | None, name: str) -> list[str]:
         "(no file)" if after is None else name,
     )
     return [line if line.endswith("\n") else line + "\n" for line in lines]
-
-
-def _show(face: Face, difference: list[str]) -> None:
-    colours = {"+": "green", "-": "red", "@": "cyan"}
-    for line in difference:
-        colour = colours.get(line[0])
-        face.line(face.style(line.rstrip("\n"), fg=colour) if colour else line.rstrip("\n"))

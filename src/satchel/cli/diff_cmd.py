@@ -24,7 +24,6 @@ from satchel.worktree.walk import Worktree
 
 MAX_FILES = 1_000
 """Compared in one call: each is asked of the server."""
-_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
 class _Difference(NamedTuple):
@@ -75,7 +74,7 @@ def command(face: Face, path: str | None, at: str | None) -> None:
             if item.diff is None:
                 face.line(f"{item.path}: {item.how}; not compared, since it is no text or too long")
             for line in (item.diff or "").splitlines():
-                face.line(face.style(line, fg=_COLOURS[line[0]]) if line[:1] in _COLOURS else line)
+                face.change(line)
         many = f"{plural(len(found), 'file')} {'differs' if len(found) == 1 else 'differ'}"
         face.note(f"{many} from version {version}." if found else "Nothing differs.")
 

@@ -35,6 +35,9 @@ _CONTROLS = dict.fromkeys(
 )
 
 
+_SIGNS = {"+": "green", "-": "red", "@": "cyan"}
+
+
 class Face:
     """Where a verb prints. ``cwd`` is the folder it acts in (``-C``), ``chosen`` whether that was said explicitly."""
 
@@ -82,6 +85,12 @@ class Face:
         """A line of the answer itself."""
         if not self.json:
             self._write(self._out, text)
+
+    def change(self, line: str) -> None:
+        """A line of a diff, coloured by its sign: of stored text, as for ``raw``."""
+        shown = clean(line) if self.terminal else line
+        colour = _SIGNS.get(line[:1])
+        self.line(self.style(shown, fg=colour) if colour else shown)
 
     def note(self, text: str = "") -> None:
         """A line about the answer: totals, what was done, the next step. Silent with --quiet."""

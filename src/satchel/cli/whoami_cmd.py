@@ -40,7 +40,7 @@ def command(face: Face, url: str | None) -> None:
 def show_who(face: Face, who: Mapping[str, Any]) -> None:
     """Print the server's answer to who somebody is."""
     principal, tenant = who["principal"], who["tenant"]
-    face.line(f"  {principal['name']} ({principal['kind']}, {principal['id']})")
+    face.line(f"  {face.fit(principal['name'])} ({principal['kind']}, {principal['id']})")
     operator = ", operator of the server" if who["operator"] else ""
     face.line(f"  tenant {tenant['slug']}, {who['role']}{operator}")
     if who.get("allProjects"):
