@@ -202,6 +202,25 @@ def restricted(name: str, text: str) -> None:
             raise Failed(f"{where}: {', '.join(bad)}")
 
 
+def in_order(texts: dict[str, str]) -> None:
+    """What a job before the rest reads of what the chart has made is made before it."""
+    for where, text in texts.items():
+        made = {one["spec"]["target"]["name"]: one for one in manifests(text) if one["kind"] == "ExternalSecret"}
+        for job in (one for one in manifests(text) if one["kind"] == "Job"):
+            for volume in job["spec"]["template"]["spec"]["volumes"]:
+                before = made.get(volume.get("secret", {}).get("secretName"))
+                if before is not None and weight(before) >= weight(job):
+                    raise Failed(f"{where}: the job waits for {volume['secret']['secretName']}, which is made after it")
+    said("ok: what a job before an installation reads is made before it")
+
+
+def weight(manifest: dict[str, Any]) -> float:
+    """When it is made: hooks before an installation by their number, all else after them."""
+    about = manifest["metadata"].get("annotations", {})
+    hook = "pre-install" in about.get("helm.sh/hook", "")
+    return float(about.get("helm.sh/hook-weight", 0)) if hook else float("inf")
+
+
 def schemas(texts: dict[str, str]) -> None:
     program = beside("kubernetes-validate")
     for name, text in texts.items():
@@ -277,6 +296,7 @@ def main(arguments: list[str]) -> int:
         for name, text in texts.items():
             restricted(name, text)
         said("ok: every pod meets the restricted profile")
+        in_order(texts)
         steps: dict[str, Callable[[dict[str, str]], None]] = {"kubernetes-validate": schemas, "checkov": checked}
         for what, step in steps.items():
             try:
