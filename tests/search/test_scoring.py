@@ -67,6 +67,15 @@ def test_what_is_passed_over_would_not_have_been_among_the_best(text: str, monke
             assert best([index], text, 10)[:3] == best([index], text, 3)
 
 
+@pytest.mark.parametrize("text", [*QUERIES, "wabWac waa", "waa* wab", '"waa wab"'])
+def test_what_holds_every_word_and_is_not_scored_would_not_have_been_among_the_best(text: str) -> None:
+    files = {path: f"{body!s} wabWac" if number % 3 else body for number, (path, body) in enumerate(corpus(4).items())}
+    with index_of(files) as index:
+        everything = best([index], text, 1_000, every=True)
+        for wanted in (1, 3, 10):
+            assert best([index], text, wanted, every=True) == everything[:wanted]
+
+
 @pytest.mark.parametrize("text", ["waa", "wab wac", "wba"])
 def test_scores_are_those_of_the_formula(text: str) -> None:
     files = {path: str(body) for path, body in corpus(3).items()}

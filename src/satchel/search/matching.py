@@ -62,7 +62,7 @@ CROSS JOIN document ON id = (SELECT max(id) FROM document WHERE id <= asked.valu
 _HOLDERS = "SELECT value, (SELECT count(*) FROM fts WHERE fts MATCH value) FROM carray(?)"
 _KINDS = f"SELECT group_concat(char(65 + (rowid >> {SIZE_BITS} & {KIND_MASK})), '') FROM fts WHERE fts MATCH ?"  # noqa: S608
 """One character for each section: counting those of a kind then takes no time."""
-_KINDS_SCORED = f"{_KINDS} AND relevance(fts) IS NULL"  # which it always is
+_KINDS_SCORED = f"{_KINDS} AND relevance_every(fts) IS NULL"  # which it always is
 
 
 class FoundSection(NamedTuple):
@@ -221,8 +221,10 @@ class Matcher:
 
         ``statistics`` are those of all indexes that are asked together; this one was asked for its own just before.
         """
-        where, values = _filter(asked.query, only)
         terms = asked.of(every=every)
+        if every and terms and not self._all_held(terms, least):
+            return Ranked([], {})  # at once: so it is in most of many projects
+        where, values = _filter(asked.query, only)
         without = asked.without
         if not terms:
             if asked.query.sought:
@@ -231,14 +233,14 @@ class Matcher:
             kinds, listed = self._listed(avoided, where, values, wanted, only)
             return Ranked(listed, kinds)
         scored = [
-            Scored(term.expression, sum(counts), tuple(most), sum(most))
+            Scored(term.expression, sum(counts), most, sum(most))
             for term, counts, most in zip(terms, statistics.counts, weights(statistics), strict=True)
         ]
         if every:
-            if self._too_few(asked, where, values, least):
+            if not self._meet(asked, where, values, least):
                 return Ranked([], {})
             expression = match_expression([term.expression for term in scored], without, every=True)
-            return self._scored(expression, scored, 0, statistics, floor, where, values, wanted)
+            return self._scored(expression, scored, statistics, floor, where, values, wanted)
         scored.sort(key=lambda term: (term.holders, term.expression))
         rare = _rarest(scored, _few(statistics.sections))
         whole = sum(term.adds for term in scored)
@@ -282,19 +284,24 @@ class Matcher:
             floor = max(floor, reached)
             least = floor if reached or least < whole / 8 else max(floor, least * HOPE)
 
-    def _too_few(self, asked: Asked, where: str, values: Sequence[str], least: int) -> bool:
-        """Whether it is soon seen that fewer than ``least`` sections hold every term."""
-        held = [(sum([self._counted[phrase] for phrase in term.phrases]), term.expression) for term in asked.terms]
-        held.sort()
-        if held[0][0] < least:
+    def _held(self, term: Term) -> int:
+        """How many sections hold a term, or more where they hold it in several ways."""
+        return sum([self._counted[phrase] for phrase in term.phrases])
+
+    def _all_held(self, terms: Sequence[Term], least: int) -> bool:
+        """Whether each term stands in as many sections, so that all of them could stand there together."""
+        return min([self._held(term) for term in terms]) >= least
+
+    def _meet(self, asked: Asked, where: str, values: Sequence[str], least: int) -> bool:
+        """Whether as many sections hold the rarest terms together; if so, they may hold the others."""
+        if len(asked.terms) <= RAREST:
             return True
-        if len(held) <= RAREST:
-            return False
         # FTS5 reads on in the lists of all words at once, however few sections hold the rarest together.
-        expression = match_expression([term for _, term in held[:RAREST]], asked.without, every=True)
+        rarest = sorted([(self._held(term), term.expression) for term in asked.terms])[:RAREST]
+        expression = match_expression([term for _, term in rarest], asked.without, every=True)
         joined = f"CROSS JOIN document ON {ROW_DOCUMENT}" if where else ""
         statement = f"SELECT 1 FROM fts {joined} WHERE fts MATCH ?{where} LIMIT ?"  # noqa: S608
-        return len(rows(self._database, statement, (expression, *values, least))) < least
+        return len(rows(self._database, statement, (expression, *values, least))) >= least
 
     def show(self, found: Sequence[Row], terms: Sequence[Shown]) -> list[FoundSection]:
         """What rows look like."""
@@ -341,19 +348,18 @@ class Matcher:
         self,
         expression: str,
         terms: Sequence[Scored],
-        first: int,
         statistics: Statistics,
         floor: float,
         where: str,
         values: Sequence[str],
         wanted: int,
     ) -> Ranked:
-        """Everything that matches the expression, as in ``_best``: counted and scored in one pass."""
+        """Everything that matches the expression, which is every term: counted and scored in one pass."""
         if where:
             kinds = self._count(expression, where, values)
-            best = self._best(expression, terms, first, statistics, floor, where, values, wanted) if kinds else []
+            best = self._best(expression, terms, 0, statistics, floor, where, values, wanted) if kinds else []
             return Ranked(self._rows(best), kinds)
-        scorer = self._scoring(terms, first, statistics, floor, wanted)
+        scorer = self._scoring(terms, 0, statistics, floor, wanted)
         kinds = self._by_kind(rows(self._database, _KINDS_SCORED, (expression,))[0][0])
         return Ranked(self._rows(scorer.kept()), kinds)
 
@@ -383,7 +389,7 @@ class Matcher:
     ) -> Scorer:
         self._scorer = self._scorer or Scorer(self._database)
         adding = [most for term in terms for most in term.most]
-        self._scorer.set(list(enumerate(adding, first)), statistics, wanted, floor)
+        self._scorer.set(list(enumerate(adding, first)), len(terms), statistics, wanted, floor)
         return self._scorer
 
     def _rows(self, best: Sequence[tuple[float, int]]) -> list[Row]:

@@ -57,9 +57,10 @@ def together(all_of: Sequence[Statistics]) -> Statistics:
     )
 
 
-def weights(statistics: Statistics) -> list[list[float]]:
+@lru_cache(16)  # the same for all indexes that are asked together
+def weights(statistics: Statistics) -> tuple[tuple[float, ...], ...]:
     """The most that each phrase of each term can add to a score, whatever the section."""
-    return [[_weight(statistics.sections, count) for count in counts] for counts in statistics.counts]
+    return tuple([tuple([_weight(statistics.sections, count) for count in counts]) for counts in statistics.counts])
 
 
 def _weight(sections: int, count: int) -> float:
@@ -67,7 +68,7 @@ def _weight(sections: int, count: int) -> float:
     return max(rarity, LEAST_WEIGHT) * (K1 + 1)
 
 
-@lru_cache(16)  # the same for all indexes that are asked together
+@lru_cache(16)
 def sizes(sections: int, length: int) -> list[float]:
     """What stands beside the count of a word in the formula, by the step of length that a row says."""
     mean = length / sections if length else 1.0
@@ -75,25 +76,33 @@ def sizes(sections: int, length: int) -> list[float]:
 
 
 class Scorer:
-    """Keeps the best of the rows for which ``relevance(fts)`` is asked on one connection."""
+    """Keeps the best of the rows for which ``relevance(fts)`` is asked on one connection, or ``relevance_every(fts)``
+    where each row holds every term."""
 
     def __init__(self, database: apsw.Connection) -> None:
         self._phrases: list[tuple[int, float, float]] = []
         self._sizes: list[float] = []
+        self._whole = 0.0
+        self._others = 0
         self._floor = 0.0
         self._best: list[float] = []
         self._found: list[tuple[float, int]] = []
         database.register_fts5_function("relevance", self._score)
+        database.register_fts5_function("relevance_every", self._score_every)
 
-    def set(self, phrases: Sequence[tuple[int, float]], statistics: Statistics, wanted: int, floor: float) -> None:
-        """Score these phrases, (number in the query of FTS5, most it can add), and keep the ``wanted`` best rows with
-        their ties, unless they score less than ``floor``."""
+    def set(
+        self, phrases: Sequence[tuple[int, float]], terms: int, statistics: Statistics, wanted: int, floor: float
+    ) -> None:
+        """Score these phrases, (number in the query of FTS5, most it can add), of so many terms, and keep the
+        ``wanted`` best rows with their ties, unless they score less than ``floor``."""
         rest = 0.0
         self._phrases = []
         for number, weight in sorted(phrases, key=lambda phrase: (phrase[1], -phrase[0])):
             rest += weight
             self._phrases.append((number, weight, rest))
         self._phrases.reverse()
+        self._whole = rest
+        self._others = terms - 1
         self._sizes = sizes(statistics.sections, statistics.length)
         self._floor = floor * CLOSE
         self._best = [0.0] * wanted
@@ -102,6 +111,13 @@ class Scorer:
     def kept(self) -> list[tuple[float, int]]:
         """(score, row), the best first: as many as are wanted, if there are, and what may tie with the last."""
         return sorted([found for found in self._found if found[0] >= self._floor], reverse=True)
+
+    def _score_every(self, found: apsw.FTS5ExtensionApi, /, *_: object) -> None:
+        """How often all phrases stand in a row is known sooner than how often each does: no one can stand there more
+        often than what the other terms leave, once each."""
+        often = found.inst_count - self._others
+        if self._whole * often / (often + self._sizes[found.rowid & SIZE_MASK]) >= self._floor:
+            self._score(found)
 
     def _score(self, found: apsw.FTS5ExtensionApi, /, *_: object) -> None:
         offsets = found.phrase_column_offsets

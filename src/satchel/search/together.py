@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from satchel.search.matching import Asked, Ranked, Row
-from satchel.search.scoring import together
+from satchel.search.scoring import Statistics, together
 
 if TYPE_CHECKING:
     from satchel.search.index import Index
@@ -31,16 +31,25 @@ NOTHING = Best(every=False, rows=[], ranked=[])
 
 def best_of(indexes: Sequence[Index], asked: Asked, admitted: Sequence[Sequence[str] | None], *, wanted: int) -> Best:
     """The best rows of all indexes; ``admitted`` are the paths that may match in each, ``None`` for all."""
-    found = _best(indexes, asked, admitted, every=True, wanted=wanted)
-    if sum([one.total for one in found.ranked]) >= asked.least:
-        return found
-    return _best(indexes, asked, admitted, every=False, wanted=wanted)
+    statistics = together([index.statistics(asked, every=True) for index in indexes])
+    if min([sum(counts) for counts in statistics.counts], default=0) >= asked.least or not asked.least:
+        found = _best(indexes, asked, admitted, statistics, every=True, wanted=wanted)
+        if sum([one.total for one in found.ranked]) >= asked.least:
+            return found
+    if asked.loose is not asked.terms:
+        statistics = together([index.statistics(asked, every=False) for index in indexes])
+    return _best(indexes, asked, admitted, statistics, every=False, wanted=wanted)
 
 
 def _best(
-    indexes: Sequence[Index], asked: Asked, admitted: Sequence[Sequence[str] | None], *, every: bool, wanted: int
+    indexes: Sequence[Index],
+    asked: Asked,
+    admitted: Sequence[Sequence[str] | None],
+    statistics: Statistics,
+    *,
+    every: bool,
+    wanted: int,
 ) -> Best:
-    statistics = together([index.statistics(asked, every=every) for index in indexes])
     best: list[tuple[Row, int]] = []
     ranked: list[Ranked] = []
     floor, left = 0.0, asked.least
@@ -49,7 +58,8 @@ def _best(
         one = index.rank(asked, statistics, every=every, wanted=wanted, least=least, only=only, floor=floor)
         ranked.append(one)
         left -= one.total
-        best += [(row, place) for row in one.rows]
-        scores = sorted([row.score for row, _ in best], reverse=True)
-        floor = scores[wanted - 1] if len(scores) >= wanted else 0.0
+        if one.rows:
+            best += [(row, place) for row in one.rows]
+            scores = sorted([row.score for row, _ in best], reverse=True)
+            floor = scores[wanted - 1] if len(scores) >= wanted else 0.0
     return Best(every, best, ranked)
