@@ -45,7 +45,7 @@ def upgrade_to(connection: Connection, wanted: str) -> None:
 async def older(database: Postgres, wanted: str, *rows: str) -> None:
     """Bring an empty database to an older revision, and put rows into it."""
     owner = open_database(database.owner, 4)
-    async with owner.writing(None) as connection:
+    async with owner.filling() as connection:
         await connection.run_sync(upgrade_to, wanted)
     await owner.close()
     await run_sql(database.admin, *rows)
@@ -200,7 +200,7 @@ async def test_traffic_goes_on_while_the_schema_changes_beneath_it(empty_postgre
             async with serving.writing(TENANT_ID) as connection:
                 await connection.execute(raise_version, {"scope_tenant": TENANT_ID})
                 await connection.execute(relate, {"scope_tenant": TENANT_ID, "target": f"at {written}"})
-                await connection.exec_driver_sql(noted, (TENANT_ID, f"key {written}"))
+                await connection.exec_driver_sql(noted, [(TENANT_ID, f"key {written}")])
                 await connection.exec_driver_sql("UPDATE tenant SET name = 'Renamed'")
                 written += 1
             slowest = max(slowest, time.monotonic() - began)

@@ -97,7 +97,7 @@ async def test_the_connections_of_readers_cannot_write_even_past_the_guard(
 @pytest.mark.promise("P3")
 async def test_a_commit_is_on_disk_when_it_returns(catalog_path: Path) -> None:
     database = connection.open_database(f"sqlite:///{catalog_path}")
-    async with database.writing(None) as raw:
+    async with database.filling() as raw:
         assert (await raw.exec_driver_sql("PRAGMA synchronous")).scalar() == 2
         assert (await raw.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
         assert (await raw.exec_driver_sql("PRAGMA foreign_keys")).scalar() == 1

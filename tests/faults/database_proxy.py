@@ -7,7 +7,8 @@ import socket
 import threading
 from enum import Enum
 
-COMMIT = b"COMMIT\0"
+# Bound to the unnamed portal: what only prepares them has no NUL before the name.
+BEGIN, COMMIT = b"\0satchel_begin\0", b"\0satchel_commit\0"
 
 
 class Lost(Enum):
@@ -25,7 +26,7 @@ class DatabaseProxy:
         self._upstream = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._lose, self._begin = Lost.NOTHING, b""
+        self._lose, self._tenant = Lost.NOTHING, b""
         self._open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -39,7 +40,7 @@ class DatabaseProxy:
 
     def lose_next(self, what: Lost, tenant: str = "") -> None:
         """Of the next transaction that writes in a tenant."""
-        self._begin = b"BEGIN; SELECT set_config('satchel.tenant', '" + tenant.encode()
+        self._tenant = tenant.encode()
         self._lose = what
 
     def _accept(self) -> None:
@@ -56,7 +57,7 @@ class DatabaseProxy:
         writing = False
         with contextlib.suppress(OSError):
             while data := client.recv(65_536):
-                writing = self._begin in data or (writing and b"BEGIN" not in data)
+                writing = self._tenant in data if BEGIN in data else writing
                 if COMMIT in data and writing and self._lose is not Lost.NOTHING:
                     lost, self._lose = self._lose, Lost.NOTHING
                     if lost is Lost.QUESTION:

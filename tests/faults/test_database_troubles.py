@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from satchel.catalog import postgres as engine
+from satchel.catalog import tenants
 from satchel.errors import StartRefused
 from satchel.server.serve import prepare
 from satchel.sync import receive
@@ -209,7 +210,8 @@ def test_a_write_that_is_given_up_leaves_no_transaction_and_no_tenant_on_a_conne
 
     async def given_up() -> None:
         async def write() -> None:
-            async with catalog.write(tenant):
+            async with catalog.write(tenant) as s:
+                await tenants.own(s)
                 pytest.fail("the lock was to be held")
 
         tasks = [asyncio.create_task(write()) for _ in range(8)]
@@ -222,11 +224,7 @@ def test_a_write_that_is_given_up_leaves_no_transaction_and_no_tenant_on_a_conne
     async def held_by_connections() -> set[tuple[str | None, str | None]]:
         query = "SELECT current_setting('satchel.tenant', true), current_setting('satchel.door', true)"
         database: Any = catalog._database
-        found = {tuple(await reader.fetchrow(query)) for reader in database._read.idle}
-        for connection in [await database._write.connect() for _ in range(database._write.pool.size())]:
-            found.add(tuple((await connection.exec_driver_sql(query)).one()))
-            await connection.close()
-        return found
+        return {tuple(await each.fetchrow(query)) for each in (*database._read.idle, *database._write.idle)}
 
     with _locked(postgres, tenant):
         server.run(given_up())

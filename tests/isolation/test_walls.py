@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from satchel.catalog.connection import open_database
+from satchel.catalog.direct import Writer
 from satchel.catalog.postgres import Postgres as Postgres_
 from satchel.catalog.schema import DIRECTORY, METADATA
 from satchel.objects.ids import TenantId, new_id
@@ -101,16 +102,16 @@ class beyond:  # noqa: N801 - used as a context manager
         await self._engine.dispose()
 
 
-async def tell(connection: AsyncConnection, statement: Any, given: dict[str, object]) -> Told:
+async def tell(connection: AsyncConnection | Writer, statement: Any, given: dict[str, object]) -> Told:
     """Run a statement and undo it."""
     await connection.exec_driver_sql("SAVEPOINT one")
     try:
         result = await connection.execute(statement, given)
-        if result.returns_rows:
+        if not statement.is_dml:
             return Told(tuple(sorted(repr(tuple(row)) for row in result.all())))
         return Told(touched=result.rowcount)
-    except DBAPIError as error:
-        state = str(getattr(error.orig, "sqlstate", None))
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        state = str(getattr(getattr(error, "orig", error), "sqlstate", None))
         if state not in (REFUSED, *DIFFERENT):
             raise
         return Told(refused=state)
@@ -138,6 +139,7 @@ async def leaks(database: Postgres, inside: TenantId | None, made: list[Made]) -
     found = {}
     serving = open_database(database.url, 4)
     async with serving.writing(inside) as connection:
+        assert isinstance(connection, Writer)
         for (where, statement), expected in zip(stripped, alone, strict=True):
             told = await tell(connection, statement, parameters(statement))
             if told not in (expected, Told(refused=REFUSED)):
@@ -153,7 +155,7 @@ async def leaks(database: Postgres, inside: TenantId | None, made: list[Made]) -
     return found
 
 
-async def harms(connection: AsyncConnection, statement: Any) -> bool:
+async def harms(connection: Writer, statement: Any) -> bool:
     """Whether a change leaves another tenant's rows of its table other than it found them."""
     if not statement.is_dml or statement.table.name == "channel":  # which holds a number that is everybody's
         return False
@@ -162,16 +164,16 @@ async def harms(connection: AsyncConnection, statement: Any) -> bool:
     try:
         await connection.execute(statement, parameters(statement))
         return await rows_of(connection, B, statement.table) != before
-    except DBAPIError:
+    except (DBAPIError, asyncpg.PostgresError):
         return False  # refused, as was told
     finally:
         await connection.exec_driver_sql("ROLLBACK TO SAVEPOINT harms")
 
 
-async def rows_of(connection: AsyncConnection, tenant: TenantId, table: Table) -> object:
+async def rows_of(connection: Writer, tenant: TenantId, table: Table) -> object:
     """What the database shows of a table inside a tenant."""
     await connection.exec_driver_sql(f"SELECT set_config('satchel.tenant', '{tenant}', true)")
-    found = (await connection.exec_driver_sql(ROWS_OF.format(table.name))).scalar()
+    (_, [found]), _ = await connection.driver.ask(ROWS_OF.format(table.name), ())
     await connection.exec_driver_sql(f"SELECT set_config('satchel.tenant', '{A}', true)")
     return found
 
@@ -369,13 +371,10 @@ async def test_what_a_scope_sets_ends_with_its_transaction_however_it_ends(fille
     for opened_ in (serving.reading(A), serving.writing(A), serving.writing(None)):
         with pytest.raises(RuntimeError, match="on purpose"):
             await end_badly(opened_)
-    async with serving.writing(A):
-        pass
-    async with serving._write.connect() as connection:
-        for name in names:
-            left = (await connection.exec_driver_sql(f"SELECT current_setting('{name}', true)")).scalar()
-            assert left in (None, ""), name
-    [reader] = serving._read.idle
+    async with serving.writing(A) as connection:
+        assert (await connection.execute(select(PROJECT.c.tenant_id))).first() == (A,)
+    [reader], [writer] = serving._read.idle, serving._write.idle
     for name in names:
-        assert await reader.fetchval(f"SELECT current_setting('{name}', true)") in (None, ""), name
+        for left in (reader, writer):
+            assert await left.fetchval(f"SELECT current_setting('{name}', true)") in (None, ""), name
     await serving.close()

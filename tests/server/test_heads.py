@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -179,6 +181,50 @@ def test_a_request_on_its_way_when_the_server_ends_is_answered(tmp_path: Path, m
             assert b"connection: close" in answer
         server.stop()
         assert not state.connections
+
+
+class Sent(asyncio.Transport):
+    """A transport that keeps what each of its writes sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent.append(bytes(data))
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.sent.append(b"".join(list_of_data))
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+
+def test_head_and_body_leave_together_and_a_head_alone_does_not_wait_for_long() -> None:
+    async def answers() -> None:
+        inner = Sent()
+        joining = heads.Joining(inner, asyncio.get_running_loop())
+        for piece in (b"head", b"body", b"more"):
+            joining.write(piece)
+        assert inner.sent == [b"headbody"]
+        await asyncio.sleep(0)
+        assert inner.sent == [b"headbody", b"more"]
+        joining.write(b"head")
+        joining.write(b"")
+        joining.write(b"b" * (heads.HELD_BYTES + 1))
+        assert inner.sent[2:] == [b"head", b"b" * (heads.HELD_BYTES + 1)]
+        joining.write(b"last")
+        joining.close()
+        assert (inner.sent[4:], joining.is_closing()) == ([b"last"], True)
+        joining.write(b"too late")
+        await asyncio.sleep(0)
+        assert inner.sent[5:] == []
+
+    asyncio.run(answers())
 
 
 def test_who_waits_to_be_taken_is_found_in_the_listener() -> None:

@@ -106,7 +106,7 @@ async def record(
 ) -> None:
     """Add a row, in the transaction of the deed itself."""
     s.audited.add(s.tenant)
-    await s.execute(
+    await s.later(
         _INSERT,
         {
             # The time leads the id, so that ids sort by time; within a millisecond as they were written here.
@@ -189,7 +189,7 @@ async def seals(s: Scope, after: int, limit: int) -> list[SealRow]:
 
 async def add_seal(s: Scope, seal: SealRow) -> None:
     """Add a seal, while no other writer of the tenant is at work."""
-    await s.execute(_INSERT_SEAL, seal._asdict())
+    await s.later(_INSERT_SEAL, seal._asdict())
 
 
 def _id(time: int, rest: bytes) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from satchel.catalog.direct import Reader
+from satchel.catalog.direct import Reader, Writer
 from satchel.catalog.sqlite import SQLite
 from satchel.catalog.walls import Fact
 from satchel.errors import ConfigInvalid
@@ -35,10 +35,13 @@ class Database(Protocol):
     def reading(self, tenant: TenantId | None) -> AbstractAsyncContextManager[Reader]:
         """A connection that only reads, inside ``tenant``. Its statements are not one snapshot."""
 
-    def writing(self, tenant: TenantId | None) -> AbstractAsyncContextManager[AsyncConnection]:
+    def writing(self, tenant: TenantId | None) -> AbstractAsyncContextManager[AsyncConnection | Writer]:
         """One transaction inside ``tenant``, committed when the block ends, rolled back when it raises."""
 
-    async def enter(self, connection: AsyncConnection | Reader, tenant: TenantId, *, writing: bool) -> None:
+    def filling(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """As ``writing`` in the directory, for who makes the tables or fills them with all rows of another."""
+
+    async def enter(self, connection: AsyncConnection | Reader | Writer, tenant: TenantId, *, writing: bool) -> None:
         """Go on inside ``tenant``, in a transaction that began in the directory."""
 
     async def stamp(self) -> object | None:

@@ -40,7 +40,7 @@ class CatalogNotEmpty(Refused):
 class Place(Protocol):
     """A database, as far as copying needs it; see ``connection.Database``."""
 
-    def writing(self, tenant: TenantId | None) -> AbstractAsyncContextManager[AsyncConnection]: ...
+    def filling(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
     async def enter(self, connection: AsyncConnection, tenant: TenantId, *, writing: bool) -> None: ...
 
@@ -55,7 +55,7 @@ async def between(origin: Place, source: AsyncConnection, target: Place, progres
     ``progress`` is given tenants done, and all. Raises ``CatalogNotEmpty``, and ``InternalError`` when what was written
     does not read as what was sent; the target is then as it was.
     """
-    async with target.writing(None) as into:
+    async with target.filling() as into:
         await _refuse_rows(into)
         sent: Count = {}
         for table in _DIRECTORY:

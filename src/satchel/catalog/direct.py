@@ -2,8 +2,8 @@
 
 Of the 400 µs that a short read costs through SQLAlchemy's asyncio engine, most goes into contexts, greenlets and
 results; a reader that only asks needs none of them (see bench/reads.py). So SQLAlchemy makes the text, once for each
-statement, and rows come back as plain named tuples. Writers, who have savepoints, counts and several kinds of
-statements, go through the engine.
+statement, and rows come back as plain named tuples. So do writers on PostgreSQL (`Writer`); those of SQLite, and those
+behind a pooler, go through the engine.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Rows(list[Any]):
     """What a statement gave: named tuples."""
 
     rowcount = -1
-    """Nothing was changed."""
+    """How many rows it touched, where it changed any."""
 
     def all(self) -> list[Any]:
         return self
@@ -65,18 +65,68 @@ class Reader:
         return text.rows(names, rows)
 
 
+class WriteDriver(Protocol):
+    """A connection of a driver, inside a transaction."""
+
+    async def ask(self, text: str, values: Sequence[object]) -> tuple[Made, int]:
+        """All rows of one statement, and how many rows it touched. Raises SQLAlchemy's ``IntegrityError`` where a
+        constraint refuses it."""
+
+    def later(self, text: str, values: Sequence[object]) -> None:
+        """Let a statement that gives no rows leave with the next that is asked, or with the commit."""
+
+    async def many(self, text: str, rows: Sequence[Sequence[object]]) -> None:
+        """Run one statement for each of ``rows``."""
+
+
+class Writer:
+    """A connection inside a transaction, as scopes take it: what they use of SQLAlchemy's, and ``later``."""
+
+    __slots__ = ("_texts", "dialect", "driver")
+
+    def __init__(self, driver: WriteDriver, texts: Texts) -> None:
+        self.driver, self._texts = driver, texts
+        self.dialect = texts.dialect
+
+    async def execute(self, statement: Executable, params: Mapping[str, object] | None = None) -> Rows:
+        """Run ``statement`` after all that was to leave before it. Raises ``KeyError`` for a parameter that is missing,
+        and the driver's errors."""
+        text = self._texts.of(statement, params)
+        (names, made), touched = await self.driver.ask(*text.filled(params or {}))
+        rows = text.rows(names, made)
+        rows.rowcount = touched
+        return rows
+
+    def later(self, change: Executable, params: Mapping[str, object] | None = None) -> None:
+        """Run ``change`` with the next statement, or with the commit: they raise what is wrong with it."""
+        self.driver.later(*self._texts.of(change, params).filled(params or {}))
+
+    async def exec_driver_sql(self, text: str, values: Sequence[Sequence[object]] | None = None) -> None:
+        """Run a text as it is; with ``values`` for each of them."""
+        if values is None:
+            await self.driver.ask(text, ())
+        else:
+            await self.driver.many(text, values)
+
+
 class Texts:
     """The texts of statements in one dialect, kept for as long as the statements live."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
-        self._texts: WeakKeyDictionary[Executable, _Text] = WeakKeyDictionary()
+        self.dialect = dialect
+        self._texts: WeakKeyDictionary[Executable, dict[tuple[str, ...], _Text]] = WeakKeyDictionary()
 
-    def of(self, statement: Executable) -> _Text:
-        found = self._texts.get(statement)
+    def of(self, statement: Executable, params: Mapping[str, object] | None = None) -> _Text:
+        """Which columns an insert fills follows from the names of ``params``."""
+        names = tuple(params) if params and isinstance(statement, Insert) else ()
+        texts = self._texts.get(statement)
+        if texts is None:
+            texts = self._texts[statement] = {}
+        found = texts.get(names)
         if found is None:
-            compiled = statement.compile(dialect=self._dialect)  # type: ignore[attr-defined]  # ours all have it
-            found = self._texts[statement] = _Text(compiled)
+            keys = {"column_keys": names} if names else {}
+            compiled = statement.compile(dialect=self.dialect, **keys)  # type: ignore[attr-defined]  # ours all have it
+            found = texts[names] = _Text(compiled)
         return found
 
 

@@ -72,8 +72,8 @@ async def newest(s: Scope, principal: str, routes: Sequence[str], after: int) ->
 
 async def save(s: Scope, principal: str, route: str, key: str, request_hash: str, result: str, now: int) -> None:
     """Save the result of a request, in the transaction that did it. Call ``find`` first in the same transaction."""
-    await s.execute(_DROP, {"principal": principal, "route": route, "key": key})
-    await s.execute(
+    await s.later(_DROP, {"principal": principal, "route": route, "key": key})
+    await s.later(
         _INSERT,
         {
             "principal_id": principal,

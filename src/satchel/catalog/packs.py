@@ -147,7 +147,7 @@ async def add_pack(
 
     ``places`` name this pack; ``size`` is what the pack takes at rest.
     """
-    await s.execute(
+    await s.later(
         _INSERT_PACK,
         {
             "project_id": project,
@@ -160,7 +160,7 @@ async def add_pack(
         },
     )
     await s.execute_many(_INSERT_PLACE, ("project_id", *PlaceRow._fields), ((project, *row) for row in places))
-    await s.execute(_ADD_USE, {"more": size})
+    await s.later(_ADD_USE, {"more": size})
 
 
 async def replace_packs(
@@ -295,7 +295,7 @@ async def rely_on(s: Scope, project: str, objects: Iterable[ObjectId], names: Se
         rows = await s.rows(_LOCK, {"project": project, "packs": list(chunk)})
         standing.update(row.pack for row in rows if row.state == LIVE or row.pack in brought)
     for chunk in chunks(sorted(brought)):
-        await s.execute(_MAKE_LIVE, {"of_project": project, "packs": list(chunk)})
+        await s.later(_MAKE_LIVE, {"of_project": project, "packs": list(chunk)})
     # A pack may have begun to die between the look and the lock.
     whole = {packs: standing.issuperset(packs) for packs in set(holding.values())}
     return [name for name in asked if name not in holding or not whole[holding[name]]]

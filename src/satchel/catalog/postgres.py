@@ -1,9 +1,10 @@
 """PostgreSQL 15 and newer, for any number of nodes.
 
-A scope that writes is one transaction. It begins with one message that also names the tenant to the database, for this
-transaction alone, so that a connection is nobody's between two transactions: also behind a pooler that hands it to
-another client (pgbouncer in transaction mode; say ``?pooler=transaction`` in the address, and statements are prepared
-anew each time). So is a scope that reads behind a pooler; else each of its statements is a transaction (`flights`).
+A scope that writes is one transaction. It begins with its first statement, in one message that also names the tenant to
+the database, for this transaction alone, so that a connection is nobody's between two transactions: also behind a
+pooler that hands it to another client (pgbouncer in transaction mode; say ``?pooler=transaction`` in the address, and
+statements are prepared anew each time). So is a scope that reads behind a pooler; else each of its statements is a
+transaction (`flights`).
 
 A writer takes its tenant's lock with the same message and keeps it until the transaction ends. In this process writers
 of one tenant wait for each other before they take a connection, so that one tenant's queue holds one connection.
@@ -12,7 +13,6 @@ of one tenant wait for each other before they take a connection, so that one ten
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -29,8 +29,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from satchel.catalog import copying, revision, walls
-from satchel.catalog.direct import Kept, Made, Reader, Texts
-from satchel.catalog.flights import DIRECTORY, Line, entering
+from satchel.catalog.direct import Kept, Made, Reader, Texts, Writer
+from satchel.catalog.flights import DIRECTORY, Line, Together, Transaction, entering, is_gone, rolled_back
 from satchel.catalog.sqlite import SQLite
 from satchel.catalog.stamp import SnapshotStamp
 from satchel.catalog.trouble import ADDRESS_HINT, CatalogInUse, CatalogUnavailable, answered
@@ -58,11 +58,16 @@ _BESIDE = f"pg_advisory_xact_lock_shared({_LOCKS + 1}, 0)"
 _ALONE = f"SELECT pg_advisory_xact_lock({_LOCKS + 1}, 0); "
 """Every transaction is beside others, but a migration: it changes tables in an order of its own, and would meet those
 who hold one table and want the next in a deadlock."""
-_LASTING = (
-    "SELECT CASE current_setting('synchronous_commit') "
-    "WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END; "
-)
+_LASTING = "CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END"
 """What is acknowledged outlives a crash, whatever the database is set to; stronger settings stay."""
+_OWN_LOCK = f"pg_advisory_xact_lock({_LOCKS}, hashtext($1))"
+_ENTER = (
+    "SELECT WHERE num_nulls(set_config('satchel.tenant', $2, true), set_config('satchel.door', $3, true), "
+    f"{_BESIDE}, {_LASTING}, {_OWN_LOCK}) > 5"
+)
+"""Enters a transaction that writes, and gives no row: the name of the lock, the tenant, the door."""
+_GO_ON = f"SELECT WHERE num_nulls({_OWN_LOCK}, set_config('satchel.tenant', $1, true)) > 2"
+"""Goes on inside another tenant."""
 _BUSY = ("55P03", "40P01")
 """The codes of a lock that was not to be had in time, and of a deadlock."""
 _FORBIDDEN = "42501"
@@ -77,13 +82,8 @@ class Postgres:
     def __init__(self, url: str, connections: int) -> None:
         """Raises ``ConfigInvalid`` for an option of the address that is not known."""
         self._dsn, pooled = _without_pooler(url)
-        # A statement with a name is parsed and planned once for each connection: a quarter less for a short read. Not
-        # where a pooler changes the connection beneath: there each is the unnamed one, prepared anew.
-        numbers = itertools.count()
-        self._options: dict[str, Any] = {
-            "prepared_statement_cache_size": 0 if pooled else 500,
-            "prepared_statement_name_func": str if pooled else lambda: f"satchel_{next(numbers)}",
-        }
+        # A pooler changes the connection beneath: there each statement is the unnamed one, prepared anew.
+        self._options: dict[str, Any] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
         self._command_seconds: float | None = STATEMENT_SECONDS + 5
         writers = max(2, connections // 3)
         readers = max(2, connections - writers - 1)  # one is the stamp's
@@ -91,7 +91,8 @@ class Postgres:
         self._pooled = pooled
         self._texts = Texts(dialect.dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's own
         self._read: Kept[asyncpg.Connection] = Kept(readers, WAIT_SECONDS)
-        self._write = self._engine(pool_size=writers, max_overflow=0, pool_timeout=WAIT_SECONDS)
+        self._write: Kept[Line] = Kept(writers, WAIT_SECONDS)
+        self._write_pooled = self._engine(pool_size=writers, max_overflow=0, pool_timeout=WAIT_SECONDS)
         self._apart = self._engine(poolclass=NullPool)
         self._reading, self._writing = TenantTurns(readers - 1, WAIT_SECONDS), TenantTurns(1, WAIT_SECONDS)
 
@@ -109,11 +110,12 @@ class Postgres:
         )
         return engine
 
-    async def _connect(self, *, line: bool = False, **_options: object) -> asyncpg.Connection:
-        """A new connection; as a ``line`` one of readers."""
+    async def _connect(self, *, line: bool = False, reads: bool = False, **_options: object) -> asyncpg.Connection:
+        """A new connection; as a ``line`` one of ``flights``, made ready for readers where it ``reads``."""
         try:
             connection = await asyncpg.connect(
                 self._dsn,
+                loop=Together(asyncio.get_running_loop()) if line else None,
                 connection_class=Line if line else asyncpg.Connection,
                 timeout=CONNECT_SECONDS,
                 command_timeout=self._command_seconds,
@@ -122,7 +124,7 @@ class Postgres:
             if not self._pooled:
                 try:
                     await connection.execute(_bounds(WAIT_SECONDS, ends=False))
-                    if line:
+                    if reads:
                         await connection.ready(_BESIDE)
                 except BaseException:
                     connection.terminate()  # nobody else knows of it
@@ -150,7 +152,7 @@ class Postgres:
                 async with self._one_transaction(tenant) as reader:
                     yield reader
                 return
-            driver = _Flights(self._read, partial(self._connect, line=True), tenant)
+            driver = _Flights(self._read, partial(self._connect, line=True, reads=True), tenant)
             ended = False
             try:
                 yield Reader(driver, self._texts)
@@ -168,7 +170,7 @@ class Postgres:
                 await connection.execute("COMMIT")
             ended = True
         finally:
-            if ended or await _rolled_back(connection):
+            if ended or await rolled_back(connection):
                 self._read.idle.append(connection)
             else:
                 connection.terminate()
@@ -184,19 +186,45 @@ class Postgres:
                 await connection.execute(begin, timeout=WAIT_SECONDS + CONNECT_SECONDS)
             except BaseException as error:
                 connection.terminate()
-                if not kept or not _is_gone(error):
+                if not kept or not is_gone(error):
                     with answered():
                         raise
             else:
                 return connection
 
     @asynccontextmanager
-    async def writing(self, tenant: TenantId | None) -> AsyncIterator[AsyncConnection]:
-        begin = self._begin("BEGIN", tenant) + _LASTING + _lock(tenant or DIRECTORY)
-        async with self._writing.of(tenant or DIRECTORY), self._transaction(self._write, begin) as connection:
+    async def writing(self, tenant: TenantId | None) -> AsyncIterator[AsyncConnection | Writer]:
+        lock = tenant or DIRECTORY
+        async with self._writing.of(lock):
+            if self._pooled:
+                async with self._transaction(self._write_pooled, self._begin_writing(tenant)) as connection:
+                    yield connection
+                return
+            first = [("BEGIN", ()), (_ENTER, (lock, tenant or "", "" if tenant else DIRECTORY))]
+            connect = partial(self._connect, line=True)
+            async with self._write.place():
+                # Little longer than a lock may take: at the first answer a server is found out that says nothing.
+                transaction = Transaction(self._write, connect, first, WAIT_SECONDS + CONNECT_SECONDS)
+                ended = False
+                try:
+                    yield Writer(transaction, self._texts)
+                    await transaction.commit()
+                    ended = True
+                finally:
+                    await transaction.end(well=ended)
+
+    @asynccontextmanager
+    async def filling(self) -> AsyncIterator[AsyncConnection]:
+        async with self._transaction(self._apart, self._begin_writing(None)) as connection:
             yield connection
 
-    async def enter(self, connection: AsyncConnection | Reader, tenant: TenantId, *, writing: bool) -> None:
+    def _begin_writing(self, tenant: TenantId | None) -> str:
+        return f"{self._begin('BEGIN', tenant)}SELECT {_LASTING}; {_lock(tenant or DIRECTORY)}"
+
+    async def enter(self, connection: AsyncConnection | Reader | Writer, tenant: TenantId, *, writing: bool) -> None:
+        if isinstance(connection, Writer):
+            connection.driver.later(_GO_ON, (tenant,))
+            return
         if isinstance(connection, Reader):
             driver = connection.driver
             assert isinstance(driver, _Driver | _Flights), "a reader of this database"
@@ -233,7 +261,7 @@ class Postgres:
             except BaseException as error:
                 await _abandon(connection)
                 await connection.close()
-                if last or not _is_gone(error):
+                if last or not is_gone(error):
                     with answered():
                         raise
                 await engine.dispose(close=False)  # its other connections are as old
@@ -309,7 +337,7 @@ class Postgres:
 
     async def _migrate(self, serving: str) -> None:
         begin = f"BEGIN; {_bounds(MIGRATOR_WAITS_SECONDS, ends=True)}SELECT {_inside(None)}; {_ALONE}"
-        async with self._transaction(self._write, begin) as connection:
+        async with self._transaction(self._apart, begin) as connection:
             await _check_roles(connection, serving)
             await connection.exec_driver_sql("SELECT set_config('statement_timeout', '0', true)")
             if await connection.run_sync(revision.current) in revision.KNOWN[:-1]:
@@ -349,9 +377,10 @@ class Postgres:
 
     async def close(self) -> None:
         await self._stamp.close()
-        while self._read.idle:
-            await _close(self._read.idle.pop())
-        await self._write.dispose()
+        for kept in (self._read, self._write):
+            while kept.idle:
+                await _close(kept.idle.pop())
+        await self._write_pooled.dispose()
         await self._apart.dispose()
         await asyncio.sleep(0)  # sockets of connections that were given up close in the next turn of the loop
 
@@ -442,7 +471,7 @@ class _Flights:
             try:
                 return await self._line.ask(self._enter, text, values)
             except BaseException as error:
-                if not left or not _is_gone(error):
+                if not left or not is_gone(error):
                     raise
                 self._line.terminate()  # left over from before the server went away
                 self._line = None
@@ -455,7 +484,7 @@ class _Flights:
         """Give the connection back, unless it is not known what became of it."""
         if self._line is None:
             return
-        if well or await _rolled_back(self._line):
+        if well or await rolled_back(self._line):
             self._kept.idle.append(self._line)
         else:
             self._line.terminate()
@@ -471,21 +500,11 @@ async def _raw(connection: AsyncConnection) -> asyncpg.Connection:
 async def _abandon(connection: AsyncConnection) -> None:
     """Roll back; or drop the connection, where it is not known what became of it."""
     try:
-        known = await _rolled_back(await _raw(connection))
+        known = await rolled_back(await _raw(connection))
     except BaseException:  # noqa: BLE001 (there is none beneath any more)
         known = False
     if not known:
         await connection.invalidate()
-
-
-async def _rolled_back(raw: asyncpg.Connection) -> bool:
-    """Roll back. False where it is not known what became of the connection."""
-    try:
-        async with asyncio.timeout(2):
-            await raw.execute("ROLLBACK")
-    except BaseException:  # noqa: BLE001 (whatever it was: the connection goes, and the first error is told)
-        return False
-    return True
 
 
 async def _close(raw: asyncpg.Connection) -> None:
@@ -493,12 +512,6 @@ async def _close(raw: asyncpg.Connection) -> None:
         await raw.close(timeout=2)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         raw.terminate()
-
-
-def _is_gone(error: BaseException) -> bool:
-    """Whether a connection had ended before it was used again."""
-    gone = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError)
-    return isinstance(error, gone) or getattr(error, "sqlstate", None) in ("57P01", "57P02", "57P03")
 
 
 def _without_pooler(url: str) -> tuple[str, bool]:

@@ -137,7 +137,7 @@ async def settle(s: Scope, own: str | None, asked: Asked, now: int) -> list[Use]
     _check(room, asked)
     uses = await _check_files(s, room.limits, asked)
     if own is not None:
-        await s.execute(_DROP, {"own": own})
+        await s.later(_DROP, {"own": own})
     if asked.came:
         await _count_came(s, asked.came, now)
         uses.append(Use("sync_bytes", room.synced, room.synced + asked.came, room.limits.sync_bytes))
@@ -219,7 +219,7 @@ async def _check_files(s: Scope, limits: Limits, asked: Asked) -> list[Use]:
 
 
 async def _insert(s: Scope, own: str, project: ProjectId, principal: PrincipalId, asked: Asked, now: int) -> None:
-    await s.execute(
+    await s.later(
         _INSERT,
         {
             "reservation_id": own,
@@ -232,4 +232,4 @@ async def _insert(s: Scope, own: str, project: ProjectId, principal: PrincipalId
 
 
 async def _count_came(s: Scope, came: int, now: int) -> None:
-    await s.execute(_ADD_CAME, {"came": came, "today": now // DAY_MS})
+    await s.later(_ADD_CAME, {"came": came, "today": now // DAY_MS})

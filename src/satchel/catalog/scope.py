@@ -27,7 +27,7 @@ from sqlalchemy.sql.expression import CompoundSelect
 
 from satchel.catalog import connection as _connection
 from satchel.catalog import copying, guard, revision
-from satchel.catalog.direct import Reader, Rows, compiled_change
+from satchel.catalog.direct import Reader, Rows, Writer, compiled_change
 from satchel.catalog.schema import SCHEMA_REVISION, SCOPE_TENANT, channel
 from satchel.catalog.schema import change as change_table
 from satchel.catalog.trouble import CatalogDamaged, CatalogUnavailable, answered, translated
@@ -52,7 +52,7 @@ class Scope:
 
     def __init__(
         self,
-        connection: AsyncConnection | Reader,
+        connection: AsyncConnection | Reader | Writer,
         tenant: TenantId,
         random: Random,
         *,
@@ -90,6 +90,18 @@ class Scope:
         """Run a change and return how many rows it touched."""
         return (await self._run(change, params)).rowcount
 
+    async def later(self, change: Change, params: Params | None = None) -> None:
+        """Run a change of which nobody needs to know how many rows it touched.
+
+        It may leave with the next statement that is asked, or with the commit: what is wrong with it is raised there.
+        """
+        if not isinstance(self._connection, Writer):
+            await self._run(change, params)
+            return
+        given = self._given(change, params)
+        await self._inside()
+        self._connection.later(change, given)
+
     async def execute_many(self, change: Change, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Run ``change`` for every row, whose values stand in the order of ``columns``.
 
@@ -115,14 +127,19 @@ class Scope:
                 await _writer(self._connection).exec_driver_sql(compiled.string, values)
 
     async def _run(self, statement: Query | Change, params: Params | None) -> CursorResult[*tuple[Any, ...]] | Rows:
+        given = self._given(statement, params)
+        with answered():
+            await self._inside()
+            return await self._connection.execute(statement, given)
+
+    def _given(self, statement: Query | Change, params: Params | None) -> dict[str, object]:
+        """The parameters of a statement that may be run in this scope, its tenant among them."""
         guard.check_scoped(statement, writing=self._writing, erasing=self._erasing)
         given: dict[str, object] = {**params} if params else {}
         _check_names(given)
         guard.check_values(given.values())
         given[SCOPE_TENANT] = self.tenant
-        with answered():
-            await self._inside()
-            return await self._connection.execute(statement, given)
+        return given
 
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
@@ -140,7 +157,12 @@ class Directory:
     """The tables that belong to no tenant. Only the named functions of this package use it."""
 
     def __init__(
-        self, connection: AsyncConnection | Reader, database: _connection.Database, random: Random, *, writing: bool
+        self,
+        connection: AsyncConnection | Reader | Writer,
+        database: _connection.Database,
+        random: Random,
+        *,
+        writing: bool,
     ) -> None:
         self.random = random
         self.changed: set[TenantId] = set()
@@ -304,7 +326,7 @@ class Catalog:
     @asynccontextmanager
     async def directory(self, *, write: bool = False) -> AsyncIterator[Directory]:
         """The directory; with ``write`` as one transaction, committed at the end of the block."""
-        opened: Callable[[None], AbstractAsyncContextManager[AsyncConnection | Reader]]
+        opened: Callable[[None], AbstractAsyncContextManager[AsyncConnection | Reader | Writer]]
         opened = self._database.writing if write else self._database.reading
         changed: set[TenantId] = set()
         began, good = time.perf_counter(), True
@@ -389,7 +411,7 @@ class Catalog:
 
 
 @asynccontextmanager
-async def _savepoint(connection: AsyncConnection) -> AsyncIterator[None]:
+async def _savepoint(connection: AsyncConnection | Writer) -> AsyncIterator[None]:
     # PostgreSQL takes nothing more in a transaction after a refusal; SQLite undoes the statement alone.
     with answered():
         await connection.exec_driver_sql("SAVEPOINT attempt")
@@ -401,7 +423,7 @@ async def _savepoint(connection: AsyncConnection) -> AsyncIterator[None]:
     await connection.exec_driver_sql("RELEASE SAVEPOINT attempt")
 
 
-def _writer(connection: AsyncConnection | Reader) -> AsyncConnection:
+def _writer(connection: AsyncConnection | Reader | Writer) -> AsyncConnection | Writer:
     if isinstance(connection, Reader):
         raise guard.UnscopedStatement("a reading scope changes nothing")
     return connection
@@ -418,16 +440,21 @@ _INSERT_CHANGE = insert(change_table).from_select(
 )
 
 
-async def _tell(connection: AsyncConnection, tenants: Iterable[TenantId]) -> None:
+async def _tell(connection: AsyncConnection | Writer, tenants: Iterable[TenantId]) -> None:
     """Note that tenants changed, last of all: the channel's row is locked until the transaction ends.
 
     Each takes the next number while it holds that row, so that numbers become visible in their order and a node that
     has seen one has seen all before it.
     """
     for tenant in sorted(tenants):
+        change = {"of_tenant": tenant, "at": time.time_ns() // 1_000_000}
+        if isinstance(connection, Writer):
+            connection.later(_NEXT_EPOCH)
+            connection.later(_INSERT_CHANGE, change)
+            continue
         with answered():
             await connection.execute(_NEXT_EPOCH)
-            await connection.execute(_INSERT_CHANGE, {"of_tenant": tenant, "at": time.time_ns() // 1_000_000})
+            await connection.execute(_INSERT_CHANGE, change)
 
 
 def _unnoted(_kind: str, _seconds: float, _good: bool) -> None:

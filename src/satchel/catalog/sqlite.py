@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, event
@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from satchel.catalog import inline, revision, sums
-from satchel.catalog.direct import Kept, Reader, Texts
+from satchel.catalog.direct import Kept, Reader, Texts, Writer
 from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.catalog.stamp import FileStamp
 from satchel.catalog.trouble import CatalogInUse
@@ -100,7 +100,10 @@ class SQLite:
         async with self._writing.of(tenant or ""), self._write.begin() as connection:
             yield connection
 
-    async def enter(self, connection: AsyncConnection | Reader, tenant: TenantId, *, writing: bool) -> None:
+    def filling(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        return self.writing(None)
+
+    async def enter(self, connection: AsyncConnection | Reader | Writer, tenant: TenantId, *, writing: bool) -> None:
         """Nothing to do: nothing in the file knows of tenants."""
 
     async def stamp(self) -> object | None:

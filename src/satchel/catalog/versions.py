@@ -398,7 +398,7 @@ async def commit(s: Scope, project: str, new: NewVersion) -> VersionRow:
         changed=len(set_now) - added,
         deleted=deleted,
     )
-    await s.execute(_INSERT_VERSION, {"project_id": project, **made._asdict()})
+    await s.later(_INSERT_VERSION, {"project_id": project, **made._asdict()})
     return made
 
 
@@ -450,7 +450,7 @@ def _differs(change: ChangeIn, standing: dict[str, tuple[str, ObjectId, int]]) -
 
 
 async def _resize(s: Scope, project: str, more_files: int, more_bytes: int) -> None:
-    await s.execute(_SET_SIZES, {"of_project": project, "more_files": more_files, "more_bytes": more_bytes})
+    await s.later(_SET_SIZES, {"of_project": project, "more_files": more_files, "more_bytes": more_bytes})
     if more_files <= 0:
         return  # an edit is most of what is committed
     row = await s.row(_STATE, {"project": project})

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import OrderedDict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -28,8 +28,43 @@ FRESH_SECONDS = 1.0
 TAKEN_SECONDS = 60.0
 TAKEN_BYTES = 60 * 1024
 """What a client takes of a waiting answer in that time, at least: a kilobyte a second."""
+HELD_BYTES = 4 * 1024
+"""A head is no longer, nearly always; what is may go by itself."""
 _NO_MEMORY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class Joining:
+    """A transport on which the head of an answer leaves together with the first of its body, where that comes at once:
+    uvicorn writes them one after the other, and each would be sent by itself and wake the client."""
+
+    __slots__ = ("_held", "_inner", "_loop")
+
+    def __init__(self, inner: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._inner, self._loop = inner, loop
+        self._held: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._inner.writelines((held, data))
+        elif len(data) <= HELD_BYTES:
+            self._held = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._inner.write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._inner.close()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, None
+        if held is not None and not self._inner.is_closing():
+            self._inner.write(held)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 class BoundedHeads(HttpToolsProtocol):
@@ -48,7 +83,7 @@ class BoundedHeads(HttpToolsProtocol):
         self._idle = _idle.setdefault(self.server_state, OrderedDict())
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, Joining(transport, self.loop)))
         transport.set_write_buffer_limits(high=0)  # whatever waits to be taken is known of
         if len(self.connections) > self.most:
             longest = next(iter(self._idle), self)
