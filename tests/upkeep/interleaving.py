@@ -29,6 +29,7 @@ from satchel.objects.frame import make_frames
 from satchel.objects.ids import ObjectId, ProjectId, TenantId, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
+from satchel.store import packs
 from satchel.store.keyring import Keyring
 from satchel.store.objectstore import MemoryStore, StoredObject
 from satchel.store.packs import Vault
@@ -188,6 +189,7 @@ class Stage:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sqlite, "READERS", 16)  # each actor may stop in the middle of a reading scope
             patch.setattr(aiosqlite.Connection, "_execute", _in_this_thread)
+            patch.setattr(packs, "READS_AHEAD", 1)  # an actor takes one step at a time
             catalog = await GatedCatalog.open(url)
             store, clock, root = GatedStore(), Clock(), RootKey.create(key)
             keyring = Keyring(store, root, clock=clock, random=os.urandom)

@@ -72,10 +72,6 @@ def references_looked_up_before_the_head(monkeypatch: pytest.MonkeyPatch, _stage
 
 
 def bytes_deleted_before_the_row_says_dying(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> None:
-    monkeypatch.setattr(
-        "satchel.store.packs.READS_AHEAD", 1
-    )  # the longer a read takes, the more comes between it and the look
-
     async def mark(s: Scope, project: str, names: Sequence[str], *rest: int) -> list[PackSize]:
         for name in [name for name in stage.store.objects if name.rpartition("/")[2] in names]:
             del stage.store.objects[name]
