@@ -13,6 +13,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, event
 from sqlalchemy.dialects import sqlite
@@ -20,6 +21,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from satchel.catalog import inline, revision, sums
 from satchel.catalog.direct import Kept, Reader, Texts, Writer
@@ -75,6 +77,8 @@ class SQLite:
             url, pool_size=1, max_overflow=0, pool_timeout=WAIT_SECONDS, hide_parameters=True
         )
         self._reading, self._writing = TenantTurns(READERS - 1, WAIT_SECONDS), TenantTurns(1, WAIT_SECONDS)
+        for engine in (self._read, self._write):
+            engine.dialect.do_terminate = _terminate  # type: ignore[assignment, method-assign]
         event.listen(self._read.sync_engine, "connect", _on_read_connect)
         event.listen(self._write.sync_engine, "connect", _on_write_connect)
         event.listen(self._write.sync_engine, "begin", _begin_immediate)
@@ -179,6 +183,18 @@ def _pragmas(connection: DBAPIConnection, statements: tuple[str, ...]) -> None:
     for statement in statements:
         cursor.execute(statement)
     cursor.close()
+
+
+def _terminate(connection: Any) -> None:
+    """End a connection of which nobody knows what became.
+
+    SQLAlchemy closes it in a task, and stops the driver's thread too where the one who waits for that is cancelled. The
+    thread may then end between the two things that closing asks of it, and the task waits for ever, and with it
+    whoever ends the loop. To stop the thread closes the connection too.
+    """
+    ended = connection.driver_connection.stop()
+    if ended is not None and in_greenlet():
+        await_only(asyncio.shield(ended))
 
 
 def _on_read_connect(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

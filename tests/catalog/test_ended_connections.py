@@ -1,0 +1,36 @@
+"""Connections of SQLite that are given up while somebody waits for their end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from satchel.catalog.sqlite import SQLite
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("steps", range(1, 5))
+async def test_a_connection_given_up_by_who_is_cancelled_leaves_nothing_that_waits(tmp_path: Path, steps: int) -> None:
+    """It kept a loop from ending, once in many thousand ends of a server."""
+    there = set(threading.enumerate())
+    database = SQLite(make_url(f"sqlite:///{tmp_path / 'catalog.db'}"))
+    connection, before = await database._write.connect(), asyncio.all_tasks()
+    giving_up = asyncio.create_task(connection.invalidate())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    giving_up.cancel()
+    await asyncio.wait([giving_up])
+    others = asyncio.all_tasks() - before
+    for other in others:
+        other.cancel()
+    waiting = (await asyncio.wait(others, timeout=10))[1] if others else set()
+    assert not waiting
+    await connection.close()
+    await database.close()
+    for thread in {each for each in threading.enumerate() if "_connection_worker" in each.name} - there:
+        await asyncio.to_thread(thread.join, 10)  # it tells the loop that it ends
