@@ -244,13 +244,9 @@ class Transaction:
             raise RuntimeError(_REFUSED)
 
     async def end(self, *, well: bool) -> None:
-        """Give the connection back, unless it is not known what became of it."""
-        if self._line is None:
-            return
-        if well or await rolled_back(self._line):
-            self._kept.idle.append(self._line)
-        else:
-            self._line.terminate()
+        """Give the connection back, if there was one."""
+        if self._line is not None:
+            await give_back(self._kept, self._line, well=well)
 
 
 @lru_cache(maxsize=1_000)
@@ -290,6 +286,14 @@ def _told(value: object) -> bytes:
         case _:
             raise TypeError(f"{type(value).__name__} is not a value of the catalog")
     return struct.pack("!i", len(text)) + text
+
+
+async def give_back(kept: Kept[Any], raw: asyncpg.Connection, *, well: bool) -> None:
+    """Keep a connection for the next one, unless it is not known what became of it."""
+    if well or await rolled_back(raw):
+        kept.idle.append(raw)
+    else:
+        raw.terminate()
 
 
 async def rolled_back(raw: asyncpg.Connection) -> bool:

@@ -30,7 +30,7 @@ from sqlalchemy.pool import NullPool
 
 from satchel.catalog import copying, revision, walls
 from satchel.catalog.direct import Kept, Made, Reader, Texts, Writer
-from satchel.catalog.flights import DIRECTORY, Line, Together, Transaction, entering, is_gone, rolled_back
+from satchel.catalog.flights import DIRECTORY, Line, Together, Transaction, entering, give_back, is_gone, rolled_back
 from satchel.catalog.sqlite import SQLite
 from satchel.catalog.stamp import SnapshotStamp
 from satchel.catalog.trouble import ADDRESS_HINT, CatalogInUse, CatalogUnavailable, answered
@@ -170,10 +170,7 @@ class Postgres:
                 await connection.execute("COMMIT")
             ended = True
         finally:
-            if ended or await rolled_back(connection):
-                self._read.idle.append(connection)
-            else:
-                connection.terminate()
+            await give_back(self._read, connection, well=ended)
 
     async def _ready(self, begin: str) -> asyncpg.Connection:
         """A connection of readers in a new transaction. Those left over from before the server went away are found
@@ -481,13 +478,9 @@ class _Flights:
         self._enter = entering(tenant, directory=True)
 
     async def end(self, *, well: bool) -> None:
-        """Give the connection back, unless it is not known what became of it."""
-        if self._line is None:
-            return
-        if well or await rolled_back(self._line):
-            self._kept.idle.append(self._line)
-        else:
-            self._line.terminate()
+        """Give the connection back, if there was one."""
+        if self._line is not None:
+            await give_back(self._kept, self._line, well=well)
 
 
 async def _raw(connection: AsyncConnection) -> asyncpg.Connection:
