@@ -73,6 +73,8 @@ HOSTILE_METADATA: dict[str, object] = {
     "no host": {"redirect_uris": ["https:///x"]},
     "half a scheme": {"redirect_uris": ["https:agents.example.com"]},
     "a star": {"redirect_uris": ["https://*.example.com/"]},
+    "a port that is none": {"redirect_uris": ["https://agents.example.com:99999/"]},
+    "half an address": {"redirect_uris": ["com.example.agents://[::1/"]},
     "one good and one bad": {"redirect_uris": [REDIRECT, "javascript:x"]},
     "no redirect": {"redirect_uris": []},
     "too many redirects": {"redirect_uris": [f"https://a.example/{n}" for n in range(11)]},

@@ -116,7 +116,12 @@ def _name(given: object, redirect: str) -> str:
 
 
 def _check_redirect(redirect: object) -> None:
-    if not isinstance(redirect, str) or len(redirect) > MAX_REDIRECT_CHARACTERS or not _URL_TEXT.fullmatch(redirect):
+    if (
+        not isinstance(redirect, str)
+        or len(redirect) > MAX_REDIRECT_CHARACTERS
+        or not _URL_TEXT.fullmatch(redirect)
+        or not _port_is_one(redirect)
+    ):
         raise BadClient(
             f"a redirect is a URL of at most {MAX_REDIRECT_CHARACTERS} plain characters without a fragment",
             "invalid_redirect_uri",
@@ -124,7 +129,7 @@ def _check_redirect(redirect: object) -> None:
     scheme, colon, rest = redirect.partition(":")
     if scheme in ("http", "https"):
         netloc = re.split("[/?]", rest.removeprefix("//"), maxsplit=1)[0]
-        loopback = _LOOPBACK_URL.fullmatch(redirect) is not None and _port_is_one(redirect)
+        loopback = _LOOPBACK_URL.fullmatch(redirect)
         if rest.startswith("//") and (loopback or (scheme == "https" and _HOST.fullmatch(netloc))):
             return
         raise BadClient(
@@ -136,6 +141,7 @@ def _check_redirect(redirect: object) -> None:
 
 
 def _port_is_one(url: str) -> bool:
+    """Whether the port, if there is one, can be; False also for a host in brackets that is no address."""
     try:
         return urlsplit(url).port != 0
     except ValueError:
