@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
+import struct
+import termios
 from pathlib import Path
 
 import pytest
@@ -109,6 +113,18 @@ def test_raw_text_is_exact_when_piped_and_clean_on_a_terminal() -> None:
 def test_lines_are_cut_to_the_terminal_and_whole_when_piped() -> None:
     assert a_face(terminal=True, columns=10).fit("word " * 10) == "word word…"
     assert a_face(columns=10).fit("word " * 10) == ("word " * 10).strip()
+
+
+@pytest.mark.parametrize(("told", "taken"), [(0, 80), (7, 20), (132, 132)])
+def test_a_terminal_that_knows_no_width_has_the_usual_one(told: int, taken: int) -> None:
+    main, terminal = os.openpty()  # what `docker exec -t`, a serial line, or an agent's terminal is, says 0 columns
+    try:
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 0, told, 0, 0))
+        with open(terminal, "w", encoding="utf-8", closefd=False) as stream:
+            assert Face(Machine(), out=stream, err=stream, cwd=Path("/")).columns == taken
+    finally:
+        os.close(terminal)
+        os.close(main)
 
 
 def test_nobody_at_the_terminal_is_told_to_say_yes() -> None:

@@ -229,9 +229,10 @@ def _camel(name: str) -> str:
 
 def _columns(stream: IO[str]) -> int:
     try:
-        return max(os.get_terminal_size(stream.fileno()).columns, 20)
+        told = os.get_terminal_size(stream.fileno()).columns  # 0: a terminal that was told no size
     except (OSError, ValueError):
-        return DEFAULT_COLUMNS
+        told = 0
+    return max(told, 20) if told else DEFAULT_COLUMNS
 
 
 def _is_utf8(stream: IO[str]) -> bool:
