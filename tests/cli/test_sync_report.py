@@ -50,6 +50,17 @@ def test_paths_are_named_by_a_dry_run_or_when_asked_for() -> None:
     assert "and 5 more" in shown(a_report(), verbose=True)
 
 
+def test_what_is_not_fetched_without_trust_is_named_by_a_dry_run_too() -> None:
+    for dry_run in (False, True):
+        assert ".mcp.json (satchel sync --trust)" in noted(a_report(dry_run=dry_run, untrusted=[".mcp.json"]))
+
+
+def test_what_waits_is_counted_in_good_grammar() -> None:
+    told = noted(a_report(waiting_push=1, waiting_pull=2))
+    assert "Waiting here: 1 change of yours (satchel sync --to-cloud)" in told
+    assert "Waiting on the server: 2 changes (satchel sync --from-cloud)" in told
+
+
 def test_nothing_is_said_of_bytes_where_none_travelled() -> None:
     assert travelled(SyncReport(Direction.BOTH)) == ""
     assert travelled(SyncReport(Direction.BOTH, pulled_bytes=2_000)) == "2 KB fetched"

@@ -20,6 +20,7 @@ from satchel.objects.listing import Tree
 from satchel.remote import Remote
 from satchel.sync.merge import MAX_MERGE_BYTES
 from satchel.worktree.base import Base, load_base
+from satchel.worktree.selecting import selection
 from satchel.worktree.walk import Worktree
 
 MAX_FILES = 1_000
@@ -49,7 +50,8 @@ def command(face: Face, path: str | None, at: str | None) -> None:
     """Show what differs from a version of the hosted project.
 
     PATH is a file or a folder. Lines with - are the version's, lines with + are in this folder. Without --at the
-    version is the one this folder was last in step with, so that the lines are your own edits.
+    version is the one this folder was last in step with, so that the lines are your own edits. What the rules of this
+    folder leave out is not compared.
     """
     named = None if path is None else in_project(face, path)
     here = local_project(project_root(face))
@@ -58,7 +60,9 @@ def command(face: Face, path: str | None, at: str | None) -> None:
     with closing(remote), worktree_of(here) as worktree:
         version = version_at(remote, project, at) if at is not None else base.version if base is not None else 0
         tree = worktree.scan().tree
-        paths = _candidates(remote, project, base, tree, version)
+        selects = selection(worktree)
+        candidates = _candidates(remote, project, base, tree, version)
+        paths = [path for path in candidates if path in tree or selects(path)]
         if named not in (None, "."):
             if not any(_within(path, named) for path in (*paths, *tree)):
                 raise NoSuchArtifact(f"neither this folder nor version {version} has {path!r}")
@@ -82,15 +86,20 @@ def command(face: Face, path: str | None, at: str | None) -> None:
 
 
 def _candidates(remote: Remote, project: str, base: Base | None, tree: Tree, version: int) -> list[str]:
-    """The paths that may differ: changed here since the last sync, or by versions between that one and ``version``."""
-    known = {path: entry.object for path, entry in base.cloud.items()} if base else {}
+    """The paths that may differ: changed here since the last sync, or by versions between that one and ``version``.
+
+    Not what this folder never took in, for want of trust or since it only sent: nobody changed it here.
+    """
+    taken = base.tree if base else {}
+    known = {path: entry.object for path, entry in taken.items()}
     mine = {path: entry.object for path, entry in tree.items()}
     paths = {path for path in known.keys() | mine.keys() if known.get(path) != mine.get(path)}
     if base is None or version != base.version:
         paths |= {change.path for change in remote.changes(project, version, base.lineage if base else "").items}
         if base is not None and version > base.version:
             paths |= {change.path for change in remote.changes(project, base.version, base.lineage).items}
-    return sorted(paths)
+    waiting = base.cloud.keys() - taken.keys() - mine.keys() if base else set()
+    return sorted(paths - waiting)
 
 
 def _within(path: str, named: str) -> bool:

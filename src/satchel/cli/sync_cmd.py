@@ -188,11 +188,9 @@ def show(face: Face, report: SyncReport, seconds: float | None, verbose: bool, t
     else:
         face.line(", ".join(filter(None, [f"Done so far: {where}", travelled(report, traffic), took])))
     if report.waiting_push:
-        face.note(f"{plural(report.waiting_push, 'change')} of yours wait here: satchel sync --to-cloud")
+        face.note(f"Waiting here: {plural(report.waiting_push, 'change')} of yours (satchel sync --to-cloud)")
     if report.waiting_pull:
-        face.note(f"{plural(report.waiting_pull, 'change')} wait on the server: satchel sync --from-cloud")
-    for path in report.untrusted:
-        face.note(f"Not fetched, since tools execute it on their own: {path} (satchel sync --trust)")
+        face.note(f"Waiting on the server: {plural(report.waiting_pull, 'change')} (satchel sync --from-cloud)")
     show_held_back(face, report, named=verbose)
     for path in report.unsettled:
         face.note(f"Kept changing, goes with the next sync: {path}")

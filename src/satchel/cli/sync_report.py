@@ -126,8 +126,10 @@ def next_steps(face: Face, conflicts: Sequence[ConflictPath]) -> None:
 
 
 def show_held_back(face: Face, report: SyncReport, *, named: bool = True) -> None:
-    """What does not travel by the project's own rules (``named``, or only how much), and what looks like a credential:
-    where, never what."""
+    """What needs trust, what does not travel by the project's own rules (``named``, or only how much), and what looks
+    like a credential: where, never what."""
+    for path in report.untrusted:
+        face.note(f"Not fetched, since tools execute it on their own: {path} (satchel sync --trust)")
     for found in report.secrets:
         sign = face.style("!", fg="red")
         face.line(f"{sign} {face.fit(f'{found.path}:{found.line}')}  looks like a credential ({found.kind})")
