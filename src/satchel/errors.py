@@ -108,7 +108,7 @@ class NotAProject(UsageError):
 
 class NoSuchProject(NotFound):
     code = "project.not_found"
-    default_hint = "List the projects you can read with `satchel projects`."
+    default_hint = "List those there are: `satchel projects` (--remote: on the server), or the tool projects_list."
 
 
 class NoSuchArtifact(NotFound):

@@ -117,7 +117,8 @@ def test_a_tenant_is_deleted_after_a_question_brought_back_and_destroyed(operato
     gone = operator("delete", slug, "--now", "--yes", "--json").json
     assert (gone["state"], gone["deleteAt"]) == ("shredded", None)
     assert "auth.invalid" in admin("show", status=4).err
-    assert "no such tenant" in operator("restore", slug, status=1).err
+    assert "no such tenant" in (told := operator("restore", slug, status=1).err)
+    assert "satchel tenant list" in told
 
 
 def test_a_tenant_can_be_founded_for_a_while(operator: As, slug: str) -> None:

@@ -190,6 +190,8 @@ def test_an_invitation_that_is_over_says_so_and_lets_nobody_in(
         assert (answer.status, answer.code) == (404, "invitation.invalid")
         assert says in answer.json["detail"]
     if how.startswith("revoked"):
+        nothing = owner.send("DELETE", "/invitations/inv_00000000000000000000000000")
+        assert (nothing.status, "--list" in nothing.json["hint"]) == (404, True)
         (row,) = owner.get("/invitations").ok()["items"]
         assert row["state"] == "revoked"
 

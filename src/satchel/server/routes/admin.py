@@ -169,7 +169,9 @@ def _deletion(at: int | None, *, looked: bool, expire: int | None) -> dict[str, 
 async def _find(d: Directory, ref: str) -> TenantRow:
     row = await tenants.find(d, ref)
     if row is None or row.state == tenants.SHREDDED:
-        raise NoSuchThing("there is no such tenant")
+        raise NoSuchThing(
+            "there is no such tenant", hint="List them:  GET /api/v1/admin/tenants, or `satchel tenant list`."
+        )
     return row
 
 

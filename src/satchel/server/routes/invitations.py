@@ -216,7 +216,8 @@ async def _revoke(caller: Caller, invitation: str, action: Action, project: Proj
         await caller.stands(s, action, project)
         row = await invitations.get(s, invitation)
         if row is None or (project is not None and row.place.project != project):
-            raise NoSuchThing("there is no such invitation")
+            listed = "satchel tenant invite --list" if project is None else "satchel share --list"
+            raise NoSuchThing("there is no such invitation", hint=f"List them:  {listed}")
         await invitations.revoke(s, row.id, now)
         await caller.record(s, "invitation.revoke", row.id, now)
     return answer({"ok": True})
