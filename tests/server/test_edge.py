@@ -125,3 +125,31 @@ def test_one_tenants_large_bodies_wait_for_each_other_and_nobody_else_waits_for_
         owner.put("large", "small.md", b"small").ok()
         other.put("large", "large.md", b"y" * (LARGE_BYTES + 1)).ok()
     until(lambda: bodies.busy == 0, 60)
+
+
+HEADED = ("/health/live", "/docs", "/projects", "/projects/notes/artifacts/a.md", "/projects/none")
+
+
+@pytest.mark.parametrize("path", HEADED)
+def test_head_is_answered_as_get_is_without_the_body(path: str, owner: Client) -> None:
+    owner.post("/projects", {"slug": "notes"}).ok(201)
+    owner.put("notes", "a.md", b"words").ok()
+    shown, alone = owner.get(path), owner.send("HEAD", path)
+    assert (alone.status, alone.body) == (shown.status, b"")
+    own = {"date", "x-request-id", "ratelimit", "ratelimit-policy"}
+    assert {name: value for name, value in alone.headers.items() if name not in own} == {
+        name: value for name, value in shown.headers.items() if name not in own
+    }
+
+
+@pytest.mark.parametrize("path", ["/projects/notes/events", "/tenant/export"])
+def test_head_of_what_comes_in_pieces_ends_with_the_headers(path: str, server: Running, owner: Client) -> None:
+    owner.post("/projects", {"slug": "notes"}).ok(201)
+    alone = owner.send("HEAD", path)
+    assert (alone.status, alone.body) == (200, b"")
+    until(lambda: not server.cloud.exporting)
+
+
+def test_head_is_refused_where_there_is_nothing_to_get(owner: Client) -> None:
+    answer = owner.send("HEAD", "/auth/token")
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")

@@ -206,7 +206,8 @@ def _methods(path: str) -> list[str]:
         for route in router.routes:
             if isinstance(route, APIRoute) and route.path_regex.match(below):
                 found |= route.methods or set()
-    return sorted(found) or ["GET"]  # the pages
+    found = found or {"GET"}  # the pages
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

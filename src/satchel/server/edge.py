@@ -3,6 +3,8 @@
 uvicorn leaves a half-sent body open for ever; here a body that pauses or drags on ends with 408. An answer given
 before the whole body came (a refusal, mostly) is followed by a bounded reading of the rest, so that a client still
 sending gets to read it, and then by the end of the connection.
+
+HEAD is asked of what is inside as GET, and answered without the body.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str, idle: float, total: float) -> None:
         self.id = request_id
+        self.method: str = scope["method"]
         self.address = ""
         """Where the request came from; empty where that is not known. See ``addresses``."""
         self.absent: list[str] = []
@@ -123,9 +126,12 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
+        cut = False
         if message["type"] == "http.response.start":
             message = self._start(message)
         else:
+            if self.method == "HEAD":
+                cut, message = message.get("more_body", False), {"type": "http.response.body", "body": b""}
             self.sent += len(message.get("body", b""))
         ends = message["type"] == "http.response.body" and not message.get("more_body", False)
         lingers = ends and not self._body_done
@@ -135,6 +141,8 @@ class Exchange:
             await self._linger()
             await self._send({"type": "http.response.body", "body": b""})
         self._finished = self._finished or ends
+        if cut:
+            raise ClientDisconnect  # of what comes in pieces nobody takes the others
 
     def _start(self, message: Message) -> Message:
         self.status = message["status"]
@@ -247,6 +255,8 @@ class Edge:
             await self._app(scope, receive, send)
             return
         exchange = Exchange(scope, receive, send, new_id("req", self._random(16)), self._idle, self._total)
+        if exchange.method == "HEAD":
+            scope = {**scope, "method": "GET"}
         exchange.address = self._address(scope)
         exchange.ends_connection = self._ending
         scope["satchel"] = exchange
@@ -272,7 +282,8 @@ class Edge:
 
     async def _failed(self, scope: Scope, exchange: Exchange, error: Exception) -> None:
         if isinstance(error, ClientDisconnect):
-            exchange.code = "client.gone"
+            if not exchange.finished:
+                exchange.code = "client.gone"
             return
         answer = told(error, exchange)
         if not exchange.started:
@@ -282,7 +293,7 @@ class Edge:
             raise ConnectionAbortedError("the answer could not be completed") from None
 
     def _record(self, scope: Scope, exchange: Exchange) -> None:
-        method = scope["method"] if scope["method"] in METHODS else "?"
+        method = exchange.method if exchange.method in METHODS else "?"
         route = getattr(scope.get("route"), "path", None) or scope.get("satchel.route") or "(none)"
         seconds = exchange.seconds
         self._meters.answered(method, route, exchange, seconds)
