@@ -485,6 +485,18 @@ async def test_a_table_of_packs_that_came_during_the_sweep_is_not_merged_away(
     assert {pack.name for pack in given} <= told
 
 
+async def test_what_does_not_open_in_one_project_keeps_no_other_from_being_collected(house: House) -> None:
+    tenant = await house.tenant()
+    first, second = await house.project(tenant, "a"), await house.project(tenant, "b")
+    await house.estate.store.put(f"tenants/{tenant}/projects/{first}/tables/tab_x", b"not a table")
+    stray = f"tenants/{tenant}/projects/{second}/records/rec_x"
+    await house.estate.store.put(stray, b"?")
+    age(house, stray, ORPHAN_MS + 60_000)
+    report = await run(house, tenant)
+    assert (report.projects, report.damaged) == (2, 1)
+    assert stray not in await house.names()
+
+
 async def test_what_is_no_head_of_ours_does_not_stop_a_collect(house: House) -> None:
     tenant = await house.tenant()
     project = await house.project(tenant)

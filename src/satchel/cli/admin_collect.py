@@ -109,7 +109,7 @@ def _show(face: Face, reports: list[tuple[str, CollectReport]], days: int) -> No
         told = [text for number, text in lines if number]
         face.line(f"{slug}: {'; '.join(told) if told else 'nothing to collect'}")
         if report.damaged:
-            face.warn(f"{plural(report.damaged, 'pack')} of {slug} could not be read:  satchel admin verify --full")
+            face.warn(f"{plural(report.damaged, 'object')} of {slug} could not be read:  satchel admin verify --full")
         if report.behind:
             which = plural(report.behind, "project")
             face.warn(f"{which} of {slug} left alone: the catalog is older than the store:  satchel admin restore")

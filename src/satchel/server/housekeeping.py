@@ -61,6 +61,8 @@ async def collect_all(cloud: Cloud) -> None:
         gone = report.deleted + report.abandoned + report.swept + report.history
         if report.behind:
             log.warning("the catalog is older than the store", tenant=row.id, projects=report.behind)
+        if report.damaged:
+            log.warning("collect met what cannot be read", tenant=row.id, objects=report.damaged)
         log.info("collected", tenant=row.id, expired=report.expired, objects=gone.items, bytes=gone.bytes)
 
 

@@ -73,7 +73,8 @@ class CollectReport:
     history: Counted = field(default_factory=Counted)
     """Records, heads and tables that a rebuild needs no more."""
     damaged: int = 0
-    """Packs that could not be read to be repacked, and were left as they are: see ``satchel admin verify``."""
+    """Packs that could not be read to be repacked, and projects that were not swept to the end for something else that
+    could not: all are left as they are, see ``satchel admin verify``."""
     behind: int = 0
     """Projects left alone since the store confirms a version that the catalog lacks: see ``satchel admin restore``."""
 
@@ -140,7 +141,10 @@ class _Run:
         abandoned = await self.abandon(project)
         died, moved, damaged = await self.thin(project, line)
         deleted = await self.delete(project, [*died, *moved])
-        swept = await sweep.sweep(self.estate, self.tenant, project, line.wanted, old, self.lease)
+        try:
+            swept = await sweep.sweep(self.estate, self.tenant, project, line.wanted, old, self.lease)
+        except Damaged:
+            swept, damaged = sweep.NOTHING, damaged + 1
         return CollectReport(
             dry=self.lease is None,
             projects=1,

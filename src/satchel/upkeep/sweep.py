@@ -46,6 +46,9 @@ class Swept(NamedTuple):
     history: tuple[int, int]
 
 
+NOTHING = Swept((0, 0), (0, 0))
+
+
 def first_kept(floor: int) -> int:
     """The oldest version whose record and head are kept, given the oldest that can be read; 0: all are."""
     return floor - floor % FULL_LISTING_EVERY
