@@ -221,6 +221,27 @@ async def test_what_the_bucket_lacks_is_told(house: House) -> None:
     assert (report.missing, report.missing_names) == (1, (pack,))
 
 
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("how", ["lost", "damaged"])
+async def test_a_tenant_whose_keys_are_gone_keeps_no_other_from_being_backed_up_and_older_copies_of_them_stay(
+    house: House, how: str
+) -> None:
+    target, unlucky, other = MemoryStore(), await house.tenant("unlucky"), await house.tenant("other")
+    for tenant in (unlucky, other):
+        await house.put(tenant, await house.project(tenant), "a.md", b"# A")
+    first = await make(house, target, objects=True)
+    keyring = f"tenants/{unlucky}/keys/1"
+    await (house.estate.store.delete(keyring) if how == "lost" else flip(house.estate.store, keyring))
+    house.estate.keyring.forget(unlucky)
+    house.clock.now += 31 * DAY
+
+    report = await make_backup(house.estate, target, house.folder, KEEPING, objects=True)
+    assert report.missing_names == (f"tenants/{unlucky}/keys",)
+    held = {name.split("/", 1)[1] for name in target.objects if "/keys/" in name and name.startswith("backups/")}
+    assert held == {f"{first}/keys/{unlucky}", f"{report.id}/keys/{other}"}
+    assert (first in report.pruned_keys, report.pruned) == (True, ())
+
+
 async def test_a_name_that_crash_left_unsaid_is_said_by_the_next_backup(tmp_path: Path) -> None:
     ruin = Ruin(tmp_path)
     async with ruin.house() as house:

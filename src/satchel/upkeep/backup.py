@@ -14,7 +14,8 @@ import asyncio
 import hashlib
 import json
 import time as clock_time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +23,11 @@ from typing import NamedTuple
 from satchel.catalog import recover
 from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.catalog.scope import Catalog
-from satchel.errors import StoreMissing
+from satchel.errors import Damaged, StoreMissing
 from satchel.objects.ids import ProjectId, TenantId, new_id
 from satchel.objects.seal import EPOCH_BYTES, epoch_of
 from satchel.store.generations import Generations
+from satchel.store.keyring import TenantShredded
 from satchel.store.objectstore import ObjectStore
 from satchel.upkeep.about import every_project, refresh_about
 from satchel.upkeep.archive import (
@@ -95,11 +97,10 @@ async def make_backup(
     ``scratch`` is a folder of the server's own for the snapshot, which is as secret as the catalog and removed at the
     end. Raises what either store raises, ``WrongKey``, ``DiskFull``; a backup cut off is no backup, and harmless.
     """
-    for tenant in await estate.tenants():
-        await refresh_about(estate, tenant.id)
+    lost = await _without_keys(estate)
     now = estate.clock()
     archive = Archive(target, estate.root, estate.random)
-    run = _Run(estate, archive, new_id("bak", estate.random(16)), now, keeping, progress)
+    run = _Run(estate, archive, new_id("bak", estate.random(16)), now, keeping, progress, lost)
     snapshot = scratch / f".snapshot-{run.id}.db"
     _make_ready(scratch)
     try:
@@ -109,7 +110,7 @@ async def make_backup(
             await run.copy(manifest)
     finally:
         _remove(snapshot)
-    backups, keys, copies = await prune(archive, estate.clock(), objects=objects)
+    backups, keys, copies = await prune(archive, estate.clock(), objects=objects, spare=lost)
     return BackupReport(
         id=run.id,
         time=now,
@@ -127,6 +128,22 @@ async def make_backup(
         pruned_keys=keys,
         pruned_objects=copies,
     )
+
+
+async def _without_keys(estate: Estate) -> set[TenantId]:
+    """Say to the bucket what tenants and projects are called now; the tenants whose keys are lost or damaged.
+
+    All others are backed up as ever. What older backups hold of the lost keys may be the only copy there is.
+    """
+    lost = set()
+    for tenant in await estate.tenants():
+        try:
+            await refresh_about(estate, tenant.id)
+        except Damaged:
+            lost.add(tenant.id)
+        except TenantShredded:
+            continue  # meanwhile
+    return lost
 
 
 class _Found:
@@ -183,7 +200,10 @@ class _Run:
         now: int,
         keeping: Keeping,
         progress: Progress,
+        lost: Set[TenantId],
     ) -> None:
+        """``lost`` are tenants without keys that open."""
+        self._lost = lost
         self.estate, self.archive, self.id, self.progress = estate, archive, name, progress
         self._now, self._keeping = now, keeping
         self.bytes = self.copied = self.copied_bytes = 0
@@ -206,12 +226,14 @@ class _Run:
         """Every part of it, the manifest last."""
         size, digest, pieces = await self._catalog(snapshot)
         heads, names, found = _Lines(self, HEADS), _Lines(self, NAMES), _Found()
+        for lost in sorted(self._lost):
+            found.lack(f"tenants/{lost}/keys")
         keys = []
         catalog = await Catalog.open(f"sqlite:///{snapshot}", random=self.estate.random)
         try:
             for tenant in await self.estate_of(catalog).tenants():
                 found.tenants += 1
-                if await self._keys(tenant.id):
+                if tenant.id not in self._lost and await self._keys(tenant.id):
                     keys.append(tenant.id)
                 async for project in every_project(catalog, tenant.id):
                     heads.add(f"{tenant.id} {project.id} {project.lineage} {project.version} {project.digest}")
@@ -328,7 +350,9 @@ class _Run:
             case _:
                 return False
         if tenant not in self._oldest:
-            self._oldest[tenant] = min(await self.estate.keyring.epochs(TenantId(tenant)))
+            self._oldest[tenant] = 1  # where its keys cannot be had, nothing of it was sealed anew
+            with suppress(Damaged, TenantShredded):
+                self._oldest[tenant] = min(await self.estate.keyring.epochs(TenantId(tenant)))
         if self._oldest[tenant] == 1:
             return False
         return epoch_of(await self.archive.store.get(f"objects/{name}", length=EPOCH_BYTES)) < self._oldest[tenant]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from satchel.errors import SatchelError
+from satchel.objects.ids import TenantId
 from satchel.store.objectstore import ObjectStore
 from satchel.upkeep.archive import KEYS, MANIFEST, Archive, Kept, kept
 from satchel.upkeep.manifest import named, read_manifest
@@ -13,22 +14,28 @@ ABANDONED_MS = 24 * 60 * 60 * 1000
 """A backup without a manifest is taken for one being made until it is this old."""
 
 
-async def prune(archive: Archive, now: int, *, objects: bool) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+async def prune(
+    archive: Archive, now: int, *, objects: bool, spare: Set[TenantId] = frozenset()
+) -> tuple[tuple[str, ...], tuple[str, ...], int]:
     """Delete what expired by ``now``: keys, whole backups, and (``objects``) copies that no backup left names.
+
+    Backups with keys of a tenant in ``spare``, and those keys, stay: there may be no others.
 
     Returns the backups deleted, those whose keys were, and the number of copies. Within a backup keys go first and the
     manifest last, so that what is left of one cut off in between is no backup.
     """
     gone, keys_gone, left = [], [], []
     for row in await kept(archive.store):
+        keys = [name for name in row.names if name.split("/")[2] == KEYS]
+        spared = {name for name in keys if name.split("/")[3] in spare}
         abandoned = not row.complete and 0 < row.time < now - ABANDONED_MS
-        if abandoned or 0 < row.expires <= now:
+        if abandoned or (0 < row.expires <= now and not spared):
             await _delete(archive.store, row.names)
             gone.append(row.id)
             continue
         left.append(row)
-        if row.keys and 0 < row.keys_expire <= now:
-            await _delete(archive.store, [name for name in row.names if name.split("/")[2] == KEYS])
+        if len(keys) > len(spared) and 0 < row.keys_expire <= now:
+            await _delete(archive.store, [name for name in keys if name not in spared])
             keys_gone.append(row.id)
     copies = await _prune_copies(archive, left) if objects else 0
     return tuple(gone), tuple(keys_gone), copies
