@@ -7,7 +7,7 @@ import pytest
 
 from satchel.errors import DiskFull, StoreMissing, StoreUnavailable
 from satchel.store.objectstore import MemoryStore
-from satchel.store.outage import CHECKED_SECONDS, RETRY_SECONDS, OutageStore
+from satchel.store.outage import CHECKED_SECONDS, LISTING_WAITS, RETRY_SECONDS, OutageStore
 from tests.store.switched import Switched
 
 
@@ -132,6 +132,22 @@ def test_whoever_asks_for_health_again_and_again_does_not_make_the_store_work() 
     asyncio.run(main())
 
 
+def test_a_long_list_that_goes_on_is_no_store_that_is_down() -> None:
+    class Long(MemoryStore):
+        async def list(self, prefix: str):  # type: ignore[no-untyped-def]
+            await asyncio.sleep(0.05)  # many pages, each of them in time
+            async for item in super().list(prefix):
+                yield item
+
+    async def main() -> None:
+        store = OutageStore(Long(), wait_seconds=0.02)
+        await store.put("a/1", b"x")
+        assert [item.name async for item in store.list("a/")] == ["a/1"]
+        assert not store.down
+
+    asyncio.run(main())
+
+
 def test_a_list_is_passed_on_in_order_and_bounded_too() -> None:
     class Stuck(MemoryStore):
         async def list(self, prefix: str):  # type: ignore[no-untyped-def]
@@ -145,7 +161,7 @@ def test_a_list_is_passed_on_in_order_and_bounded_too() -> None:
         for name in ("a/2", "a/1", "b"):
             await store.put(name, b"x")
         assert [item.name async for item in store.list("a/")] == ["a/1", "a/2"]
-        stuck = OutageStore(Stuck(), wait_seconds=0.05, pause=Probes().pause)
+        stuck = OutageStore(Stuck(), wait_seconds=0.05 / LISTING_WAITS, pause=Probes().pause)
         with pytest.raises(StoreUnavailable):
             [item async for item in stuck.list("")]
         await stuck.close()

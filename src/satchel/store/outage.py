@@ -1,6 +1,6 @@
 """A store that stopped answering, noticed once instead of by every request.
 
-No call waits longer than a bound. After one that ends in ``StoreUnavailable`` the store is *down*: every further call
+No call waits longer than a bound, a listing than ``LISTING_WAITS`` of it. After one that ends in ``StoreUnavailable`` the store is *down*: every further call
 fails at once and says when to come back, and a probe of our own asks every two seconds, so that no request has to find
 out. The first probe that is answered ends it. Calls that were under way when the store went down run to their end.
 """
@@ -22,6 +22,10 @@ PROBE_WAIT_SECONDS = 5.0
 """Longest wait for the answer to a probe."""
 RETRY_SECONDS = 5
 """When callers are told to come back: a probe or two later."""
+LISTING_WAITS = 30
+"""How many times as long as another call a listing may take: a bucket gives 1,000 names with each request, which takes
+it a fifth of a second, and the first is handed on with the last. So 20 s would be over at 100,000 objects, and 600 s
+are at 3 million. A bucket that stops answering ends a listing sooner: each of its requests is bounded for itself."""
 CHECKED_SECONDS = 5.0
 """A check that went well counts this long: whoever asks for the health of a server does not make it write each time."""
 _HINT = "Nothing was lost, and nothing half-written stays: send the same request again."
@@ -85,7 +89,7 @@ class OutageStore:
         async def following() -> StoredObject | None:
             return await anext(found, None)
 
-        while (item := await self._answer("list", following)) is not None:
+        while (item := await self._answer("list", following, LISTING_WAITS * self._wait)) is not None:
             yield item
 
     async def check(self) -> None:
@@ -94,16 +98,17 @@ class OutageStore:
             await self._answer("check", self._inner.check)
             self._checked = self._clock()
 
-    async def _answer(self, operation: str, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _answer(self, operation: str, ask: Callable[[], Awaitable[T]], wait: float | None = None) -> T:
         self.require()
+        wait = wait or self._wait
         began, good = time.perf_counter(), True
         try:
-            async with self._aside(), asyncio.timeout(self._wait):
+            async with self._aside(), asyncio.timeout(wait):
                 return await ask()
         except TimeoutError as error:
             good = False
             self._goes_down()
-            raise _unavailable(f"the storage did not answer within {self._wait:g} s") from error
+            raise _unavailable(f"the storage did not answer within {wait:g} s") from error
         except StoreUnavailable as error:
             good = False
             self._goes_down()
