@@ -1,8 +1,9 @@
 """A store that stopped answering, noticed once instead of by every request.
 
-No call waits longer than a bound, a listing than ``LISTING_WAITS`` of it. After one that ends in ``StoreUnavailable`` the store is *down*: every further call
-fails at once and says when to come back, and a probe of our own asks every two seconds, so that no request has to find
-out. The first probe that is answered ends it. Calls that were under way when the store went down run to their end.
+No call waits longer than a bound, a listing than ``LISTING_WAITS`` of it. After one that ends in ``StoreUnavailable``
+the store is *down*: every further call fails at once and says when to come back, and a probe of our own asks every two
+seconds, so that no request has to find out. The first probe that is answered ends it. Calls that were under way when
+the store went down run to their end.
 """
 
 from __future__ import annotations
