@@ -251,6 +251,10 @@ async def test_an_archived_project_can_be_read_and_not_changed(catalog: Catalog,
     await start(catalog, tenants)
     async with catalog.write(tenants.a) as s:
         assert await projects.archive(s, PROJECT, NOW)
+        assert await projects.archive(s, PROJECT, NOW + 1)
+        archived = await projects.get(s, PROJECT)
+    assert archived is not None
+    assert archived.archived == NOW
     with pytest.raises(ProjectArchived):
         async with catalog.write(tenants.a) as s:
             await lengthen(s, {"a.md": "one"})

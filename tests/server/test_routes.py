@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from satchel.objects.ids import object_id
+from satchel.catalog import projects
+from satchel.catalog.scope import Scope
+from satchel.objects.ids import ProjectId, object_id
 from satchel.objects.listing import Entry, digest
 from tests.server.running import Client, Running
 
@@ -172,6 +174,21 @@ def test_changes_between_two_versions_tell_nothing_of_later_ones(owner: Client) 
 
 
 # Projects --------------------------------------------------------------------------------------------------------
+
+
+def test_what_another_did_to_a_project_meanwhile_does_not_keep_it_from_being_archived(
+    owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _project(owner)
+    owner.send("DELETE", "/projects/acme").ok()
+    update = projects.update
+
+    async def brought_back(s: Scope, id: ProjectId, **changes: Any) -> None:  # noqa: A002
+        await projects.archive(s, id, None)
+        await update(s, id, **changes)
+
+    monkeypatch.setattr(projects, "update", brought_back)
+    assert owner.send("PATCH", "/projects/acme", {"archived": True}).ok()["archived"]
 
 
 def test_a_project_can_be_renamed_described_archived_and_brought_back(owner: Client) -> None:

@@ -135,9 +135,10 @@ async def update(s: Scope, id: ProjectId, *, slug: str | None = None, descriptio
 async def archive(s: Scope, id: ProjectId, now: int | None) -> bool:  # noqa: A002
     """Put a project into the archive at ``now``, or with None take it out; False if there is none.
 
-    An archived project can be read and not changed.
+    An archived project can be read and not changed; put there again it keeps the time of the first.
     """
-    return await s.execute(_UPDATE.values(archived=now), {"of_project": id}) == 1
+    when = None if now is None else func.coalesce(project.c.archived, now)
+    return await s.execute(_UPDATE.values(archived=when), {"of_project": id}) == 1
 
 
 async def relations(s: Scope, id: ProjectId) -> list[RelationRow]:  # noqa: A002

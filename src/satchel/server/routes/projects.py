@@ -124,7 +124,7 @@ async def patch_project(request: Request, on: ProjectAdmin) -> Response:
             slug=None if asked.slug is UNSET else asked.slug,
             description=None if asked.description is UNSET else asked.description,
         )
-        if asked.archived is not UNSET and asked.archived != (on.row.archived is not None):
+        if asked.archived is not UNSET:
             await projects.archive(s, on.row.id, now if asked.archived else None)
         await on.caller.record(s, "project.change", on.row.id, now)
         row = await projects.get(s, on.row.id)
@@ -147,8 +147,7 @@ async def delete_project(on: ProjectAdmin) -> Response:
     now = on.cloud.clock()
     async with on.cloud.catalog.write(on.caller.tenant) as s:
         await on.stands(s, Action.PROJECT_ADMIN)
-        if on.row.archived is None:
-            await projects.archive(s, on.row.id, now)
+        await projects.archive(s, on.row.id, now)
         await on.caller.record(s, "project.archive", on.row.id, now)
     await on.cloud.notices.project(on.caller.tenant, on.row.id)
     return answer({"ok": True})
