@@ -233,3 +233,6 @@ async def test_a_tenant_has_so_many_places_and_no_more_whoever_else_asks() -> No
     places.give(NOISY)
     await third
     assert (places.busy, places.waiting) == (4, 0)
+    for tenant in (NOISY, NOISY, QUIET, QUIET):
+        places.give(tenant)
+    assert not [held for held in vars(places).values() if isinstance(held, dict) and held]  # nothing of them is kept

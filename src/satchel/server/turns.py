@@ -49,13 +49,14 @@ class Turns:
         self._waiting: OrderedDict[TenantId, deque[asyncio.Future[None]]] = OrderedDict()
         self._holding: Counter[TenantId] = Counter()
         self._asked: OrderedDict[TenantId, float] = OrderedDict()
-        """When each tenant asked last, the longest ago first."""
+        """When each tenant asked last, the longest ago first: within ``LATELY_SECONDS``, and where that decides."""
 
     async def take(self, tenant: TenantId) -> None:
         """Wait for a place. Whoever got one gives it back."""
         loop = asyncio.get_running_loop()
-        self._asked[tenant] = loop.time()
-        self._asked.move_to_end(tenant)
+        if self._of_one is None:
+            self._asked[tenant] = loop.time()
+            self._asked.move_to_end(tenant)
         if self._free and tenant not in self._waiting and self._holding[tenant] < self._share():
             self._hold(tenant)
             return
