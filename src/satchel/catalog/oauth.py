@@ -311,7 +311,8 @@ async def poll_device(d: Directory, device_mac: bytes, now: int) -> tuple[Device
     if row is None:
         return None
     found = _device(row)
-    soon = found.polled is not None and now - found.polled < found.interval_ms
+    # Of a clock that was put back nobody is to wait until it is there again.
+    soon = found.polled is not None and 0 <= now - found.polled < found.interval_ms
     interval = found.interval_ms + DEVICE_INTERVAL_MS if soon else found.interval_ms
     state = USED if found.state == APPROVED and not soon else found.state
     await d.execute(_POLLED, {"of_device": device_mac, "at": now, "to_interval": interval, "to_state": state})

@@ -170,6 +170,14 @@ def test_a_device_is_connected_by_its_code(server: Running, grace: Person, later
     assert server.client(renewed["accessToken"]).get("/auth/whoami").ok()["scope"] == "write"
 
 
+def test_a_clock_that_is_put_back_keeps_no_device_waiting(server: Running, later: Callable[[int], None]) -> None:
+    begun = Person(server.url).post("/oauth/device", {"client_id": "satchel-cli"}).ok()
+    for seconds in (0, -3_600):
+        later(seconds)
+        asked = Client(server, "satchel-cli").token(grant_type=DEVICE, device_code=begun["device_code"])
+        assert asked.json["error"] == "authorization_pending"
+
+
 def test_a_device_that_is_refused_or_left_alone_gets_nothing(
     server: Running, grace: Person, later: Callable[[int], None]
 ) -> None:
