@@ -153,3 +153,14 @@ def test_the_service_is_asked_again_only_when_a_key_file_has_changed(tmp_path: P
     assert files.read() == [first]  # nothing is stubbed for a second call
     second = RootKey.create(next_path(path))
     assert files.read() == [second, first]
+
+
+def test_what_the_service_refused_is_asked_again_once_it_may_be_allowed(tmp_path: Path, stub: Stubber) -> None:
+    path = tmp_path / "root.key"
+    wraps(stub, b"r" * 32)
+    key = RootKey.create(path, lambda _: b"r" * 32, kms=PLACE, installation=OWN)
+    files = KeyFiles(path)
+    stub.add_client_error("decrypt", "AccessDeniedException", http_status_code=400)
+    assert files.read() == []
+    unwraps(stub, b"r" * 32)
+    assert files.read() == [key]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from satchel.errors import AlreadyExists, SatchelError, StartRefused, StoreUnavailable, WrongKey
+from satchel.errors import AlreadyExists, StartRefused, WrongKey
 from satchel.objects.ids import is_random_id
 from satchel.objects.seal import KEY_BYTES, derive
 from satchel.store.durable_local import sync_directory, write_durably
@@ -113,7 +113,8 @@ class KeyFiles:
         self._read: dict[Path, tuple[tuple[int, int, int], RootKey | None]] = {}
 
     def read(self) -> list[RootKey]:
-        """The keys that lie there now, the successor first; a file that is no key counts as absent.
+        """The keys that lie there now, the successor first; a file that is no key, or that cannot be opened now, counts
+        as absent.
 
         Blocks. Raises ``StoreUnavailable`` when a key service does not answer.
         """
@@ -126,7 +127,10 @@ class KeyFiles:
             except OSError:
                 continue
             if known is None or known[0] != state:
-                known = self._read[path] = (state, _loaded(path))
+                try:
+                    known = self._read[path] = (state, _loaded(path))
+                except StartRefused:  # which may end without the file being changed: the key service refuses
+                    continue
             if known[1] is not None:
                 found.append(known[1])
         return found
@@ -135,9 +139,7 @@ class KeyFiles:
 def _loaded(path: Path) -> RootKey | None:
     try:
         return RootKey.load(path)
-    except StoreUnavailable:
-        raise
-    except SatchelError:
+    except WrongKey:
         return None
 
 
