@@ -34,9 +34,14 @@ def test_a_project_is_shared_by_a_link_and_joined_in_one_command(server: Server,
     kim.folder = kim.folder / "notes"
     (kim.folder / "from-kim.md").write_text("# From Kim\n")
     assert kim.json("sync")["inStep"]
-    again = json.loads(kim.run("join", url, ".", "--email", "KIM@example.org", "--json", stdin=f"{PASSWORD}\n").stdout)
-    assert (again["role"], again["sync"]["inStep"]) == ("write", True)
+    config = kim.folder / ".satchel/config.toml"
+    config.write_text(config.read_text() + '[sync]\nlocal_only = ["for-sam.md"]\n')
+    (sam.folder / "for-sam.md").write_text("# For Sam\n")
     sam.run("sync")
+    again = json.loads(kim.run("join", url, ".", "--email", "KIM@example.org", "--json", stdin=f"{PASSWORD}\n").stdout)
+    assert (again["role"], again["sync"]["withheld"]) == ("write", {"for-sam.md": "local-only"})
+    assert not (kim.folder / "for-sam.md").exists()
+    assert 'local_only = [\n    "for-sam.md",\n]' in config.read_text()
     assert sam.files()["from-kim.md"] == b"# From Kim\n"
     (row,) = sam.json("share", "--list")["items"]
     assert (row["uses"], row["usesLimit"], row["state"]) == (1, 2, "open")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from satchel.sync.report import SyncReport
 from satchel.sync.run import run
 from satchel.worktree import durable
 from satchel.worktree.find import ProjectConfig, local_dir, read_project_config, write_project_config
+from satchel.worktree.policy import Governing
 
 _MARK = "/join/"
 _ROLES = ("read", "write", "admin")
@@ -153,9 +155,7 @@ def _clone(face: Face, root: Path, address: str, project: str, slug: str) -> tup
         config = read_project_config(root)
         if config.remote_url not in (None, address) or config.remote_project not in (None, project):
             raise InvalidInput(f"{root} is another project ({config.name})", hint="Name another folder.")
-        config = ProjectConfig(
-            project, config.name, config.include, config.exclude, config.max_file_bytes, address, project
-        )
+        config = replace(config, id=project, remote_url=address, remote_project=project)
     else:
         config = ProjectConfig(project, slug, remote_url=address, remote_project=project)
     write_project_config(root, config)
@@ -174,6 +174,7 @@ def _clone(face: Face, root: Path, address: str, project: str, slug: str) -> tup
             remote,
             project,
             Direction.FROM_CLOUD,
+            governing=Governing(config.policies),
             progress=progress,
             patience=patience(face, WAIT_SECONDS, progress.close),
         )
