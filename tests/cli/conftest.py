@@ -34,8 +34,9 @@ Cli = Callable[..., Ran]
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Run a command line in this process: ``cli("search", "x", status=0)``."""
+    monkeypatch.chdir(Path.cwd())  # where it ends too, whatever `-C` was given
 
     def call(*words: str | Path, status: int | None = 0) -> Ran:
         capsys.readouterr()

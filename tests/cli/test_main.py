@@ -141,6 +141,13 @@ def test_acting_in_a_folder_that_is_none_is_told(cli: Cli, here: Path) -> None:
     assert "not a folder" in cli("search", "x", "-C", "nowhere", status=2).err
 
 
+def test_a_file_is_found_from_the_folder_that_is_acted_in_through_a_link(cli: Cli, here: Path, tmp_path: Path) -> None:
+    cli("init")
+    (tmp_path / "link").symlink_to(here / "runbooks")
+    answer = cli("get", "failover.md", "-C", tmp_path / "link", "--json").json
+    assert answer["path"] == "runbooks/failover.md"
+
+
 def test_a_reader_that_closes_the_pipe_early_sees_no_error(here: Path) -> None:
     assert process("init", cwd=here).returncode == 0
     shell = f"{' '.join(SATCHEL)} get README.md | true; echo ${{PIPESTATUS[0]}}"

@@ -28,6 +28,12 @@ def test_a_check_shows_a_table_and_its_status_is_that_of_the_start(cli: Cli, tmp
     assert [row["name"] for row in error["checks"] if row["state"] == "failed"] == ["installation"]
 
 
+def test_the_data_are_looked_for_in_the_folder_that_is_acted_in(cli: Cli, tmp_path: Path) -> None:
+    found = cli("serve", "--check", "--port", "0", "--data", "here", "-C", tmp_path, "--json").json
+    assert (tmp_path / "here/root.key").exists()
+    assert {row["state"] for row in found["checks"]} <= {"ok", "new"}
+
+
 def test_a_probe_says_whether_the_server_here_is_ready(cli: Cli, tmp_path: Path) -> None:
     with serving(tmp_path / "data") as running:
         words = ("serve", "--probe", "--port", str(running.settings.port))

@@ -142,7 +142,8 @@ def verb(
 
     def decorate(function: Callable[..., int | None]) -> VerbCommand:
         def run(*, json: bool, quiet: bool, color: str, start_in: str | None, **parameters: Any) -> int:
-            face = Face(machine(), json=json, quiet=quiet, color=color, cwd=_existing(start_in))
+            here = None if start_in is None else _started_in(start_in)
+            face = Face(machine(), json=json, quiet=quiet, color=color, cwd=here)
             try:
                 return function(face, **parameters) or 0
             except BrokenPipeError:
@@ -165,13 +166,12 @@ def verb(
     return decorate
 
 
-def _existing(folder: str | None) -> Path | None:
-    if folder is None:
-        return None
-    path = Path(folder).absolute()
-    if not path.is_dir():
+def _started_in(folder: str) -> Path:
+    """Go there, for whatever reads a relative path, and say where that is, through whatever links."""
+    if not os.path.isdir(folder):
         raise NotAFolder(f"{folder} is not a folder")
-    return path
+    os.chdir(folder)
+    return Path.cwd()
 
 
 def _paragraph(formatter: click.HelpFormatter, text: str) -> None:

@@ -80,7 +80,7 @@ def _move_in(patch: pytest.MonkeyPatch, home: Path) -> None:
 def _cli(folder: Path, *words: str, status: int = 0) -> Answer:
     at = words.index("--") if "--" in words else len(words)
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.chdir("."), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         ended = run([*words[:at], "-C", str(folder), *words[at:]])
     assert ended == status, (words, ended, out.getvalue(), err.getvalue())
     if "--json" not in words:
