@@ -199,6 +199,33 @@ def test_a_file_that_waits_is_not_read_again_and_nothing_is_looked_at_where_noth
     assert ann.sync().secrets == []
 
 
+@pytest.mark.parametrize("meanwhile", ["harmless\n", None])
+def test_a_file_that_is_another_while_it_is_looked_at_is_not_sent_unseen(
+    ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch, meanwhile: str | None
+) -> None:
+    secret, real = REAL["npm token"](), holdback._read
+    put(ann.root, {"a.md": "A\n", "key.md": secret})
+
+    def swapped(*asked: Any) -> Any:
+        """What an editor that saves twice may make of it."""
+        if "key.md" not in asked:
+            return real(*asked)
+        (ann.root / "key.md").rename(ann.root.parent / "away.md")
+        if meanwhile is not None:
+            put(ann.root, {"key.md": meanwhile})
+        try:
+            return real(*asked)
+        finally:
+            (ann.root.parent / "away.md").replace(ann.root / "key.md")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(holdback, "_read", swapped)
+        ann.sync()
+    bob.sync()
+    assert held(bob.root) == {"a.md": "A\n"}
+    assert [found.path for found in ann.sync().secrets] == ["key.md"]
+
+
 @pytest.mark.parametrize("damage", [b"", b"[]", b'{"version": 1, "objects": {"x": 3}}', b"\xff"])
 def test_what_was_found_before_is_found_again_where_the_note_is_damaged(ann: Desk, damage: bytes) -> None:
     put(ann.root, {"key.md": REAL["npm token"]()})

@@ -34,7 +34,7 @@ from satchel.sync.conflicts import ConflictStore, Found
 from satchel.sync.failpoints import reach
 from satchel.sync.folder import present
 from satchel.sync.heal import heal
-from satchel.sync.holdback import judge
+from satchel.sync.holdback import Judged, judge
 from satchel.sync.naming import after_refusals
 from satchel.sync.outgoing import bases_of, counted, outgoing_of, weigh
 from satchel.sync.outlook import seen
@@ -178,8 +178,8 @@ class Attempts:
         if made.merge and self.report.direction is not Direction.TO_CLOUD:
             fresh = {path: clash for path, clash in made.merge.items() if path not in kept.open}
             looked = look(self.worktree, self.peer, self.project, fresh, scan, cloud)
-        steps = self._choose(made, before, whole, theirs, looked, kept)
-        judged = judge(self.root, steps.push, theirs, self.governing, steps.contents, steps.moves)
+        steps = self._choose(made, before, whole, theirs, looked, kept, found)
+        judged = self._judged(steps, theirs)
         if hoping and (judged.found or not steps.push):  # nothing, or not all of it, would be sent: so ask
             self._attempt()
             return
@@ -187,7 +187,7 @@ class Attempts:
         if judged.found:
             held_back = {found.path: Barred("secret") for found in judged.found}
             made, secret = withhold(made, before, local, theirs, held_back)
-            steps = self._choose(made, before, whole, theirs, looked, kept)
+            steps = self._choose(made, before, whole, theirs, looked, kept, found)
         absent = [path for path, why in withheld.items() if why == selection.LEFT_SELECTION and path not in whole]
         keep(steps, withheld | secret, before, theirs, absent)
         self.report.withheld = withheld
@@ -219,8 +219,10 @@ class Attempts:
             if self.report.direction is not Direction.FROM_CLOUD:
                 self.report.restored = heal(self.root, scan, self.peer, self.project)
 
-    def _choose(self, made: Plan, before: Tree, whole: Tree, theirs: Tree, looked: Looked, kept: Remembered) -> Steps:
-        return choose(
+    def _choose(
+        self, made: Plan, before: Tree, whole: Tree, theirs: Tree, looked: Looked, kept: Remembered, found: Found
+    ) -> Steps:
+        steps = choose(
             made,
             before,
             whole,
@@ -231,6 +233,24 @@ class Attempts:
             texts=looked.outcomes,
             known=self._as_settled(kept, whole),
         )
+        for record in (*found.placed.values(), *found.begun.values()):
+            mine = record.local  # as it was before the markers
+            if mine is not None and steps.pull.get(record.path) == mine != whole.get(record.path):
+                own = self.records.sides(record.path, record).local
+                if own is not None:
+                    steps.contents[mine.object] = own
+        return steps
+
+    def _judged(self, steps: Steps, theirs: Tree) -> Judged:
+        """Look for credentials in what would be sent."""
+        try:
+            return judge(self.root, steps.push, theirs, self.governing, steps.contents, steps.moves)
+        except FileMoved as error:
+            raise self._look_again(error) from error
+
+    def _look_again(self, moved: FileMoved) -> _Again:
+        self.moved[moved.path] = self.moved.get(moved.path, 0) + 1
+        return _Again(ChangedMeanwhile(f"{moved.path} keeps changing"))
 
     def _as_settled(self, kept: Remembered, whole: Tree) -> Remembered:
         """With a strategy, a file whose markers are gone is what the folder wants; else what it was before them."""
@@ -257,12 +277,6 @@ class Attempts:
             self.records.begin(record, looked.sides.get(record.path, Sides()))
         if steps.records:
             reach("merge.after_record")
-        for record in (*found.placed.values(), *found.begun.values()):
-            mine = record.local  # as it was before the markers
-            if mine is not None and steps.pull.get(record.path) == mine != local.get(record.path):
-                kept = self.records.sides(record.path, record).local
-                if kept is not None:
-                    steps.contents[mine.object] = kept
         done = pull.write(
             self.root,
             self.peer,
@@ -335,8 +349,7 @@ class Attempts:
             self._check(answer, outgoing, cloud.head)
             keeping.commit()
         except FileMoved as error:
-            self.moved[error.path] = self.moved.get(error.path, 0) + 1
-            raise _Again(ChangedMeanwhile(f"{error.path} keeps changing")) from error
+            raise self._look_again(error) from error
         except (ObjectsMissing, FrameRefused, TooLarge) as error:
             if sent_deltas:  # an older server, or one that lost a base: the content itself is welcome
                 self.deltas = False

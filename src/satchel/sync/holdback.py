@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from satchel.errors import InvalidInput, SatchelError
-from satchel.objects.ids import ObjectId, is_hex_id
+from satchel.objects.ids import ObjectId, is_hex_id, object_id
 from satchel.objects.listing import Entry, Tree
+from satchel.sync.push import FileMoved
 from satchel.worktree import durable
 from satchel.worktree.beneath import Beneath, read_all
 from satchel.worktree.find import local_dir
@@ -56,7 +57,8 @@ def judge(
 ) -> Judged:
     """Look into what is to be sent; ``contents`` is what of it is no file yet, ``moves`` has names files still go by.
 
-    Raises ``InvalidInput`` where too many files at once are allowed all the same.
+    Raises ``InvalidInput`` where too many files at once are allowed all the same, and ``FileMoved`` for one that is not
+    what it was any more: what would be judged in its place, and what would be sent, may be two things.
     """
     there = {entry.object for entry in cloud.values()}
     fresh = {path: entry.object for path, entry in push.items() if entry is not None and entry.object not in there}
@@ -96,9 +98,7 @@ def _batches(
     held = 0
     with Beneath(root) as beneath:
         for path, name in wanted.items():
-            data = (contents or {}).get(name) or _read(beneath, (moves or {}).get(path, path))
-            if data is None:
-                continue
+            data = (contents or {}).get(name) or _read(beneath, (moves or {}).get(path, path), name)
             batch.append((name, data))
             held += len(data)
             if held >= TOGETHER_BYTES:
@@ -117,18 +117,18 @@ def _findings(batch: list[tuple[ObjectId, bytes]]) -> dict[ObjectId, list[tuple[
     return {name: findings for name, findings in found.items() if findings}
 
 
-def _read(beneath: Beneath, path: str) -> bytes | None:
-    """The file, or ``None`` where it cannot be read: then it is not sent either, since its hash will not fit."""
+def _read(beneath: Beneath, path: str, name: ObjectId) -> bytes:
     try:
         fd, stat = beneath.open(path)
-    except OSError:
-        return None
-    try:
-        return read_all(fd, stat.st_size)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
+        try:
+            data = read_all(fd, stat.st_size)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise FileMoved(path) from error
+    if object_id(data) != name:
+        raise FileMoved(path)
+    return data
 
 
 def _load(root: Path, version: int) -> dict[ObjectId, list[tuple[int, str]]]:
