@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import pytest
 from satchel.catalog import versions
 from satchel.errors import InsufficientScope
 from satchel.objects.ids import ObjectId, ProjectId, TenantId, object_id
+from satchel.sync import heal
 from satchel.sync.choices import Direction, Strategy
+from satchel.sync.push import Body, Content, FileMoved, content_body
 from satchel.upkeep.purge import purge
 from satchel.upkeep.repair import repair
 from satchel.upkeep.verify import verify
@@ -68,6 +70,27 @@ def test_an_undo_store_gives_back_what_was_overwritten(cloud: Cloud, ann: Desk, 
     assert bob.sync().restored == 5
     assert cloud.verify(ann.peer.tenant, ann.project).clean
     assert {bob.peer.content(bob.project, path, 1) for path in FILES} == {text.encode() for text in FILES.values()}
+
+
+def test_much_goes_in_parts_and_a_file_that_is_edited_holds_up_its_part_alone(
+    cloud: Cloud, ann: Desk, lose: Lose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    assert lose() == 4
+    monkeypatch.setattr(heal, "BATCH_BYTES", 1)
+
+    def edited(contents: Sequence[Content], root: Path) -> Body:
+        if any(content.path == "docs/1.md" for content in contents):
+            raise FileMoved("docs/1.md")
+        return content_body(contents, root)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("satchel.sync.heal.content_body", edited)
+        assert ann.sync().restored == 3
+    assert ann.peer.calls.count("give_back") == 3
+    assert ann.sync().restored == 1
+    assert cloud.verify(ann.peer.tenant, ann.project).clean
 
 
 @pytest.mark.parametrize("how", [{"direction": Direction.FROM_CLOUD}, {"dry_run": True}])

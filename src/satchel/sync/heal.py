@@ -6,8 +6,11 @@ its hash, so whoever has a file with that hash, or kept one in the undo store, h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from satchel.errors import NotFound, Refused
 from satchel.objects.ids import ObjectId, object_id
@@ -17,7 +20,8 @@ from satchel.worktree.undo import UndoStore
 from satchel.worktree.walk import Scan
 
 BATCH_BYTES = 32 << 20
-"""Most content of the undo store sent at once."""
+"""Most content sent at once, but for a file that is larger: a server has a bound for what one request brings."""
+T = TypeVar("T")
 
 
 def heal(root: Path, scan: Scan, peer: Peer, project: str) -> int:
@@ -25,37 +29,31 @@ def heal(root: Path, scan: Scan, peer: Peer, project: str) -> int:
 
     Who may not write to the project sends nothing. Raises what the peer raises when it is away.
     """
-    try:
+    restored = 0
+    with suppress(Refused, NotFound):  # no right to, or no room: the sync itself goes on
         asked = set(peer.damaged(project))
-        restored = _from_files(root, scan, peer, project, asked)
-        return restored + _from_undo(root, peer, project, asked)
-    except (Refused, NotFound):
-        return 0  # no right to, or no room: the sync itself goes on
+        for count in chain(_from_files(root, scan, peer, project, asked), _from_undo(root, peer, project, asked)):
+            restored += count
+    return restored
 
 
-def _from_files(root: Path, scan: Scan, peer: Peer, project: str, asked: set[ObjectId]) -> int:
+def _from_files(root: Path, scan: Scan, peer: Peer, project: str, asked: set[ObjectId]) -> Iterator[int]:
     found = {
         entry.object: Content(entry.object, path, scan.sizes[path])
         for path, entry in scan.tree.items()
         if entry.object in asked
     }
-    if not found:
-        return 0
-    try:
-        sending = content_body(list(found.values()), root)
-        restored = peer.give_back(project, sending.stream, sending.declared)
-    except FileMoved:
-        return 0  # it is just being edited: the next sync looks again
-    asked -= found.keys()
-    return restored
+    for batch in _batches(found.values(), lambda content: content.size):
+        with suppress(FileMoved):  # it is just being edited: the next sync looks again
+            sending = content_body(batch, root)
+            yield peer.give_back(project, sending.stream, sending.declared)
+            asked -= {content.object for content in batch}
 
 
-def _from_undo(root: Path, peer: Peer, project: str, asked: set[ObjectId]) -> int:
-    restored = 0
-    for batch in _batches(kept_here(root, asked)):
+def _from_undo(root: Path, peer: Peer, project: str, asked: set[ObjectId]) -> Iterator[int]:
+    for batch in _batches(kept_here(root, asked), lambda kept: len(kept[1])):
         sending = kept_body(batch)
-        restored += peer.give_back(project, sending.stream, sending.declared)
-    return restored
+        yield peer.give_back(project, sending.stream, sending.declared)
 
 
 def kept_here(root: Path, asked: set[ObjectId]) -> Iterator[tuple[ObjectId, bytes]]:
@@ -71,12 +69,14 @@ def kept_here(root: Path, asked: set[ObjectId]) -> Iterator[tuple[ObjectId, byte
                 yield name, kept.data
 
 
-def _batches(objects: Iterator[tuple[ObjectId, bytes]]) -> Iterator[list[tuple[ObjectId, bytes]]]:
-    batch: list[tuple[ObjectId, bytes]] = []
-    for name, data in objects:
-        batch.append((name, data))
-        if sum(len(data) for _, data in batch) >= BATCH_BYTES:
+def _batches(contents: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    batch: list[T] = []
+    held = 0
+    for content in contents:
+        batch.append(content)
+        held += size(content)
+        if held >= BATCH_BYTES:
             yield batch
-            batch = []
+            batch, held = [], 0
     if batch:
         yield batch
