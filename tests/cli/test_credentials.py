@@ -12,7 +12,7 @@ import pytest
 
 from satchel.cli.credentials import Credential, Credentials, Session
 from satchel.cli.oskeyring import KeyringFails
-from satchel.errors import ConfigInvalid, CredentialExpired
+from satchel.errors import ConfigInvalid, CredentialExpired, ServerLied
 
 URL = "https://context.example.org"
 
@@ -94,6 +94,15 @@ def test_two_commands_that_renew_at_once_use_the_refresh_token_once(stored: Cred
     assert one.renew("access-0", exchange) == "access-1"
     assert other.renew("access-0", exchange) == "access-1"
     assert exchange.seen == ["refresh-0"]
+
+
+@pytest.mark.parametrize("answer", [{"accessToken": None}, {"accessToken": "a", "refreshToken": 5}])
+def test_a_renewal_that_brings_no_tokens_leaves_the_old_ones(stored: Credentials, answer: dict[str, Any]) -> None:
+    credential = Credential(access="access-0", refresh="refresh-0")
+    stored.put(URL, credential)
+    with pytest.raises(ServerLied):
+        Session(stored, URL, credential).renew("access-0", lambda _: answer)
+    assert stored.get(URL) == credential
 
 
 def test_a_key_has_nothing_to_renew(stored: Credentials) -> None:

@@ -102,6 +102,18 @@ def test_stored_text_cannot_move_the_cursor_or_reorder_a_line() -> None:
     assert clean("a\x1b[2Jb\x9bc\u202ed\te\n") == "a�[2Jb�c�d\te\n"
 
 
+def test_no_line_of_a_terminal_moves_the_cursor_whoever_made_it_and_a_program_gets_it_as_it_is() -> None:
+    seen, piped = a_face(terminal=True, columns=200), a_face()
+    plain = a_face(terminal=True, no_color=True)
+    for face in (seen, piped, plain):
+        face.line(f"{face.bold('Key')} a\x1b[2Jb\x9bc")
+        face.warn("\x1b]0;title\x07")
+    assert out(seen) == "\x1b[1mKey\x1b[0m a\ufffd[2Jb\ufffdc\n"
+    assert err(seen) == "satchel: \ufffd]0;title\ufffd\n"
+    assert out(piped) == "Key a\x1b[2Jb\x9bc\n"
+    assert out(plain) == "Key a\ufffd[2Jb\ufffdc\n"
+
+
 def test_raw_text_is_exact_when_piped_and_clean_on_a_terminal() -> None:
     piped, watched = a_face(), a_face(terminal=True)
     for face in (piped, watched):

@@ -338,6 +338,16 @@ def test_a_list_that_has_ever_new_pages_is_a_lie(
         ask.projects()
 
 
+def test_a_key_that_an_answer_lacks_is_told_whoever_reads_it(scripted: Scripted, ask: Remote) -> None:
+    scripted.handlers = [says(200, {"tenant": {"id": "ten_1"}, "grants": [{}]})]
+    who = ask.call("GET", "/auth/whoami")
+    with pytest.raises(ServerLied, match="lacks 'slug'"):
+        _ = who["tenant"]["slug"]
+    with pytest.raises(ServerLied, match="lacks 'role'"):
+        _ = who["grants"][0]["role"]
+    assert (who["tenant"], who.get("role")) == ({"id": "ten_1"}, None)
+
+
 def test_one_version_is_asked_by_its_end_and_a_server_that_knows_no_end_is_told_apart(
     scripted: Scripted, ask: Remote
 ) -> None:

@@ -56,7 +56,7 @@ def _show(face: Face, answer: ContextAnswer) -> None:
     version = f" · version {answer['version']}" if answer["version"] is not None else ""
     face.line(f"{face.bold(answer['project'])}  digest {answer['digest'][:8]}{version}")
     for label, value in _manifest(answer["manifest"] or {}):
-        face.line(f"  {label:<13} {face.fit(value, face.columns - 16)}")
+        face.line(f"  {one_line(label):<13} {face.fit(value, face.columns - 16)}")
     kinds = sorted(answer["kinds"].items(), key=lambda item: (-item[1], item[0]))
     counted = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
     face.line(f"  {'artifacts':<13} {answer['artifacts']:,} ({size(answer['bytes'])}): {counted}")

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from satchel.cli.oskeyring import Keeper, KeyringFails
 from satchel.errors import ConfigInvalid
+from satchel.remote.values import text
 from satchel.worktree import durable
 from satchel.worktree.lock import file_lock
 
@@ -171,9 +172,8 @@ class Session:
             stored = self._credentials.get(self._url) or self._now
             if stored.access == refused and stored.refresh is not None:
                 answer = exchange(stored.refresh)
-                stored = stored._replace(
-                    access=answer["accessToken"], refresh=answer.get("refreshToken", stored.refresh)
-                )
+                access, refresh = text(answer["accessToken"]), text(answer.get("refreshToken", stored.refresh))
+                stored = stored._replace(access=access, refresh=refresh)
                 self._credentials.renewed(self._url, stored)
             self._now = stored
         return stored.access if stored.access != refused else None

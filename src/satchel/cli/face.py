@@ -8,6 +8,7 @@ able to move the cursor or recolour what Satchel says. With ``--json`` stdout ho
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ _CONTROLS = dict.fromkeys(
 )
 
 
+_LOOK = re.compile("(\x1b\\[[0-9;]*m)")
 _SIGNS = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -125,6 +127,8 @@ class Face:
         self._err.flush()
 
     def _write(self, stream: IO[str], text: str) -> None:
+        if self.terminal if stream is self._out else self.watched:  # whoever made the line may have cleaned not all
+            text = clean(text, looks=self.color)
         stream.write((text if self._utf8[id(stream)] else _ascii(text)) + "\n")
         stream.flush()
 
@@ -156,7 +160,7 @@ class Face:
             from satchel.errors import InvalidInput
 
             raise InvalidInput(f"nobody is here to answer: {question}", hint="Say it with --yes.")
-        return click.confirm(question, err=True)
+        return click.confirm(clean(question), err=True)
 
 
 def pasted(word: str) -> str:
@@ -167,8 +171,16 @@ def pasted(word: str) -> str:
     return shlex.quote(f"./{word}" if word.startswith("-") else word)
 
 
-def clean(text: str) -> str:
-    """``text`` without control characters (tab and newline stay) and without marks that reorder a line."""
+def clean(text: str, *, looks: bool = False) -> str:
+    """``text`` without control characters (tab and newline stay) and without marks that reorder a line.
+
+    With ``looks`` colours and weights stay: for lines that are put together.
+    """
+    if looks and "\x1b" in text:
+        # Every other piece is what a look is written with.
+        pieces = _LOOK.split(text)
+        pieces[::2] = map(clean, pieces[::2])
+        return "".join(pieces)
     return text.translate(_CONTROLS)
 
 

@@ -23,6 +23,7 @@ from satchel.cli.verb import verb
 from satchel.cli.waiting import patience
 from satchel.errors import InvalidInput, NotFound, SignInNeeded
 from satchel.remote import FixedToken, Remote, checked_url
+from satchel.remote.values import text
 from satchel.sync.choices import Direction
 from satchel.sync.report import SyncReport
 from satchel.sync.run import run
@@ -72,8 +73,8 @@ def command(
     if joined is None:
         asked = {"invitation": invitation, "email": email or _email(face), "password": _password(face)}
         joined = anybody.call("POST", "/auth/join", json=asked | ({"name": name} if name else {}))
-        credential = Credential(access=joined["accessToken"], refresh=joined["refreshToken"], insecure=insecure)
-        credentials(face).put(address, credential)
+        access, refresh = text(joined["accessToken"]), text(joined["refreshToken"])
+        credentials(face).put(address, Credential(access=access, refresh=refresh, insecure=insecure))
     data = {name: joined[name] for name in ("tenant", "project", "role")}
     data |= {"url": address, "folder": None if root is None else str(root), "sync": None}
     if root is None:

@@ -18,6 +18,7 @@ from satchel.cli.whoami_cmd import show_who
 from satchel.errors import InvalidInput
 from satchel.remote import FixedToken, Remote, checked_url
 from satchel.remote.oauth import Login, Tokens
+from satchel.remote.values import text
 
 MAX_KEY_CHARACTERS = 4_096
 
@@ -67,7 +68,8 @@ def command(
     elif email is not None:
         asked = {"email": email, "password": secret(face, "Password"), **({"tenant": tenant} if tenant else {})}
         tokens = Remote(address, FixedToken(None), insecure=insecure).call("POST", "/auth/token", json=asked)
-        credential = Credential(access=tokens["accessToken"], refresh=tokens.get("refreshToken"), insecure=insecure)
+        access, refresh = text(tokens["accessToken"]), text(tokens["refreshToken"])
+        credential = Credential(access=access, refresh=refresh, insecure=insecure)
     else:
         found = _in_browser(face, address, no_browser, insecure)
         credential = Credential(access=found.access, refresh=found.refresh, insecure=insecure)

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 from satchel import __version__
@@ -316,12 +316,24 @@ def encode(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+class _Object(Json):
+    """An object in an answer: a key that a server left out is no defect of whoever reads it."""
+
+    __slots__ = ()
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise ServerLied(
+            f"the server's answer lacks {name!r}, which the protocol has there",
+            hint="Check the address, and that client and server are up to date; then tell whoever runs the server.",
+        )
+
+
 def _json(answer: Answer) -> Json:
     data = _unpacked(answer, _bounded(answer, MAX_JSON_BYTES))
     if not data and answer.status == 204:
         return {}
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_hook=_Object)
     except (ValueError, RecursionError) as error:
         raise ServerLied(
             "the server's answer is not JSON", hint="Is there a Satchel server at this address?"
