@@ -75,8 +75,9 @@ class Ruin:
     def store(self) -> ObjectStore:
         return open_store((self.folder / "store").as_uri())
 
-    async def restore(self, backup: str, **options: Any) -> RestoreReport:
-        return await restore(backup, self.backups, self.store, self.root, self.catalog, **{**self._ways, **options})
+    async def restore(self, backup: str, catalog: Path | None = None, **options: Any) -> RestoreReport:
+        to = catalog or self.catalog
+        return await restore(backup, self.backups, self.store, self.root, to, **{**self._ways, **options})
 
     async def rebuild(self, **options: Any) -> RebuildReport:
         options = {"replace": False, **self._ways, **options}

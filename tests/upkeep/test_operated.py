@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from satchel.catalog import audit, tenants
 from satchel.catalog.bootstrap import found_tenant
 from satchel.objects.ids import TenantId
+from satchel.store.keyring import Keyring
 from satchel.upkeep.operated import accept, record_operator, sealer_of
+from satchel.upkeep.rebuild import estate_at
 from satchel.upkeep.verify import verify
 from tests.upkeep.house import PEPPER, House, fill, open_house
 from tests.upkeep.recovering import Ruin, check_sound
@@ -110,16 +113,49 @@ async def test_after_a_restore_or_a_rebuild_the_audit_goes_on_says_what_it_lost_
                 await audit.record(s, None, f"later {number}", "", "done", "", house.clock())
         await sealer.seal(tenant)
         assert await sealer.anchor(tenant)
+        anchored = await sealer.stored(tenant)
     ruin.lose_catalog()
     await (ruin.restore(made.id) if way == "restore" else ruin.rebuild())
     async with ruin.house() as house:
         await check_sound(house)
+        assert await (await sealer_of(house.estate)).stored(tenant) == anchored  # a server may run on this bucket
         async with house.estate.catalog.read(tenant) as s:
             said = {row.action: row.target for row in await audit.list_(s)}
         assert "rows of the audit up to 4 had been sealed and are not all in it" in said[f"tenant.{way}"]
         sealer = await sealer_of(house.estate)
+        assert await sealer.anchor(tenant)
+        assert await sealer.stored(tenant) != anchored
         async with house.estate.catalog.write(tenant) as s:
             await audit.record(s, None, "after", "", "done", "", house.clock())
         await sealer.seal(tenant)
         assert await sealer.anchor(tenant)
         await check_sound(house)
+
+
+async def test_a_drill_beside_a_running_server_leaves_its_audit_as_it_is_and_is_sound(tmp_path: Path) -> None:
+    ruin = Ruin(tmp_path)
+
+    async def something_is_done(house: House) -> None:
+        async with house.estate.catalog.write(tenant) as s:
+            await audit.record(s, None, "later", "", "done", "", house.clock())
+        sealer = await sealer_of(house.estate)
+        await sealer.seal(tenant)
+        assert await sealer.anchor(tenant)
+
+    async with ruin.house() as house:
+        tenant = await house.tenant()
+        await fill(house, tenant, await house.project(tenant), {"a.md": b"# A\n"})
+        made = await ruin.backup(house)
+        await something_is_done(house)
+    aside = tmp_path / "drill.db"
+    await ruin.restore(made.id, aside)
+    async with ruin.house() as house:
+        assert (await verify(house.estate)).clean
+        await something_is_done(house)
+        assert (await verify(house.estate)).clean
+    keyring = Keyring(ruin.store, ruin.root, clock=ruin.clock, random=os.urandom)
+    async with estate_at(aside, ruin.store, ruin.root, keyring, ruin.clock, os.urandom) as estate:
+        (problem,) = (await verify(estate)).problems
+        assert "--drill" in problem.why
+        assert (await verify(estate, full=True, drill=True)).clean
+        assert not await (await sealer_of(estate)).anchor(tenant)  # nobody takes a drill for the audit

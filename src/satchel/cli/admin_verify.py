@@ -30,6 +30,7 @@ SHOWN_PLACES = 20
         ("satchel admin verify", "Catalog, keys, history; every pack is there. Seconds."),
         ("satchel admin verify --full", "Also open and hash every stored byte."),
         ("satchel admin verify --full --tenant acme --project notes", "One project alone."),
+        ("satchel admin verify --full --drill --data ../drill", "What `satchel admin restore` made, to look at."),
         ("satchel admin verify --repair --from s3://copies/satchel", "Fetch what is damaged from a copy of the store."),
         ("satchel admin verify --repair", "Without a copy: ask the clients that still have it."),
     ],
@@ -52,6 +53,7 @@ SHOWN_PLACES = 20
 @click.option(
     "--accept-audit", is_flag=True, help="Let audits go on from where they are, after an older catalog was put back."
 )
+@click.option("--drill", is_flag=True, help="The catalog was restored to look at: leave out where its audits end.")
 @data_option
 def command(
     face: Face,
@@ -62,6 +64,7 @@ def command(
     source: str | None,
     accept_rows: bool,
     accept_audit: bool,
+    drill: bool,
     data: str | None,
 ) -> int:
     """Check that everything that was acknowledged can be read back.
@@ -73,6 +76,9 @@ def command(
     --repair puts sound copies from --from in the place of what is damaged or gone. Without a copy, what the damaged
     pack still holds is moved to a new one, and what is lost is asked of the clients: whoever still has it sends it with
     their next `satchel sync`.
+
+    With --drill the catalog is one that was restored beside a running server: that server's audits have gone on since,
+    and where they end in the bucket is not compared.
     """
     if source is not None and not repair:
         raise click.UsageError("--from goes with --repair")
@@ -91,7 +97,13 @@ def command(
             await note_operator(estate, "catalog.accept_rows", "")
         if accept_audit:
             await server_part("satchel.upkeep.operated").accept(estate, noted="audit.accept")
-        look: dict[str, Any] = {"full": full or repair, "tenant": tenant, "project": project, "progress": told}
+        look: dict[str, Any] = {
+            "full": full or repair,
+            "tenant": tenant,
+            "project": project,
+            "drill": drill,
+            "progress": told,
+        }
         report: VerifyReport = await verifying.verify(estate, **look)
         if not repair or report.clean:
             return report, None

@@ -7,6 +7,7 @@ that another follows, without its being seen; the end of the chain is held by an
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import struct
@@ -28,6 +29,7 @@ class ChainKeys(NamedTuple):
 
     row: bytes
     seal: bytes
+    put_back: bytes
 
     def __repr__(self) -> str:
         return "ChainKeys()"  # a key is never shown
@@ -51,7 +53,7 @@ class Anchor(NamedTuple):
 
 def chain_keys(secret: bytes, tenant: TenantId) -> ChainKeys:
     """The keys of a tenant's audit, of the installation's key for the purpose ``audit``."""
-    return ChainKeys(*(derive(secret, b"", "satchel audit 1", tenant, use) for use in ("row", "seal")))
+    return ChainKeys(*(derive(secret, b"", "satchel audit 1", tenant, use) for use in ("row", "seal", "put back")))
 
 
 def row_hash(keys: ChainKeys, values: Sequence[str | int]) -> str:
@@ -78,6 +80,11 @@ def decode_rows(text: str) -> list[SealedRow]:
 def seal_mac(keys: ChainKeys, previous: bytes, sequence: int, time: int, rows: str) -> bytes:
     """The keyed hash of a seal that follows the one with the hash ``previous``."""
     return hmac.digest(keys.seal, previous + _POSITION.pack(sequence, time) + rows.encode(), "sha256")
+
+
+def put_back_proof(keys: ChainKeys, anchor: bytes) -> str:
+    """What says that a catalog was put back by Satchel, knowing of ``anchor``, the object as the bucket had it then."""
+    return hmac.digest(keys.put_back, hashlib.sha256(anchor).digest(), "sha256").hex()
 
 
 def encode_anchor(anchor: Anchor) -> bytes:

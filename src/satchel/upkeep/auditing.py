@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from satchel.catalog import audit
-from satchel.catalog.audit import AuditRow, SealRow
+from satchel.catalog.audit import AuditRow, SealRow, Wanted
 from satchel.catalog.scope import Catalog, Scope
 from satchel.errors import Damaged, StoreMissing
 from satchel.objects.auditchain import (
@@ -24,6 +24,7 @@ from satchel.objects.auditchain import (
     decode_anchor,
     encode_anchor,
     encode_rows,
+    put_back_proof,
     row_hash,
     seal_mac,
 )
@@ -34,6 +35,8 @@ from satchel.store.objectstore import ObjectStore
 
 BATCH = 1_000
 """Rows under one seal, at most: about 100 bytes each."""
+PUT_BACK = ("tenant.restore", "tenant.rebuild")
+"""What the audit calls it when its catalog was put back, or made anew."""
 _KIND = "audit"
 _EPOCH = 0
 
@@ -72,19 +75,21 @@ class Sealer:
     async def anchor(self, tenant: TenantId, *, accept: bool = False) -> bool:
         """Say in the bucket how far the chain has come; False where it does not go on from what was said before.
 
-        With ``accept`` it is said all the same, for whoever knows why: after a restore. Raises ``SealBroken`` and
-        ``WrongKey`` for what is there and does not open, without ``accept``.
+        With ``accept`` it is said all the same, for whoever knows why, as it is where the catalog was put back
+        (``put_back``). Raises ``SealBroken`` and ``WrongKey`` for what is there and does not open, without either.
         """
+        sealed = await self.stored(tenant)
         try:
-            held = await self.anchored(tenant)
+            held = self.opened(tenant, sealed)
         except Damaged:
+            accept = accept or await self.put_back(tenant, sealed)
             if not accept:
                 raise
             held = None
         async with self.catalog.read(tenant) as s:
             newest = await audit.last_seal(s)
             follows = held is None or await _holds(s, held)
-        if not follows and not accept:
+        if not follows and not accept and not await self.put_back(tenant, sealed):
             return False
         if newest is None and held is None:
             return True  # nothing was done yet
@@ -92,18 +97,39 @@ class Sealer:
         if held is None or (held.sequence, held.mac) != (now.sequence, now.mac):
             salt, binding = self.random(SALT_BYTES), Binding(tenant, "", _KIND)
             key = self.installation.derive("audit anchor")
-            sealed = seal(key, binding, _KIND, encode_anchor(now), epoch=_EPOCH, salt=salt)
-            await self.store.put(anchor_name(tenant), sealed)
+            made = seal(key, binding, _KIND, encode_anchor(now), epoch=_EPOCH, salt=salt)
+            await self.store.put(anchor_name(tenant), made)
         return True
 
     async def anchored(self, tenant: TenantId) -> Anchor | None:
         """How far the bucket says that the chain had come. Raises ``SealBroken``, ``WrongKey``."""
+        return self.opened(tenant, await self.stored(tenant))
+
+    async def stored(self, tenant: TenantId) -> bytes | None:
+        """The anchor as the bucket has it."""
         try:
-            sealed = await self.store.get(anchor_name(tenant))
+            return await self.store.get(anchor_name(tenant))
         except StoreMissing:
             return None
+
+    async def put_back(self, tenant: TenantId, stored: bytes | None) -> bool:
+        """Whether Satchel itself put this catalog back while the bucket had the anchor ``stored``.
+
+        A row of the audit says so, with a proof that nobody makes who can write to the database alone.
+        """
+        if stored is None:
+            return False
+        proof = put_back_proof(self.keys(tenant), stored)
+        async with self.catalog.read(tenant) as s:
+            rows = [row for action in PUT_BACK for row in await audit.list_(s, wanted=Wanted(action=action))]
+        return any(row.target.endswith(proof) for row in rows)
+
+    def opened(self, tenant: TenantId, stored: bytes | None) -> Anchor | None:
+        """The anchor that the bucket has as ``stored``. Raises ``SealBroken``, ``WrongKey``."""
+        if stored is None:
+            return None
         key = self.installation.derive("audit anchor")
-        return decode_anchor(open_sealed(lambda _epoch: key, Binding(tenant, "", _KIND), _KIND, sealed))
+        return decode_anchor(open_sealed(lambda _epoch: key, Binding(tenant, "", _KIND), _KIND, stored))
 
 
 def seal_of(keys: ChainKeys, previous: bytes, rows: list[AuditRow], now: int) -> SealRow:

@@ -13,6 +13,7 @@ import platform
 from satchel.auth.roles import Principal
 from satchel.catalog import audit, tenants
 from satchel.errors import Damaged
+from satchel.objects.auditchain import put_back_proof
 from satchel.objects.ids import PrincipalId, TenantId
 from satchel.upkeep.auditing import Sealer
 from satchel.upkeep.estate import Estate
@@ -33,10 +34,16 @@ async def record_operator(estate: Estate, action: str, target: str) -> None:
 
 
 async def begin_again(estate: Estate, action: str, target: str) -> None:
-    """Write into every tenant's audit that its catalog was put back, and which rows that lost."""
+    """Write into every tenant's audit that its catalog was put back, which rows that lost, and that it is known.
+
+    The bucket stays as it is, since this may be a drill beside a running server. A server that starts on this catalog
+    goes on from here by itself.
+    """
     sealer = await sealer_of(estate)
     for row in await estate.tenants():
-        await _record(sealer, row.id, action, target + await _lost(sealer, row.id))
+        stored, lost = await sealer.stored(row.id), await _lost(sealer, row.id)
+        known = f", proof {put_back_proof(sealer.keys(row.id), stored)}" if lost and stored else ""
+        await _record(sealer, row.id, action, f"{target}{lost}{known}")
 
 
 async def accept(estate: Estate, *, noted: str = "") -> int:

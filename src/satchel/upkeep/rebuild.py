@@ -27,7 +27,7 @@ from satchel.store.rootkey import RootKey
 from satchel.upkeep.about import every_project
 from satchel.upkeep.estate import Estate, Progress, silent
 from satchel.upkeep.fresh import fresh_catalog
-from satchel.upkeep.operated import accept, begin_again
+from satchel.upkeep.operated import begin_again
 from satchel.upkeep.recovery import Recovered, recover_project
 
 _About = TypeVar("_About", TenantAbout, ProjectAbout)
@@ -82,8 +82,8 @@ async def rebuild_catalog(
 ) -> RebuildReport:
     """Make ``catalog`` of what ``store`` holds. Killed anywhere it leaves no catalog; begun again it comes to the same.
 
-    The bucket is not written to, but for the mark of a project's new lineage and the anchors of audits. Raises
-    ``WrongKey``, ``NothingToRebuild``, ``CatalogInTheWay``, and what the store raises.
+    The bucket is not written to, but for the mark of a project's new lineage. Raises ``WrongKey``,
+    ``NothingToRebuild``, ``CatalogInTheWay``, and what the store raises.
     """
     keyring = Keyring(store, root, clock=clock, random=random)
     installation = await keyring.installation()
@@ -99,8 +99,6 @@ async def rebuild_catalog(
         made = await add_unknown(estate, held, installation.pepper, limits, operators=True)
         found = await recover_all(estate, progress)
         await begin_again(estate, "tenant.rebuild", "made from the bucket")
-    async with estate_at(catalog, store, root, keyring, clock, random) as estate:
-        await accept(estate)  # only now: killed before, what was there goes on, and its anchors hold
     return RebuildReport(made.owners, tuple(found), made.unnamed, len(held.shredded), made.unreadable)
 
 

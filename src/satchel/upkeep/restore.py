@@ -30,7 +30,7 @@ from satchel.upkeep.backup import there
 from satchel.upkeep.estate import Estate, Progress, silent
 from satchel.upkeep.fresh import check_way, fresh_catalog
 from satchel.upkeep.manifest import Manifest, read_manifest
-from satchel.upkeep.operated import accept, begin_again
+from satchel.upkeep.operated import begin_again
 from satchel.upkeep.rebuild import Holdings, NewOwner, add_unknown, estate_at, holdings, recover_all
 from satchel.upkeep.recovery import Recovered
 
@@ -91,8 +91,6 @@ async def restore(
             made = await add_unknown(estate, held, installation.pepper, limits, operators=False)
             found = await recover_all(estate, progress)
             await begin_again(estate, "tenant.restore", label.backup)
-    async with estate_at(catalog, store, root, keyring, clock, random) as estate:
-        await accept(estate)  # only now: killed before, what was there goes on, and its anchors hold
     return RestoreReport(backup, label.time, filled, erased, made.owners, made.unreadable, tuple(found))
 
 

@@ -43,10 +43,12 @@ async def verify(
     full: bool = False,
     tenant: str | None = None,
     project: str | None = None,
+    drill: bool = False,
     progress: Progress = silent,
 ) -> VerifyReport:
     """Look at everything, or at one tenant or one of its projects (slugs or ids).
 
+    With ``drill`` the catalog is one that was restored beside a running server, whose audit has gone on since.
     ``progress`` counts stored bytes. Raises ``NoSuchThing``, ``NoSuchProject``, and ``StoreUnavailable`` when the store
     does not answer; damage is in the report.
     """
@@ -55,7 +57,7 @@ async def verify(
     checking = asyncio.create_task(estate.catalog.problems())
     try:
         try:
-            await _everything(_Run(estate, report, progress), tenant, project)
+            await _everything(_Run(estate, report, progress, drill), tenant, project)
         except (SatchelError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
             failed = error
         report.problems[:0] = [Problem("catalog", "catalog", line) for line in await checking]
@@ -83,8 +85,8 @@ async def _everything(run: _Run, tenant: str | None, project: str | None) -> Non
 class _Run:
     """One call of ``verify``."""
 
-    def __init__(self, estate: Estate, report: VerifyReport, progress: Progress) -> None:
-        self.estate, self.report = estate, report
+    def __init__(self, estate: Estate, report: VerifyReport, progress: Progress, drill: bool) -> None:
+        self.estate, self.report, self._drill = estate, report, drill
         self._progress, self._done, self._total = progress, 0, 0
         self._openers: Openers | None = None
 
@@ -139,7 +141,7 @@ class _Run:
             self.report.problems.append(Problem("usage", f"tenants/{row.id}", why, row.slug, tenant_id=row.id))
 
     async def _audit(self, row: TenantRow) -> None:
-        found = await examine_audit(await sealer_of(self.estate), row.id)
+        found = await examine_audit(await sealer_of(self.estate), row.id, end=not self._drill)
         if found.problems and (await self.estate.tenant(row.id)).state == tenants.SHREDDED:
             return  # meanwhile
         report = self.report
