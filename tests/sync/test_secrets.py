@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from satchel.errors import InvalidInput
 from satchel.objects.listing import Entry
 from satchel.sync import holdback
 from satchel.sync.choices import Strategy
@@ -244,6 +245,17 @@ def test_an_allowed_file_goes_and_the_audit_says_so(ann: Desk, bob: Desk, cloud:
     assert list(held(bob.root)) == ["key.md"]
     rows = [row for row in cloud.audited(ann.peer.tenant) if row.action == "secrets.allowed"]
     assert [row.target for row in rows] == [f"{ann.project} version 1: key.md"]
+
+
+@pytest.mark.parametrize(("files", "letters"), [(51, "a"), (8, "\u6f22" * 50)])
+def test_more_of_them_than_a_server_can_be_told_of_are_refused_before_anything_is_sent(
+    ann: Desk, files: int, letters: str
+) -> None:
+    put(ann.root, {f"{letters}/{letters}-{number}.md": REAL["npm token"]() for number in range(files)})
+    how = Governing(Policies(allow_secrets=("*.md",)))
+    with pytest.raises(InvalidInput, match=f"{files} files look as if") as refused:
+        run(ann.worktree, ann.peer, ann.project, governing=how)
+    assert "then allow the others" in refused.value.hint
 
 
 def test_a_strategy_does_not_send_it_either(ann: Desk, bob: Desk) -> None:

@@ -177,6 +177,7 @@ class Remote:
     def sync(
         self, project: str, stream: Iterable[bytes], declared: int, key: str, *, allowed: Sequence[str] = ()
     ) -> Committed:
+        from satchel.sync.holdback import in_header
         from satchel.sync.wire import MEDIA_TYPE  # here and below: what a sync that finds nothing to do is spared
 
         headers = {
@@ -185,7 +186,7 @@ class Remote:
             "idempotency-key": key,
         }
         if allowed:
-            headers["satchel-secrets-allowed"] = ",".join(quote(path, safe="/") for path in allowed)
+            headers["satchel-secrets-allowed"] = in_header(allowed)
         path = f"/projects/{_part(project)}/sync"
         return committed(self._server.json("POST", path, stream, headers, again=isinstance(stream, (list, tuple))))
 

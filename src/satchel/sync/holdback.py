@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from satchel.errors import InvalidInput, SatchelError
 from satchel.objects.ids import ObjectId, is_hex_id, object_id
@@ -23,6 +24,8 @@ from satchel.worktree.policy import Governing
 
 MAX_ALLOWED = 50
 """Most files that one sync sends although they look so: each is named in the audit."""
+MAX_ALLOWED_BYTES = 7_000
+"""Of the header that names them to a server: proxies commonly take 8 KiB of one, and refuse more without a word."""
 TOGETHER_BYTES = 64 << 10
 """Content looked at in one go: the rules cost a file 40 us however short it is. More is no faster, and has to be looked
 at again where one file has something."""
@@ -79,12 +82,18 @@ def judge(
             found += [SecretFound(path, *finding) for finding in kept[name]]
     if kept != known:
         _save(root, VERSION, kept)
-    if len(allowed) > MAX_ALLOWED:
+    if len(allowed) > MAX_ALLOWED or len(in_header(allowed)) > MAX_ALLOWED_BYTES:
         raise InvalidInput(
             f"{len(allowed):,} files look as if they held a credential and are allowed all the same; at most "
-            f"{MAX_ALLOWED} can be at once"
+            f"{MAX_ALLOWED} can be at once, with {MAX_ALLOWED_BYTES:,} characters of paths in all",
+            hint="Allow some of them and sync, then allow the others.",
         )
     return Judged(found, tuple(allowed))
+
+
+def in_header(allowed: Sequence[str]) -> str:
+    """Paths as ``Satchel-Secrets-Allowed`` names them."""
+    return ",".join(quote(path, safe="/") for path in allowed)
 
 
 def _batches(
