@@ -9,7 +9,7 @@ import pytest
 
 from satchel.auth.keys import key_mac, parse_key
 from satchel.catalog import audit, bootstrap, standing, tenants
-from satchel.errors import CredentialInvalid, NoSuchThing
+from satchel.errors import CredentialInvalid, NoSuchThing, StoreUnavailable
 from satchel.objects.ids import TenantId
 from satchel.store.keyring import TenantShredded
 from satchel.sync import failpoints
@@ -101,6 +101,28 @@ async def test_what_a_late_write_left_in_the_store_goes_two_days_later(house: Ho
     assert await _state(house, gone) == ("shredded", None)
     house.clock.now += LOOK_AGAIN_MS
     assert await due(house.estate) == []
+
+
+async def test_a_store_that_goes_away_meanwhile_is_told_as_such_and_the_next_run_ends_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = await _filled(house, "gone")
+    await _delete(house, gone, 0)
+    store = house.estate.store
+    with monkeypatch.context() as away:
+        delete = store.delete
+
+        async def fails(name: str) -> None:
+            if "/packs/" in name:
+                raise StoreUnavailable("away")
+            await delete(name)
+
+        away.setattr(store, "delete", fails)
+        with pytest.raises(StoreUnavailable):
+            await depart(house.estate, gone)
+    assert await _of(house, gone) > {f"tenants/{gone}/shredded"}
+    await depart(house.estate, gone)
+    assert await _of(house, gone) == {f"tenants/{gone}/shredded"}
 
 
 async def test_a_tenant_brought_back_in_time_is_as_it_was(house: House) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from satchel.catalog import tenants
-from satchel.errors import Damaged, SatchelError, WrongKey
+from satchel.errors import Damaged, SatchelError, StoreUnavailable, WrongKey
 from satchel.objects.ids import TenantId
 from satchel.objects.seal import Binding, open_sealed
 from satchel.store.keyring import Keyring, TenantShredded
@@ -170,6 +170,22 @@ async def test_a_keyring_made_under_the_old_root_key_while_it_was_changed_is_wra
     await ring.create(tenant)
     alone = Keyring(store, RootKey(new._secret), clock=Clock(), random=os.urandom)
     assert await alone.current(tenant) == await ring.current(tenant)
+
+
+async def test_a_store_that_goes_away_while_keyrings_are_wrapped_is_told_as_such(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for slug in ("acme", "beta"):
+        await house.tenant(slug)
+    with monkeypatch.context() as away:
+
+        async def fails(*_given: object) -> bool:
+            raise StoreUnavailable("away")
+
+        away.setattr(Keyring, "rewrap", fails)
+        with pytest.raises(StoreUnavailable):
+            await rotate_root(house.estate)
+    assert (await rotate_root(house.estate)).rewrapped == 2
 
 
 async def test_a_keyring_that_no_key_opens_is_named_and_the_others_are_wrapped(house: House) -> None:

@@ -100,6 +100,9 @@ async def _clear(estate: Estate, tenant: TenantId) -> int:
 
 async def _remove(estate: Estate, names: Sequence[str]) -> None:
     for some in (names[start : start + AT_ONCE] for start in range(0, len(names), AT_ONCE)):
-        async with asyncio.TaskGroup() as group:
-            for name in some:
-                group.create_task(estate.store.delete(name))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name in some:
+                    group.create_task(estate.store.delete(name))
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None  # what is told is why the first one failed

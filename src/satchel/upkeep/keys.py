@@ -184,9 +184,12 @@ async def _rewrap_all(estate: Estate, new: RootKey, progress: Progress) -> tuple
         reach("rotate.after_keyring")
         progress(done, len(todo))
 
-    async with asyncio.TaskGroup() as group:
-        for tenant in todo:
-            group.create_task(one(tenant))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for tenant in todo:
+                group.create_task(one(tenant))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None  # what is told is why the first one failed
     return sum(found.values()), tuple(sorted(unreadable))
 
 
