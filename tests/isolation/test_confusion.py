@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from satchel.remote.raw import RawServer
+from satchel.remote.raw import RawServer, Reply
 from satchel.server.isolation import confusion
 from satchel.server.isolation.asking import Asking
 from satchel.server.isolation.expectations import Target
@@ -65,6 +65,21 @@ def test_of_two_credentials_none_is_mixed_with_the_other(world: World, first: st
     assert reply.status == 401 or told["tenant"]["id"] == (world.a.id if first == "own" else world.b.id)
     both = (("authorization", f"Bearer {keys[0]}, Bearer {keys[1]}"),)
     assert world.asking.send(Request("", "GET", "/api/v1/auth/whoami", both, None), None).status == 401
+
+
+def test_a_proxy_that_refuses_two_credentials_lets_nobody_through(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nginx answers 400, whatever they are."""
+    send = world.asking.send
+
+    def refusing(request: Request, key: str | None) -> Reply:
+        twice = key is not None and any(name == "authorization" for name, _ in request.headers)
+        return Reply(400, (), b"<html>") if twice else send(request, key)
+
+    monkeypatch.setattr(world.asking, "send", refusing)
+    found = [attempt for attempt in confusion.attempts(world) if "a second one" in attempt.name]
+    assert [confusion.tried(world, attempt) for attempt in found] == [None]
 
 
 def test_names_that_look_alike_are_different_names_or_none(world: World) -> None:

@@ -124,9 +124,9 @@ def _by_header(world: World) -> Iterator[Attempt]:
         ("X-Api-Key", b.owner),
     ):
         yield Attempt(f"header {header}", whoami._replace(headers=((header, value),)), whoami, world.a.owner)
-    # A second credential: refused or not looked at, but never the other one.
-    second = whoami._replace(headers=(("authorization", f"Bearer {b.owner}"),))
-    yield Attempt("header Authorization, a second one", second, whoami, world.a.owner)
+    # A second credential: refused, by a proxy too, or not looked at, but never the other one.
+    second, never = (whoami._replace(headers=(("authorization", f"Bearer {key}"),)) for key in (b.owner, b.owner[::-1]))
+    yield Attempt("header Authorization, a second one", second, never, world.a.owner)
 
 
 def _by_path(world: World) -> Iterator[Attempt]:
