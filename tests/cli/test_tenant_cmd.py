@@ -183,3 +183,15 @@ def test_others_than_admins_and_operators_are_told_so(
     assert "auth.insufficient_scope" in reader("export", "x.tar", status=5).err
     assert "auth.insufficient_scope" in reader("settings", "--sync-interval", "1", status=5).err
     assert "resource.not_found" in reader("delete", slug, "--yes", status=1).err
+
+
+@pytest.mark.parametrize("words", [["list"], ["create", "new", "New"], ["suspend", "acme", "--yes"]])
+def test_who_does_not_operate_the_server_is_told_so(admin: As, words: list[str]) -> None:
+    told = admin(*words, status=1).err
+    assert "does not operate the server" in told
+    assert "satchel whoami" in told
+
+
+def test_a_slug_that_is_none_is_refused_in_words(operator: As) -> None:
+    told = operator("create", "Bad Slug", "x", status=2).err
+    assert "slug: expected lowercase letters, digits and hyphens, at most 63 characters" in told

@@ -25,12 +25,17 @@ def test_a_root_key_file_is_made_once_for_the_owner_alone(tmp_path: Path) -> Non
     assert [entry.name for entry in tmp_path.iterdir()] == ["root.key"]
 
 
-def test_a_root_key_open_to_others_is_warned_of_or_refused(tmp_path: Path) -> None:
+def test_a_root_key_open_to_others_is_warned_of_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "root.key"
     RootKey.create(path)
     path.chmod(0o640)
     (warning,) = RootKey.load(path).warnings
     assert f"chmod 600 {path}" in warning
+    with monkeypatch.context() as elsewhere:  # in a container, whose user is another than the file's
+        elsewhere.setattr("os.geteuid", lambda: 10_001)
+        (warning,) = RootKey.load(path).warnings
+        assert "chmod" not in warning
+        assert "folder" in warning
     path.chmod(0o602)
     with pytest.raises(StartRefused, match="everyone may write"):
         RootKey.load(path)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +13,7 @@ from satchel.cli import oskeyring
 from satchel.cli.credentials import Credential, Credentials, Session
 from satchel.cli.face import Face, pasted
 from satchel.cli.folders import project_root, registry
-from satchel.errors import ConfigInvalid, CredentialMissing, NotAProject, RemoteNotAccepted
+from satchel.errors import ConfigInvalid, CredentialMissing, NoSuchThing, NotAProject, RemoteNotAccepted
 from satchel.remote import Remote, checked_url
 from satchel.worktree.find import ProjectConfig, read_project_config
 
@@ -121,4 +122,22 @@ def tenant_id(remote: Remote, tenant: str) -> str:
     """The id of a tenant that an operator names by slug or id; what is neither is left for the server to refuse."""
     if tenant.startswith("ten_"):
         return tenant
-    return next((str(row["id"]) for row in remote.rows("/admin/tenants") if row["slug"] == tenant), tenant)
+    return next((str(row["id"]) for row in tenants_of(remote) if row["slug"] == tenant), tenant)
+
+
+def tenants_of(remote: Remote) -> list[dict[str, Any]]:
+    """All tenants of the server. Raises ``NoSuchThing`` for who does not operate it."""
+    with for_operators():
+        return remote.rows("/admin/tenants")
+
+
+@contextmanager
+def for_operators() -> Iterator[None]:
+    """Within, an address that is not there means that the credential does not operate the server."""
+    try:
+        yield
+    except NoSuchThing as error:
+        raise NoSuchThing(
+            "this credential does not operate the server",
+            hint="Sign in with the operator's key (satchel login URL); satchel whoami says what this one is.",
+        ) from error

@@ -106,12 +106,20 @@ def list_(face: Face, url: str | None) -> None:
             if key["tenantRole"] != "member":
                 grants.insert(0, f"{key['tenantRole']} of the tenant")
             state = "revoked" if key["revoked"] else f"made {ago(key['createdAt'])}"
-            state += f", used {ago(key['lastUsedAt'])}" if key.get("lastUsedAt") else ", not used yet"
+            state += f", {used(key.get('lastUsedAt'))}"
             if key.get("requestsPerMinute"):
                 state += f", {key['requestsPerMinute']:,}/min"
             face.line(f"{key['id']}  {key['name']}  {', '.join(grants) or 'no project'}  {face.dim(state)}")
 
     face.answer({"items": keys}, show)
+
+
+def used(hour: str | None) -> str:
+    """When a key was last used, which is kept to the hour: the beginning of that hour is no time of use."""
+    if hour is None:
+        return "not used yet"
+    told = ago(hour)
+    return "used within the hour" if told == "just now" or "minute" in told else f"used {told}"
 
 
 @verb(

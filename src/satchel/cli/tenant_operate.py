@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from satchel.cli.face import Face
-from satchel.cli.hosted import open_remote, replay_key, tenant_id
+from satchel.cli.hosted import for_operators, open_remote, replay_key, tenant_id, tenants_of
 from satchel.cli.verb import verb
 
 _STATUSES = (0, 1, 2, 4, 5, 6)
@@ -39,7 +39,8 @@ def create(face: Face, slug: str, name: str, expires: int | None, url: str | Non
     Prints the tenant's first admin key on stdout, this once. Nothing of one tenant can be seen from another.
     """
     wanted: dict[str, Any] = {"slug": slug, "name": name} | ({} if expires is None else {"expiresSeconds": expires})
-    made = open_remote(face, url).call("POST", "/admin/tenants", json=wanted, headers=replay_key())
+    with for_operators():
+        made = open_remote(face, url).call("POST", "/admin/tenants", json=wanted, headers=replay_key())
 
     def print_key() -> None:
         ends = made["tenant"]["deleteAt"]
@@ -65,7 +66,7 @@ def list_(face: Face, url: str | None) -> None:
 
     One that is shredded stays in the list under its id.
     """
-    tenants = open_remote(face, url).rows("/admin/tenants")
+    tenants = tenants_of(open_remote(face, url))
 
     def print_rows() -> None:
         for row in tenants:

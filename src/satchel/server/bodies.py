@@ -18,6 +18,7 @@ from satchel.objects import zstd
 from satchel.objects.frame import FAST_LEVEL
 from satchel.objects.paths import check_path
 from satchel.server.problems import MalformedBody, WrongMediaType
+from satchel.server.schemas import FORMS
 from satchel.sync.holdback import MAX_ALLOWED
 
 LARGE_BYTES = 256 * 1024
@@ -181,4 +182,6 @@ def _plain(text: str) -> str:
     message, _, place = text.partition(" - at `")
     field = place.rstrip("`").removeprefix("$").removeprefix(".")
     message = message.replace("Object contains", "the body has").replace("Object missing", "the body lacks")
+    pattern = message.partition(" matching regex ")[2]
+    message = f"expected {FORMS[pattern]}" if pattern in FORMS else message
     return f"{field}: {message}" if field and not field.startswith("key") else message

@@ -6,7 +6,7 @@ by name. Answers are plain dictionaries; their types here say what the OpenAPI d
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -34,7 +34,15 @@ Name = Annotated[
 ]
 Text = Annotated[str, Meta(max_length=4_000)]
 Hex = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}{_END}", description="64 lowercase hex digits: a SHA-256.")]
-Email = Annotated[str, Meta(min_length=3, max_length=320, pattern=rf"^[^@\s]+@[^@\s]+{_END}")]
+Email = Annotated[
+    str,
+    Meta(min_length=3, max_length=320, pattern=rf"^[^@\s]+@[^@\s]+{_END}", description="An e-mail address."),
+]
+FORMS = {
+    repr(meta.pattern): meta.description[:1].lower() + meta.description[1:].rstrip(".")
+    for meta in (get_args(kind)[1] for kind in (Slug, Name, Hex, Email))
+}
+"""What each pattern asks for, in words: what stands in a refusal instead of it."""
 NewPassword = Annotated[
     str,
     Meta(

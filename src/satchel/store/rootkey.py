@@ -49,7 +49,8 @@ class RootKey:
         """
         try:
             with path.open("rb") as file:
-                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                found = os.fstat(file.fileno())
+                mode, owner = stat.S_IMODE(found.st_mode), found.st_uid
                 content = file.read(_MAX_FILE_BYTES)
         except OSError as error:
             reason = error.strerror or type(error).__name__
@@ -60,7 +61,9 @@ class RootKey:
         if len(content) != KEY_BYTES:
             return _wrapped(path, content)
         exposed = mode & (stat.S_IRWXG | stat.S_IRWXO)
-        warning = f"the root key {path} is open to others (mode {mode:04o}); run: chmod 600 {path}"
+        # Of another user's file, as Compose hands it to a container, this process would see nothing after a chmod.
+        cure = f"run: chmod 600 {path}" if owner == os.geteuid() else "let nobody else into its folder"
+        warning = f"the root key {path} is open to others (mode {mode:04o}); {cure}"
         return cls(content, (warning,) if exposed else (), path)
 
     @classmethod
