@@ -156,6 +156,17 @@ def test_a_reader_that_closes_the_pipe_early_sees_no_error(here: Path) -> None:
     assert done.stdout.strip() == "0"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+@pytest.mark.parametrize("words", [["tasks", "--json"], ["tasks"], ["nosuch", "--json"]])
+def test_what_cannot_be_written_anywhere_is_told_by_the_status(here: Path, words: list[str]) -> None:
+    status = 2 if "nosuch" in words else 6
+    for redirected, said in ((">/dev/full", "satchel: "), (">/dev/full 2>&1", "")):
+        ran = subprocess.run(
+            ["sh", "-c", f'"$@" {redirected}', "sh", *SATCHEL, *words], cwd=here, capture_output=True, text=True
+        )
+        assert (ran.returncode, ran.stderr[:9]) == (status, said)
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_are_no_defect(here: Path, closed: str) -> None:
     (here / "a.md").write_text("# Deploy\n", encoding="utf-8")

@@ -184,18 +184,31 @@ def _say(
     from satchel.cli.face import clean, error_data
 
     try:
-        if "--json" in words:
-            import json
-
-            print(json.dumps(error_data(code, message, hint, status, facts or {}), indent=2, default=str))
-        else:
-            click.echo(f"satchel: {clean(message)}" + (f"   [{code}]" if code else ""), err=True)
-            for line in filter(None, hint.splitlines()):
-                click.echo(f"  {clean(line)}", err=True)
+        if "--json" in words and _printed(error_data(code, message, hint, status, facts or {})):
+            return status
+        click.echo(f"satchel: {clean(message)}" + (f"   [{code}]" if code else ""), err=True)
+        for line in filter(None, hint.splitlines()):
+            click.echo(f"  {clean(line)}", err=True)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        pass  # what both streams go to is full: the status is all that can be told
     return status
+
+
+def _printed(data: dict[str, object]) -> bool:
+    """Whether what went wrong could be said on stdout."""
+    import json
+
+    try:
+        print(json.dumps(data, indent=2, default=str))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":
