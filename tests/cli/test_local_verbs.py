@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, process
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -114,6 +114,22 @@ def test_an_init_that_was_cut_off_is_finished_by_the_next(cli: Cli, here: Path) 
     (here / ".satchel/config.toml").unlink()
     assert cli("init", "--json").json["created"] is True
     cli("search", "warning")
+
+
+def test_a_folder_whose_name_is_no_utf8_is_a_project_like_any_other(here: Path, tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xffd"))
+    try:
+        shutil.copytree(here, folder)
+    except OSError:
+        pytest.skip("this filesystem takes no such name")
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}  # as in most locales
+    assert process("init", cwd=folder, env=strict).returncode == 0
+    found = process("search", "failover", "--json", cwd=folder, env=strict)
+    assert json.loads(found.stdout)["total"] > 0
+    assert "in memory" in found.stderr
+    assert "damaged" not in found.stderr
+    listed = json.loads(process("projects", "--json", cwd=here, env=strict).stdout)["items"]
+    assert [os.fsencode(row["folder"]) for row in listed] == [os.fsencode(folder)]
 
 
 def test_init_counts_alike_in_the_total_and_by_kind(cli: Cli, tmp_path: Path) -> None:

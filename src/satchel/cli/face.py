@@ -129,7 +129,7 @@ class Face:
     def _write(self, stream: IO[str], text: str) -> None:
         if self.terminal if stream is self._out else self.watched:  # whoever made the line may have cleaned not all
             text = clean(text, looks=self.color)
-        stream.write((text if self._utf8[id(stream)] else _ascii(text)) + "\n")
+        stream.write((_utf8(text) if self._utf8[id(stream)] else _ascii(text)) + "\n")
         stream.flush()
 
     # Looks -----------------------------------------------------------------------------------------------------
@@ -249,6 +249,11 @@ def _columns(stream: IO[str]) -> int:
 
 def _is_utf8(stream: IO[str]) -> bool:
     return (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "") in ("utf8", "utf8sig")
+
+
+def _utf8(text: str) -> str:
+    """``text``, with bytes of a name that are no UTF-8 escaped: as JSON too would have them."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def _ascii(text: str) -> str:

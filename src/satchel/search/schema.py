@@ -102,11 +102,14 @@ def row_of(number: int, kind: int, step: int) -> int:
     return number << ROW_BITS | kind << SIZE_BITS | step
 
 
+NOT_UTF8 = "SQLite opens no file whose path is not valid UTF-8"
+
+
 def connect(path: Path | None, key: bytes | None) -> apsw.Connection:
     """Open the index at ``path`` (``None``: in memory), creating it when there is none.
 
     ``key`` (32 raw bytes) encrypts the file; every file wants a key of its own. Raises ``IndexCorrupt`` for a file that
-    is no index, is damaged, was written with another key, or is of another format.
+    is no index, is damaged, was written with another key, or is of another format, and ``StoreUnavailable``.
     """
     database: apsw.Connection | None = None
     try:
@@ -124,6 +127,8 @@ def connect(path: Path | None, key: bytes | None) -> apsw.Connection:
         if database is not None:
             database.close()
         raise trouble(error) from error
+    except UnicodeEncodeError as error:
+        raise StoreUnavailable(NOT_UTF8, hint="Give the folder another name.") from error
     return database
 
 

@@ -78,12 +78,12 @@ class State:
         """Everything remembered; empty on the first scan and after damage."""
         try:
             return self._load()
+        except UnicodeEncodeError:
+            return self._without("SQLite opens no path that is not valid UTF-8")
         except (apsw.NotADBError, apsw.CorruptError, apsw.FormatError, ValueError, TypeError):
             self._set_aside()
         except (apsw.Error, OSError) as error:
-            self.close()
-            self.notices.append(f"{self._path} cannot be used ({error}): every file is read again each time.")
-            return Remembered({}, {}, {})
+            return self._without(str(error))
         try:
             return self._load()
         except (apsw.Error, OSError, ValueError, TypeError):
@@ -126,6 +126,11 @@ class State:
         if self._database is not None:
             self._database.close()
             self._database = None
+
+    def _without(self, why: str) -> Remembered:
+        self.close()
+        self.notices.append(f"{self._path} cannot be used ({why}): every file is read again each time.")
+        return Remembered({}, {}, {})
 
     def _load(self) -> Remembered:
         database = self._open()
