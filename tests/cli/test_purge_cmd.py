@@ -17,14 +17,18 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "paths": ["a.md"], "objects": 1, "version": 4, "packs": 1, "bytes": 9, "shared": [], "unreachable": ["Backups."]
     }  # fmt: skip
 
+    asked = answer["asked"] = []
+
     class Server:
         def project(self, _ref: str) -> dict[str, str]:
             return {"slug": "acme"}
 
         def call(self, _method: str, _path: str, *, json: dict[str, Any]) -> dict[str, Any]:
+            asked.append(json["paths"])
             return answer
 
     monkeypatch.setattr("satchel.cli.purge_cmd.open_remote", lambda *_given: Server())
+    monkeypatch.setattr("satchel.cli.purge_cmd.project_remote", lambda _face: (None, Server(), "acme"))
     return answer
 
 
@@ -47,3 +51,14 @@ def test_content_that_stayed_is_no_success_and_names_the_way(cli: Cli, here: Pat
 def test_purging_again_is_done_and_says_so(cli: Cli, here: Path, answers: dict[str, Any]) -> None:
     answers |= {"objects": 0}
     assert "Nothing was left to remove" in cli("purge", "a.md", "--project", "acme", "--yes").err
+
+
+def test_a_file_is_meant_from_where_one_stands_and_in_another_project_as_it_is_named(
+    cli: Cli, here: Path, answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("init")
+    (here / "runbooks/README.md").write_text("# Runbooks\n")
+    monkeypatch.chdir(here / "runbooks")
+    cli("purge", "README.md", "--yes")
+    cli("purge", "README.md", "--project", "acme", "--yes")
+    assert answers["asked"] == [["runbooks/README.md"], ["README.md"]]

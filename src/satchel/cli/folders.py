@@ -96,22 +96,33 @@ def paths_in(face: Face, root: Path, named: tuple[str, ...]) -> tuple[str, ...]:
     """Files as a person names them, from where they stand, as paths of the project. Raises ``InvalidInput``."""
     found = []
     for name in named:
-        path = Path(os.path.abspath(face.cwd / name))
-        inside = path if path.is_relative_to(root) else root / name
-        if not inside.is_file():
+        path = in_project(face, name)
+        if not (root / path).is_file():
             raise InvalidInput(f"{name} is not a file of the project in {root}")
-        found.append(inside.relative_to(root).as_posix())
+        found.append(path)
     return tuple(found)
 
 
 def in_project(face: Face, path: str) -> str:
-    """A path as typed, relative to where one stands or to the project, as the project names it."""
+    """A path as typed, relative to where one stands or else to the project, as the project names it.
+
+    The one that is there; or that was at the last sync; or the first that would be in a folder that is there.
+    """
     root = os.path.realpath(project_root(face))
     absolute = os.path.normpath(os.path.join(os.path.realpath(face.cwd), path))
-    inside = absolute.startswith(root + os.sep)
-    if inside and (os.path.isabs(path) or os.path.lexists(absolute)):
-        return os.path.relpath(absolute, root).replace(os.sep, "/")
-    return path.removeprefix("./")
+    typed = os.path.normpath(path)
+    if not absolute.startswith(root + os.sep):
+        return typed
+    here = os.path.relpath(absolute, root).replace(os.sep, "/")
+    if here == typed or os.path.isabs(path) or typed.startswith(".."):
+        return here
+    from satchel.worktree.base import history_of
+
+    either = (here, typed)
+    there = [name for name in either if os.path.lexists(f"{root}/{name}")]
+    there = there or [name for name in either if name in history_of(Path(root), either)]
+    there = there or [name for name in either if os.path.isdir(os.path.dirname(f"{root}/{name}"))]
+    return there[0] if there else typed
 
 
 def undo_bounds(face: Face) -> Bounds:

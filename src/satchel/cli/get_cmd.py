@@ -51,8 +51,8 @@ def command(
 ) -> None:
     """Print an artifact, or some lines of it.
 
-    ARTIFACT is a path, relative to where you are or to the project, with `:FIRST-LAST` for some lines, as search prints
-    it.
+    ARTIFACT is a path, relative to where you are or to the project (to the project alone with --remote), with
+    `:FIRST-LAST` for some lines, as search prints it.
     """
     named = _WITH_LINES.match(artifact)
     first = int(named["first"]) if named else 1

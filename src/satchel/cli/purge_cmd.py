@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from satchel.cli.face import Face, plural
+from satchel.cli.folders import in_project
 from satchel.cli.hosted import open_remote, project_remote
 from satchel.cli.verb import verb
 
@@ -32,6 +33,8 @@ def command(
     The paths are deleted from the newest version, and what they ever held is removed from the server's storage at
     once; versions that had it stay listed without it. It cannot be undone. Needs the role admin.
 
+    PATHS are relative to where you are or to the project; with --project they are as that project has them.
+
     Content that another path has too stays, in both: the answer names that path, and the exit status is 1.
     --everywhere purges it there as well.
 
@@ -39,6 +42,7 @@ def command(
     """
     if project is None:
         _, remote, target = project_remote(face)
+        paths = tuple(in_project(face, path) for path in paths)
     else:
         remote, target = open_remote(face, url), project
     name = remote.project(target)["slug"]

@@ -1,0 +1,58 @@
+"""Which file is meant by a path as a person types it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from satchel.cli.face import Face
+from satchel.cli.folders import in_project, paths_in
+from satchel.config.machine import Machine
+from satchel.errors import InvalidInput
+from satchel.objects.ids import Digest, Lineage, ObjectId
+from satchel.worktree.base import Base, CloudEntry, save_base
+from tests.cli.conftest import Cli
+
+
+@pytest.fixture
+def below(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a project in step with a version that had files which are gone."""
+    cli("init")
+    entry = CloudEntry("100644", ObjectId("a" * 64), 1, "Sam", 0)
+    gone = dict.fromkeys(("runbooks/gone.md", "runbooks/old/gone.md", "at-root.md"), entry)
+    save_base(here, Base(Lineage("l"), 1, Digest("d" * 64), gone, {}))
+    (here / "runbooks/README.md").write_text("# Runbooks\n")
+    monkeypatch.chdir(here / "runbooks")
+    return here / "runbooks"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("README.md", "runbooks/README.md"),  # there is one at the root as well
+        ("./README.md", "runbooks/README.md"),
+        ("../README.md", "README.md"),
+        ("runbooks/failover.md", "runbooks/failover.md"),
+        ("context.json", "context.json"),
+        ("gone.md", "runbooks/gone.md"),
+        ("old/gone.md", "runbooks/old/gone.md"),
+        ("../at-root.md", "at-root.md"),
+        ("at-root.md", "at-root.md"),
+        ("runbooks/gone.md", "runbooks/gone.md"),
+        ("never.md", "runbooks/never.md"),
+        ("runbooks/never.md", "runbooks/never.md"),
+        ("never/there.md", "never/there.md"),
+        (".", "runbooks"),
+        ("..", ".."),
+    ],
+)
+def test_a_path_is_meant_from_where_one_stands_else_from_the_project(below: Path, typed: str, meant: str) -> None:
+    assert in_project(Face(Machine()), typed) == meant
+
+
+def test_files_that_may_travel_are_named_in_the_same_way(below: Path) -> None:
+    face, root = Face(Machine()), below.parent
+    assert paths_in(face, root, ("README.md", "runbooks/failover.md")) == ("runbooks/README.md", "runbooks/failover.md")
+    with pytest.raises(InvalidInput, match=r"gone\.md is not a file"):
+        paths_in(face, root, ("gone.md",))
