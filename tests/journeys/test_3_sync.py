@@ -202,6 +202,8 @@ def test_people_and_an_agent_edit_the_same_files_and_neither_is_lost(server: Ser
     assert "[version.not_found]" in kim.run("restore", "plan.md", "--at", "2000-01-01T12:00", status=1).stderr
     gone = kim.json("log", "old.md")["items"]
     assert [(row["added"], row["changed"], row["deleted"]) for row in gone] == [(0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    assert "Bring one back" not in kim.run("log", "old.md", "-n", "1").stderr  # that version has none
+    assert f"restore old.md --at {gone[1]['version']}" in kim.run("log", "old.md", "-n", "2").stderr
     kim.run("restore", "old.md", "--at", str(gone[1]["version"]))
     assert (kim.folder / "old.md").read_text().endswith("Edited by the agent.\n")
 

@@ -59,8 +59,9 @@ def command(face: Face, path: str | None, limit: int) -> None:
             face.note(
                 f"No version changed {named}." if named is not None else "No version yet: satchel sync makes one."
             )
-        elif named is not None:
-            face.note(f"Bring one back:  satchel restore {pasted(named)} --at {found[-1]['version']}")
+        there = [row["version"] for row in found if row["readable"] and not row["deleted"]]
+        if named is not None and there:
+            face.note(f"Bring one back:  satchel restore {pasted(named)} --at {there[-1]}")
         if more:
             face.note(f"There are more:  -n {limit * 5}")
 
