@@ -72,6 +72,10 @@ def test_a_root_key_that_kms_wraps_is_in_no_file_and_comes_back_at_the_next_star
 
 REFUSALS: list[tuple[str, int, type[SatchelError], str]] = [
     ("AccessDeniedException", 400, StartRefused, "kms:Decrypt"),
+    ("ExpiredTokenException", 400, StartRefused, "expired"),
+    ("UnrecognizedClientException", 400, StartRefused, "wrong"),
+    ("InvalidSignatureException", 403, StartRefused, "clock"),
+    ("InvalidKeyUsageException", 400, StartRefused, "symmetric"),
     ("NotFoundException", 400, StartRefused, "region"),
     ("DisabledException", 400, StartRefused, "Enable the key"),
     ("KMSInvalidStateException", 400, StartRefused, "cancel its deletion"),

@@ -19,6 +19,10 @@ ATTEMPTS = 3
 _ARN = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):\d{12}:(?:key|alias)/.+\Z")
 _AWAY = {"DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "ThrottlingException"}
 _UNUSABLE = {"DisabledException", "KMSInvalidStateException", "InvalidKeyUsageException"}
+_CREDENTIALS = {
+    "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException",
+    "IncompleteSignatureException", "MissingAuthenticationTokenException",
+}  # fmt: skip
 _OTHER_KEY = {"InvalidCiphertextException", "IncorrectKeyException"}
 
 
@@ -125,8 +129,11 @@ class AwsKms:
         if code in _AWAY or status >= 500:
             raise StoreUnavailable(f"AWS KMS does not answer: {code}") from error
         if code in _UNUSABLE:
-            hint = "Enable the key, or cancel its deletion: without it nothing can be read."
+            hint = "Enable the key, or cancel its deletion: without it nothing can be read. It has to be symmetric."
             raise StartRefused(f"the KMS key {self._key} cannot be used now: {code}", hint=hint) from error
+        if code in _CREDENTIALS:
+            hint = "They are wrong or expired, or the clock of this machine is: give the server an instance role, or others."
+            raise StartRefused(f"AWS KMS does not accept the credentials of this server: {code}", hint=hint) from error
         if code == "NotFoundException":
             raise StartRefused(f"there is no KMS key {self._key}", hint="Check its ARN and region.") from error
         raise StartRefused(
