@@ -10,11 +10,13 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from satchel.errors import ConfigInvalid, DiskFull, SatchelError, StartRefused, StoreMissing, StoreUnavailable
+from satchel.store import profile
 from satchel.store.bucket import ATTEMPTS, CONCURRENCY, BucketStore
 from satchel.store.objectstore import ObjectStore, StoreExists
 from satchel.store.urls import open_store
@@ -460,15 +462,28 @@ def test_a_named_profile_is_used_and_read_again(
         f"aws_secret_access_key = {S3_SECRET}\n[role]\nrole_arn = arn:x\n"
     )
     check(seaweedfs.at(seaweedfs.place, profile="satchel").url)
-    for profile, said in (("absent", "no profile 'absent'"), ("role", "no pair of keys"), ("default", "no pair")):
+    for name, said in (("absent", "no profile 'absent'"), ("role", "no pair of keys"), ("default", "no pair")):
         with pytest.raises(ConfigInvalid, match=said):
-            open_store(seaweedfs.at(seaweedfs.place, profile=profile).url)
+            open_store(seaweedfs.at(seaweedfs.place, profile=name).url)
     file.write_text("not a file of credentials")
     with pytest.raises(ConfigInvalid, match="cannot be understood"):
         open_store(seaweedfs.at(seaweedfs.place, profile="satchel").url)
     file.unlink()
     with pytest.raises(ConfigInvalid, match="cannot be read"):
         open_store(seaweedfs.at(seaweedfs.place, profile="satchel").url)
+
+
+def test_a_profile_that_goes_away_while_a_server_runs_is_told_as_missing_credentials(
+    private_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile, "_TRUSTED", timedelta(0))
+    file = private_home / ".aws" / "credentials"
+    file.parent.mkdir()
+    file.write_text("[satchel]\naws_access_key_id = x\naws_secret_access_key = y\n")
+    store = open_store("s3://bucket?endpoint=http://127.0.0.1:9&allow_http=true&region=x&profile=satchel", 2)
+    file.unlink()
+    with pytest.raises(StoreUnavailable, match="no credentials were found"):
+        asyncio.run(store.get(NAME))
 
 
 # Somebody else's objects -----------------------------------------------------------------------------------------

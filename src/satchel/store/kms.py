@@ -132,7 +132,7 @@ class AwsKms:
             hint = "Enable the key, or cancel its deletion: without it nothing can be read. It has to be symmetric."
             raise StartRefused(f"the KMS key {self._key} cannot be used now: {code}", hint=hint) from error
         if code in _CREDENTIALS:
-            hint = "They are wrong or expired, or the clock of this machine is: give the server an instance role, or others."
+            hint = "They are wrong or expired, or this machine's clock is. Give the server an instance role, or others."
             raise StartRefused(f"AWS KMS does not accept the credentials of this server: {code}", hint=hint) from error
         if code == "NotFoundException":
             raise StartRefused(f"there is no KMS key {self._key}", hint="Check its ARN and region.") from error

@@ -14,7 +14,9 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>\s*(\w{1,64})\s*</Code>")
 _NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName", "ContainerBeingDeleted", "AccountNotFound"}
 # What was asked last was not the bucket but a place that might have had credentials.
-_NO_CREDENTIALS = re.compile(r"/latest/(api/token|meta-data)|TokenRequest|token request|computeMetadata|WebIdentity")
+_NO_CREDENTIALS = re.compile(
+    r"/latest/(api/token|meta-data)|TokenRequest|token request|computeMetadata|WebIdentity|credential provider"
+)
 _WRONG_CREDENTIALS = {
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired",
     "AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation", "MissingSecurityHeader",
