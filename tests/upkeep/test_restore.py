@@ -444,3 +444,32 @@ async def test_what_a_copy_says_of_keys_is_not_believed(ruin: Ruin) -> None:
     await ruin.restore(made.id, fill=True)
     async with ruin.house() as house:
         assert await state(house, tenant, project) == before
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("how", ["lost", "damaged"])
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "expired"])
+async def test_the_keyring_of_a_tenant_comes_back_and_without_it_the_others_do(
+    ruin: Ruin, how: str, kept: bool
+) -> None:
+    async with ruin.house() as house:
+        hurt, project = await begun(house)
+        other = await house.tenant("other")
+        await fill(house, other, await house.project(other), {"a.md": b"# A\n"})
+        await house.estate.keyring.begin_epoch(hurt)  # the second generation
+        made = await ruin.backup(house)
+        await house.put(hurt, project, "d.md", b"# D\n")
+        before = await house.tree(hurt, project)
+        keyring = f"tenants/{hurt}/keys/2"
+        await (house.estate.store.delete(keyring) if how == "lost" else flip(house.estate.store, keyring))
+    ruin.lose_catalog()
+    if not kept:
+        await ruin.backups.delete(f"backups/{made.id}/keys/{hurt}")
+    report = await ruin.restore(made.id)
+    assert [tenant for tenant, _ in report.unreadable] == ([] if kept else [hurt])
+    assert {one.tenant for one in report.projects} == ({hurt, other} if kept else {other})
+    assert not any(one.new_lineage for one in report.projects)
+    async with ruin.house() as house:
+        if kept:
+            assert await house.tree(hurt, project) == before
+            await check_sound(house)

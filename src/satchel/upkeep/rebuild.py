@@ -6,7 +6,7 @@ backups. A restored backup uses the same steps for what was made since it was ta
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,10 +159,14 @@ async def add_unknown(estate: Estate, held: Holdings, pepper: bytes, limits: Lim
     return Added(tuple(owners), unnamed, tuple(unreadable))
 
 
-async def recover_all(estate: Estate, progress: Progress = silent) -> list[Recovered]:
-    """Bring every project of the catalog forward. ``progress`` counts projects."""
+async def recover_all(
+    estate: Estate, progress: Progress = silent, *, without: Set[TenantId] = frozenset()
+) -> list[Recovered]:
+    """Bring every project of the catalog forward, but those of tenants ``without`` keys. ``progress`` counts them."""
     todo = []
     for tenant in await estate.tenants():
+        if tenant.id in without:
+            continue
         todo += [(tenant.id, project.id) async for project in every_project(estate.catalog, tenant.id)]
     found = []
     for tenant_id, project in todo:

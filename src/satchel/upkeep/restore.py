@@ -21,7 +21,7 @@ from satchel.errors import Damaged, StoreMissing
 from satchel.objects.ids import TenantId, is_random_id
 from satchel.store.about import Abouts
 from satchel.store.generations import Generations
-from satchel.store.keyring import Installation, Keyring
+from satchel.store.keyring import Installation, Keyring, TenantShredded
 from satchel.store.objectstore import ObjectStore, StoreExists
 from satchel.store.rootkey import RootKey
 from satchel.upkeep.about import every_project
@@ -42,7 +42,7 @@ class RestoreReport:
     backup: str
     time: int
     filled: int
-    """Objects put into the bucket from the backup's copy."""
+    """Objects put into the bucket from the backup's copy, and keyrings from the backup."""
     erased: int
     """Tenants of the backup that were shredded since."""
     owners: tuple[NewOwner, ...]
@@ -68,6 +68,9 @@ async def restore(
 ) -> RestoreReport:
     """Put the catalog of ``backup``, in ``source``, to ``catalog`` and bring it forward by what ``store`` holds.
 
+    Keyrings that ``store`` lost, or that do not open there, come back from the backup, where it has them. What tenants
+    without have stays as it was in the backup, and they are told of.
+
     ``backup_root`` is the root key of when the backup was made, where it was changed since. With ``fill`` everything
     that ``store`` lacks is first put back from the copies in ``source``. Killed anywhere it leaves no catalog, and can
     be begun again. Raises ``BackupRefused``, ``BackupDamaged``, ``WrongKey``, ``CatalogInTheWay``.
@@ -80,6 +83,7 @@ async def restore(
         await _installation(keyring, manifest)  # before anything is written to the store of another
     filled = await _fill(archive, label, manifest, store, progress) if fill else 0
     installation = await _installation(keyring, manifest)
+    filled += await _mend_keyrings(archive, label, manifest, store, keyring)
     async with fresh_catalog(catalog, replace=replace) as making:
         await _unpack(archive, backup, manifest, making)
         async with estate_at(making, store, root, keyring, clock, random) as estate:
@@ -89,7 +93,7 @@ async def restore(
             erased = await _obey_tombstones(estate, held)
             await _rename(estate)
             made = await add_unknown(estate, held, installation.pepper, limits, operators=False)
-            found = await recover_all(estate, progress)
+            found = await recover_all(estate, progress, without={tenant for tenant, _ in made.unreadable})
             await begin_again(estate, "tenant.restore", label.backup)
     return RestoreReport(backup, label.time, filled, erased, made.owners, made.unreadable, tuple(found))
 
@@ -153,6 +157,32 @@ async def _fill(archive: Archive, label: Label, manifest: Manifest, store: Objec
         filled += await _put(store, name, await archive.store.get(f"objects/{name}"))
         progress(done, len(todo))
     return filled
+
+
+async def _mend_keyrings(
+    archive: Archive, label: Label, manifest: Manifest, store: ObjectStore, keyring: Keyring
+) -> int:
+    """Put back keyrings of the backup where the store has none that opens; how many.
+
+    One that changed since stays as it is, for its newer keys are not in the backup.
+    """
+    mended = 0
+    for tenant in map(TenantId, manifest.keys):
+        try:
+            await keyring.key_of(tenant, anew=True)
+        except Damaged:
+            prefix = f"tenants/{tenant}/keys"
+            try:
+                name, _, data = (await archive.get(label.backup, f"{KEYS}/{tenant}"))[1].partition(b"\n")
+            except StoreMissing:
+                continue  # they have expired
+            held = await Generations(store, prefix).numbers()
+            if not held or name.decode() == f"{prefix}/{max(held)}":
+                await store.put(name.decode(), data)
+                mended += 1
+        except TenantShredded:
+            continue
+    return mended
 
 
 def _is_content(name: str) -> bool:
