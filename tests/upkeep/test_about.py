@@ -54,6 +54,16 @@ async def test_a_store_that_is_away_fails_no_change(house: House) -> None:
     assert not [name for name in await house.names() if name.endswith("/about")]
 
 
+async def test_lost_keys_fail_no_change(house: House) -> None:
+    tenant = await house.tenant()
+    project = await house.project(tenant)
+    await house.estate.store.delete(f"tenants/{tenant}/keys/1")
+    notices = Notices(house.estate.catalog, house.estate.store, house.estate.keyring, random=os.urandom)
+    await notices.tenant(tenant)
+    await notices.project(tenant, project)
+    assert not [name for name in await house.names() if name.endswith("/about")]
+
+
 def test_a_server_says_each_change_of_a_tenant_or_project_at_once(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as running:
         cloud = running.cloud

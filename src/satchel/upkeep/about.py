@@ -16,11 +16,14 @@ from satchel.store.keyring import Keyring
 from satchel.store.objectstore import ObjectStore
 from satchel.upkeep.estate import PAGE, Estate
 
+_NO_MATTER = (Unavailable, DiskFull, NotFound, Damaged)
+
 
 class Notices:
     """For whoever changes a tenant or a project in the catalog: call this after the transaction.
 
-    A store that does not answer fails nothing here. The change is made, and the next backup says it to the bucket.
+    A store that does not answer, or has lost the tenant's keys, fails nothing here. The change is made, and the next
+    backup says it to the bucket.
     """
 
     def __init__(
@@ -30,14 +33,14 @@ class Notices:
 
     async def tenant(self, tenant: TenantId) -> None:
         """Say what the tenant is now."""
-        with suppress(Unavailable, DiskFull, NotFound):
+        with suppress(*_NO_MATTER):
             async with self._catalog.read(tenant) as s:
                 row = await tenants.own(s)
             await self._abouts.put_tenant(tenant, _of_tenant(row))
 
     async def project(self, tenant: TenantId, project: ProjectId) -> None:
         """Say what the project is now."""
-        with suppress(Unavailable, DiskFull, NotFound):
+        with suppress(*_NO_MATTER):
             async with self._catalog.read(tenant) as s:
                 row = await projects.get(s, project)
             if row is not None:
