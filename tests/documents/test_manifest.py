@@ -61,6 +61,7 @@ def test_a_manifest_is_read_with_what_is_right_of_it() -> None:
         (b"", "not JSON"),
         (b'{"a": 1, "a": 2}', "twice"),
         (b'{"a": NaN}', "NaN"),
+        (b'{"a": 1e999}', "Out of range"),
         (b"\xff{}", "not UTF-8"),
         (b'{"a": "\\ud800"}', "not UTF-8"),
         (b"[" * 200_000, "nested"),

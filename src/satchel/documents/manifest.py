@@ -144,9 +144,8 @@ def load_object(data: bytes) -> dict[str, Any]:
         raise ManifestInvalid(f"context.json is over {MAX_MANIFEST_BYTES:,} bytes")
     try:
         raw = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_no_repeats, parse_constant=_no_constant)
-        json.dumps(
-            raw, ensure_ascii=False
-        ).encode()  # an escaped half surrogate decodes, and could not be written again
+        # An escaped half surrogate and 1e999 are read, and could not be written again.
+        json.dumps(raw, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeError as error:
         raise ManifestInvalid("context.json is not UTF-8") from error
     except RecursionError as error:
