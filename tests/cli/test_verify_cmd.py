@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import apsw
+import pytest
 
+from satchel.errors import StoreUnavailable
 from satchel.objects.ids import Digest, Lineage
 from satchel.worktree.base import Base, save_base
 from satchel.worktree.undo import UndoStore
@@ -54,6 +56,19 @@ def test_a_damaged_index_is_built_anew(cli: Cli, here: Path) -> None:
     assert states(cli)["index"] == "mended"
     assert cli("search", "warning", "--json").json["hits"] == found["hits"]
     assert states(cli)["index"] == "ok"
+
+
+def test_an_index_that_cannot_be_opened_here_is_not_called_damaged(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("init")
+
+    def refuse(*_: object) -> None:
+        raise StoreUnavailable("the index cannot be used: unable to open database file")
+
+    monkeypatch.setattr("satchel.search.schema.connect", refuse)  # as in a folder that is mounted read-only
+    assert states(cli)["index"] == "ok"
+    assert "not looked at: the index cannot be used" in cli("verify").out
 
 
 def test_a_damaged_record_of_the_last_sync_is_told(cli: Cli, here: Path) -> None:
