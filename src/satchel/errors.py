@@ -108,7 +108,9 @@ class NotAProject(UsageError):
 
 class NoSuchProject(NotFound):
     code = "project.not_found"
-    default_hint = "List those there are: `satchel projects` (--remote: on the server), or the tool projects_list."
+    default_hint = (
+        "List those there are: GET /api/v1/projects, projects_list, or `satchel projects` (--remote: of the server)."
+    )
 
 
 class NoSuchArtifact(NotFound):
