@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -32,7 +33,7 @@ def folder(here: Path) -> Path:
 
 @pytest.fixture
 def write(folder: Path) -> FolderWriter:
-    return FolderWriter([local_project(folder)], BOUNDS, lambda: DAY_NS)
+    return FolderWriter([local_project(folder)], BOUNDS, itertools.count(DAY_NS, 1_000_000).__next__)
 
 
 def test_a_text_is_written_and_undo_takes_it_back(write: FolderWriter, folder: Path, cli: Cli) -> None:
@@ -48,6 +49,38 @@ def test_a_text_is_written_and_undo_takes_it_back(write: FolderWriter, folder: P
     }  # fmt: skip
     cli("undo")
     assert (folder / "README.md").read_bytes() == before
+
+
+@pytest.mark.promise("P3")
+def test_every_edit_that_is_kept_can_be_taken_back_by_its_step(write: FolderWriter, folder: Path, cli: Cli) -> None:
+    for path in ("a.md", "b.md", "c.md"):
+        write(Put("lighthouse", path, f"# {path}\n", None))
+    steps = cli("undo", "--list", "--json").json["steps"]
+    assert [(step["kind"], step["paths"], step["files"]) for step in steps] == [
+        ("edit", [path], 1) for path in ("c.md", "b.md", "a.md")
+    ]
+    assert cli("undo", steps[2]["step"], "--json").json["restored"] == ["a.md"]
+    assert [(folder / path).exists() for path in ("a.md", "b.md", "c.md")] == [False, True, True]
+    assert "[undo.nothing]" in cli("undo", steps[2]["step"], status=1).err  # it is taken back already
+    first, *rest = cli("undo", "--list").out.splitlines()
+    assert "undo" in first
+    assert "a.md" in first
+    assert [line.split()[0] for line in rest] == [steps[0]["step"], steps[1]["step"]]
+    told = cli("undo").err  # undoes the undo, and says how to go further back
+    assert (folder / "a.md").exists()
+    assert "satchel undo --list" in told
+
+
+def test_a_step_is_taken_back_only_where_the_file_is_as_it_left_it(write: FolderWriter, folder: Path, cli: Cli) -> None:
+    made = write(Put("lighthouse", "a.md", "one\n", None))
+    write(Put("lighthouse", "a.md", "two\n", made["object"]))
+    newer, older = cli("undo", "--list", "--json").json["steps"]
+    assert cli("undo", older["step"], "--json").json["skipped"] == {"a.md": "changed since"}
+    assert (folder / "a.md").read_text() == "two\n"
+    cli("undo", newer["step"])
+    assert (folder / "a.md").read_text() == "one\n"
+    cli("undo", older["step"])
+    assert not (folder / "a.md").exists()
 
 
 def test_a_note_makes_the_journal_of_the_day_and_is_found_at_once(write: FolderWriter, folder: Path, cli: Cli) -> None:

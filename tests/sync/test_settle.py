@@ -250,6 +250,22 @@ def test_undo_can_be_undone(ann: Desk, bob: Desk) -> None:
 
 
 @pytest.mark.promise("P3")
+def test_what_an_older_sync_overwrote_comes_back_too(ann: Desk, bob: Desk) -> None:
+    put(ann.root, {"a.md": "first\n", "b.md": "first\n"})
+    ann.sync()
+    bob.sync()
+    for path in ("a.md", "b.md"):
+        put(ann.root, {path: "second\n"})
+        ann.sync()
+        bob.sync()
+    older = next(step for step in UndoStore(bob.root).steps() if step.paths == ["a.md"])
+    assert undo(bob.worktree, older.step).restored == ["a.md"]
+    assert held(bob.root) == {"a.md": "first\n", "b.md": "second\n"}
+    assert [conflict.path for conflict in bob.sync().conflicts] == ["a.md"]  # it waits for somebody to decide
+    assert bob.peer.head(bob.project).version == 3
+
+
+@pytest.mark.promise("P3")
 def test_undo_leaves_alone_what_was_edited_since(ann: Desk, bob: Desk) -> None:
     pulled(ann, bob)
     put(bob.root, {"a.md": "edited after the sync\n"})

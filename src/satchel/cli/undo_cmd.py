@@ -1,40 +1,80 @@
-"""``satchel undo``: what the last sync overwrote or deleted here comes back."""
+"""``satchel undo``: what the last sync overwrote or deleted here comes back, or what an older step did."""
 
 from __future__ import annotations
 
-from satchel.cli.face import Face, pasted, plural
+from typing import TYPE_CHECKING
+
+import click
+
+from satchel.cli.face import Face, ago, pasted, plural
 from satchel.cli.folders import local_project, project_root, undo_bounds, worktree_of
 from satchel.cli.verb import verb
 from satchel.sync.settle import undo
+from satchel.worktree.undo import Step, UndoStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @verb(
     "undo",
     examples=[
         ("satchel undo", "Every file is as it was before the last sync wrote here."),
-        ("satchel undo --json", "The same, naming the files for a program."),
+        ("satchel undo --list", "The steps that can be taken back, newest first."),
+        ("satchel undo 3fa9c1", "Take that one back, where its files are as it left them."),
     ],
-    gives="`restored`; `skipped`, by path with the reason.",
+    gives=(
+        "`restored`; `skipped`, by path with the reason. With --list `steps` (each `step`, `time`, `kind`: `sync`, "
+        "`edit` or `undo`, `paths`: at most 20, `files`: how many there are)."
+    ),
     statuses=(0, 1, 2, 6),
 )
-def command(face: Face) -> None:
-    """Bring back what the last sync overwrote here.
+@click.argument("step", required=False)
+@click.option("--list", "listed", is_flag=True, help="List the steps that can be taken back, newest first.")
+def command(face: Face, step: str | None, listed: bool) -> None:
+    """Bring back what the last sync overwrote here, or what STEP did.
 
-    A file that you changed since is left alone and named. The files brought back wait for `satchel resolve`: nothing is
-    sent or fetched for them before. An undo can be undone by another one.
+    A step is a sync, an edit that an agent or another command made, or an undo; --list names the newest hundred. A file
+    that changed since is left alone and named. After a sync the files brought back wait for `satchel resolve`: nothing
+    is sent or fetched for them before. An undo can be undone by another one.
     """
+    if listed and step:
+        raise click.UsageError("--list takes no STEP")
     here = local_project(project_root(face))
+    if listed:
+        _list(face, here.root)
+        return
     with worktree_of(here) as worktree:
-        result = undo(worktree, bounds=undo_bounds(face))
+        result = undo(worktree, step or "", bounds=undo_bounds(face))
 
     def show() -> None:
         for path in result.restored:
             face.line(face.fit(path))
         for path, reason in result.skipped.items():
             face.note(f"Left alone: {face.fit(path)} ({reason})")
-        before = "the last sync" if result.waits else "your last step here"
+        before = f"step {step}" if step else "the last sync" if result.waits else "your last step here"
         face.note(f"{plural(len(result.restored), 'file')} as before {before}.")
+        if result.again:
+            face.note("That took an undo back. To go further back:  satchel undo --list")
         if result.restored and result.waits:
             face.note(f"Then decide:  satchel resolve {pasted(result.restored[0])} --take local|cloud")
 
     face.answer({"restored": result.restored, "skipped": result.skipped}, show)
+
+
+def _list(face: Face, root: Path) -> None:
+    steps = UndoStore(root).steps()
+
+    def show() -> None:
+        for one in steps:
+            more = f" and {one.files - 1:,} more" if one.files > 1 else ""
+            face.line(f"{one.step}  {one.kind}  {ago(_time(one))}  {face.fit(one.paths[0])}{more}")
+        face.note("Take one back:  satchel undo STEP" if steps else "Nothing was overwritten here.")
+
+    face.answer({"steps": [one._asdict() | {"time": _time(one)} for one in steps]}, show)
+
+
+def _time(step: Step) -> str:
+    import datetime as dt  # only to list
+
+    return dt.datetime.fromtimestamp(step.time / 1000, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

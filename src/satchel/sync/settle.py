@@ -29,7 +29,7 @@ from satchel.worktree.base import Base, load_base, save_base
 from satchel.worktree.durable import by_name
 from satchel.worktree.lock import folder_lock
 from satchel.worktree.materialise import Materialiser
-from satchel.worktree.undo import BOUNDS, Bounds, Kept, UndoStore, name_of_undo
+from satchel.worktree.undo import BOUNDS, Bounds, Kept, UndoStore, kind_of, name_of_undo
 from satchel.worktree.walk import ChangedMeanwhile, Scan, Worktree
 
 MAX_DAYS = 36_500
@@ -305,16 +305,19 @@ class Undone:
     """Paths left alone, with the reason: they are not what the sync wrote any more."""
     waits: bool = False
     """Whether the paths brought back are held until somebody decides; a person's own step waits for nobody."""
+    again: bool = False
+    """Whether what was undone was an undo."""
 
 
 def undo(
     worktree: Worktree,
+    step: str = "",
     *,
     bounds: Bounds = BOUNDS,
     random: Callable[[int], bytes] = os.urandom,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> Undone:
-    """Bring back what the last sync (or undo) replaced here, where it still is what that one wrote.
+    """Bring back what the last sync (or undo, or the ``step``) replaced here, where it still is what that one wrote.
 
     The paths are held until ``resolve``; what the undo replaces can be brought back by another undo. One that was cut
     off is gone on with. Raises ``NothingToUndo``, ``UndoFull``.
@@ -322,7 +325,7 @@ def undo(
     root = worktree.root
     with folder_lock(root), by_name(root):
         store = UndoStore(root, bounds._replace(days=MAX_DAYS))  # however old: it is brought back right now
-        last, kept, begun = _latest(store)
+        last, kept, begun = _chosen(store, step)
         base, _ = load_base(root)
         wrote: dict[str, Entry | None] = {}
         if base is not None:
@@ -331,7 +334,7 @@ def undo(
         scan = worktree.scan()
         require_read(scan, kept)
         local = present(root, scan, {})
-        result = Undone()
+        result = Undone(again=kind_of(last) == "undo")
         todo: dict[str, Kept] = {}
         for path, was in kept.items():
             if begun and local.get(path) == _entry(was):
@@ -340,6 +343,8 @@ def undo(
                 todo[path] = was
             else:
                 result.skipped[path] = _NOT_OURS if left_out(root, scan, path) else "changed since"
+        if step and not todo and not result.restored:
+            return result  # it may yet be, once what came after it is taken back
         own = last.endswith(_RESTORE)  # a person's own step: the base has nothing to do with it
         result.waits = base is not None and not own
         if base is not None and not own:
@@ -361,12 +366,15 @@ def undo(
         return result
 
 
-def _latest(store: UndoStore) -> tuple[str, dict[str, Kept], list[str]]:
-    """The newest sync that kept anything, or the one that an undo was bringing back when it was cut off.
+def _chosen(store: UndoStore, step: str) -> tuple[str, dict[str, Kept], list[str]]:
+    """The ``step``, or the newest that kept anything, or the one that an undo was bringing back when it was cut off.
 
     The last are the undos of it that were cut off.
     """
-    for name in reversed(store.syncs()):
+    named = store.named(step) if step else None
+    if step and named is None:
+        raise NothingToUndo(f"there is no step {step!r} to undo here", hint="List them:  satchel undo --list")
+    for name in reversed(store.syncs()) if named is None else (named,):
         kept = _kept(store, [name])
         if kept:
             unfinished = store.cut_off(name)

@@ -47,6 +47,10 @@ _ASIDE = "0-"
 _UNDOES = "-undoes-"
 """In the name of what an undo replaces, before the time and number of the sync that it undoes."""
 _NUMBERED = _CLOCK_DIGITS + len("-123456")
+MAX_STEPS = 100
+"""Steps that are listed: what they kept is read for it."""
+STEP_PATHS = 20
+"""Paths that are named of one step; the others are counted."""
 MAX_LINE_BYTES = 16 * 1024
 """A record's line of JSON: more than a path of 1,024 bytes can take."""
 _HEADER = b"satchel-undo 1\n"
@@ -64,6 +68,20 @@ class Kept(NamedTuple):
     mode: str | None
     """``None``: there was no file."""
     data: bytes | None
+
+
+class Step(NamedTuple):
+    """Something that overwrote files here, as a person is told of it."""
+
+    step: str
+    """Six hex digits, by which it is taken back."""
+    time: int
+    """Milliseconds UTC."""
+    kind: str
+    """``sync``; ``edit``, a person's or an agent's own; or the ``undo`` of another."""
+    paths: list[str]
+    """The first ``STEP_PATHS`` of them."""
+    files: int
 
 
 @dataclass(slots=True)
@@ -156,6 +174,28 @@ class UndoStore:
         """The name of the newest sync that overwrote something."""
         syncs = self.syncs()
         return syncs[-1] if syncs else None
+
+    def step(self, sync_id: str) -> Step | None:
+        """What one of ``syncs`` was, without what it kept; ``None`` for one that kept nothing."""
+        paths: list[str] = []
+        files = 0
+        for item in self.kept(sync_id):
+            files += 1
+            if len(paths) < STEP_PATHS:
+                paths.append(item.path)
+        at = _time_ns(sync_id)
+        if not files or at is None:
+            return None
+        return Step(_digits(sync_id), at // 1_000_000, kind_of(sync_id), paths, files)
+
+    def steps(self) -> list[Step]:
+        """The newest ``MAX_STEPS``, newest first."""
+        newest = sorted(self.syncs(), key=lambda sync: sync.removeprefix(_ASIDE), reverse=True)[:MAX_STEPS]
+        return [step for sync in newest if (step := self.step(sync))]
+
+    def named(self, step: str) -> str | None:
+        """The one of ``syncs`` that is the step so called."""
+        return next((sync for sync in reversed(self.syncs()) if _digits(sync) == step), None)
 
     def kept(self, sync_id: str) -> Iterator[Kept]:
         """What one sync overwrote, in its order; ends at a record that is not whole."""
@@ -263,6 +303,16 @@ class UndoStore:
             return (self.folder / sync_id / "journal").stat().st_size
         except OSError:
             return 0
+
+
+def kind_of(sync_id: str) -> str:
+    """What overwrote there: the ``kind`` of a step."""
+    plain = sync_id.removeprefix(_ASIDE)
+    return "undo" if _UNDOES in plain else "edit" if len(plain) > _NUMBERED else "sync"
+
+
+def _digits(sync_id: str) -> str:
+    return sync_id.removeprefix(_ASIDE)[_CLOCK_DIGITS + 1 : _NUMBERED]
 
 
 def _time_ns(sync_id: str) -> int | None:
