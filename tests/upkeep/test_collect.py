@@ -436,7 +436,10 @@ async def test_a_write_that_was_stopped_for_days_is_refused_since_its_packs_may_
 @on_file
 @pytest.mark.promise("P3")
 @pytest.mark.parametrize("dry", [False, True])
-async def test_a_catalog_older_than_what_the_store_confirms_takes_nothing_away(tmp_path: Path, dry: bool) -> None:
+@pytest.mark.parametrize("keys", [True, False], ids=["keys", "keys lost"])
+async def test_a_catalog_older_than_what_the_store_confirms_takes_nothing_away(
+    tmp_path: Path, dry: bool, keys: bool
+) -> None:
     async with open_house(tmp_path) as house:
         tenant = await house.tenant()
         project = await house.project(tenant)
@@ -451,6 +454,8 @@ async def test_a_catalog_older_than_what_the_store_confirms_takes_nothing_away(t
     (tmp_path / "older.db").rename(tmp_path / "catalog.db")
     async with open_house(tmp_path, house.clock) as house:
         house.clock.now += 2 * LEASE_MS
+        if not keys:  # so that nobody can read what the store confirms
+            await house.estate.store.delete(f"tenants/{tenant}/keys/1")
         report = await run(house, tenant, 0, dry=dry)
         assert report == CollectReport(dry, projects=1, behind=1)
         assert await packs(house) == there

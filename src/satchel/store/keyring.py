@@ -15,6 +15,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ class TenantShredded(NotFound):
 
 
 class EpochUnknown(WrongKey):
-    """The keyring has no key of that epoch; the one in the bucket may have."""
+    """The keyring has no key of that epoch, and the one in the bucket may have; or there is no keyring."""
 
     code = "seal.epoch_unknown"
     default_hint = "The keyring is older than the data, or the key was retired: restore the keyring from a backup."
@@ -135,7 +136,7 @@ class Keyring:
         while True:
             try:
                 old, newest, fields = await self._read(tenant)
-            except StoreMissing:
+            except EpochUnknown:
                 await self._refuse_shredded(tenant)
                 raise
             if old == root:
@@ -157,7 +158,7 @@ class Keyring:
     async def current(self, tenant: TenantId) -> tuple[int, bytes]:
         """The newest epoch of a tenant and its key, to seal with; known at most ten minutes late.
 
-        Raises ``TenantShredded``, ``StoreMissing`` without a keyring, ``WrongKey`` if the root key is another.
+        Raises ``TenantShredded``, ``EpochUnknown`` without a keyring, ``WrongKey`` if the root key is another.
         """
         keys = await self._keys(tenant, stale=False)
         epoch = max(keys)
@@ -262,10 +263,15 @@ class Keyring:
         return keys
 
     async def _read(self, tenant: TenantId) -> tuple[RootKey, Generation, dict[str, Any]]:
-        """The keyring that counts, and the root key that wraps it."""
-        newest = await self._generations(tenant).newest()
+        """The keyring that counts, and the root key that wraps it.
+
+        That there is none must not look like an object that is missing: whatever it was to open may well be there.
+        """
+        newest = None
+        with suppress(StoreMissing):
+            newest = await self._generations(tenant).newest()
         if newest is None:
-            raise StoreMissing("the tenant has no keyring", hint="Restore the keyring from a backup.")
+            raise EpochUnknown("the tenant has no keyring", hint="Restore the keyring from a backup.")
         root, fields = await self._unwrap(tenant, "keyring", newest)
         if fields.get("format") != _KEYRING_FORMAT or fields.get("tenant") != tenant:
             raise SealBroken("a keyring does not hold what a keyring holds")
