@@ -57,7 +57,12 @@ def test_connecting_twice_changes_nothing_and_keeps_what_a_person_added_to_the_e
     assert json.loads(once or "")["mcpServers"]["satchel"]["env"] == {"A": "1"}
 
 
-@pytest.mark.parametrize("text", ["{", "// comment\n{}", "[]", '{"mcpServers": []}', '{"mcpServers": {},}'])
+NOT_KEPT = ['{"a": 1, "a": 2}', '{"a": 1e999}', '{"a": NaN}', '{"a": "\\ud800"}', "[" * 100_000]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "// comment\n{}", "[]", '{"mcpServers": []}', '{"mcpServers": {},}', *NOT_KEPT], ids=range(10)
+)
 def test_a_file_that_is_not_what_it_should_be_is_refused(text: str) -> None:
     with pytest.raises(ConfigInvalid):
         edited(AGENTS["claude-code"], text, "satchel")
@@ -72,6 +77,16 @@ def test_a_toml_file_keeps_every_byte_outside_of_our_table() -> None:
     assert (edited(CODEX, after, None) or "").rstrip() == before.rstrip()
 
 
+@pytest.mark.parametrize(
+    ("agent", "before"),
+    [(CODEX, 'model = "x"\r\n[tui]\r\na = 1\r\n'), (AGENTS["cursor"], '{\r\n  "a": 1,\r\n  "mcpServers": {}\r\n}\r\n')],
+)
+def test_line_ends_stay_as_they_are(agent: Agent, before: str) -> None:
+    after = edited(agent, before, "satchel") or ""
+    assert after.count("\n") == after.count("\r\n") > before.count("\n")
+    assert (edited(agent, after, None) or "").rstrip() == before.rstrip()
+
+
 def test_our_toml_table_is_replaced_wherever_it_stands() -> None:
     before = '[mcp_servers.satchel]\ncommand = "old"\n[mcp_servers.satchel.env]\nA = "1"\n[tui]\ntheme = "dark"\n'
     after = tomllib.loads(edited(CODEX, before, "satchel") or "")
@@ -79,7 +94,13 @@ def test_our_toml_table_is_replaced_wherever_it_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["model = ", 'mcp_servers = { satchel = { command = "x" } }\n', 'mcp_servers.satchel.command = "x"\n']
+    "text",
+    [
+        "model = ",
+        "a = " + "[" * 100_000,
+        'mcp_servers = { satchel = { command = "x" } }\n',
+        'mcp_servers.satchel.command = "x"\n',
+    ],
 )
 def test_toml_this_command_cannot_edit_safely_is_refused(text: str) -> None:
     with pytest.raises(ConfigInvalid, match="nothing was written"):

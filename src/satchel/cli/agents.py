@@ -88,15 +88,18 @@ def _edited_json(agent: Agent, text: str | None, command: str | None) -> str | N
         there = section.get(ENTRY)
         entry = there if isinstance(there, dict) else {}
         section[ENTRY] = entry | {"type": "stdio", "command": command, "args": list(agent.arguments)}
-    return json.dumps(document, indent=_indent(text or ""), ensure_ascii=False) + "\n"
+    written = json.dumps(document, indent=_indent(text or ""), ensure_ascii=False) + "\n"
+    return written.replace("\n", _ending(text or ""))
 
 
 def _parsed_json(agent: Agent, text: str | None) -> dict[str, object]:
     if text is None or not text.strip():
         return {}
     try:
-        document = json.loads(text)
-    except ValueError as error:
+        document = json.loads(text, object_pairs_hook=_once)
+        # Half a surrogate pair and 1e999 are read, and could not be written again.
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
         raise ConfigInvalid(
             f"{agent.file} is not valid JSON ({error}): nothing was written",
             hint="Mend it (comments and trailing commas are not JSON), then run the command again.",
@@ -104,6 +107,17 @@ def _parsed_json(agent: Agent, text: str | None) -> dict[str, object]:
     if not isinstance(document, dict):
         raise ConfigInvalid(f"{agent.file} does not hold a JSON object: nothing was written")
     return document
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _ending(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
 
 
 def _indent(text: str) -> str | int:
@@ -117,9 +131,10 @@ def _edited_toml(agent: Agent, text: str | None, command: str | None) -> str | N
     if command is None:
         after = kept if kept.strip() else None
     else:
-        values = f"command = {json.dumps(command)}\nargs = {json.dumps(list(agent.arguments))}\n"
-        gap = "\n" if kept.strip() else ""
-        after = f"{kept.rstrip()}\n{gap}[{agent.section}.{ENTRY}]\n{values}".lstrip("\n")
+        ours = [f"[{agent.section}.{ENTRY}]", f"command = {json.dumps(command)}"]
+        lines = [*ours, f"args = {json.dumps(list(agent.arguments))}", ""]
+        end = _ending(text or "")
+        after = (f"{kept.rstrip()}{end}{end}" if kept.strip() else "") + end.join(lines)
     _check_toml(agent, before, after or "", command)
     return after
 
@@ -142,7 +157,7 @@ def _parsed_toml(agent: Agent, text: str) -> dict[str, object]:
 
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigInvalid(
             f"{agent.file} is not valid TOML ({error}): nothing was written",
             hint="Mend it by hand, then run the command again.",

@@ -46,7 +46,7 @@ def command(face: Face, agent: str, write: bool, undo: bool, yes: bool, dry_run:
     difference = _difference(before, after, shown_path(path, face.cwd))
     go_on = bool(difference) and not dry_run
     for line in difference:
-        face.change(line.rstrip("\n"))
+        face.change(line.rstrip("\r\n"))
     if go_on and face.confirm(f"Write {shown_path(path, face.cwd)}?", yes=yes):
         _write(path, after)
     elif go_on:
@@ -76,7 +76,7 @@ def _program() -> str:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode()  # its line ends stay
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as error:
