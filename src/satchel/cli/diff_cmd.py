@@ -45,7 +45,11 @@ class _Difference(NamedTuple):
     statuses=(0, 1, 2, 4, 5, 6),
 )
 @click.argument("path", required=False)
-@click.option("--at", metavar="VERSION|TIME", help="Compare with that version; default: the last one synced.")
+@click.option(
+    "--at",
+    metavar="VERSION|TIME",
+    help="Compare with that version, or that of this day or time (UTC); default: the last one synced.",
+)
 def command(face: Face, path: str | None, at: str | None) -> None:
     """Show what differs from a version of the hosted project.
 

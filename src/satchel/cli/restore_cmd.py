@@ -26,7 +26,7 @@ from satchel.sync.settle import put_back
     statuses=(0, 1, 2, 3, 4, 5, 6),
 )
 @click.argument("path")
-@click.option("--at", required=True, metavar="VERSION|TIME", help="A version, a date, or a time.")
+@click.option("--at", required=True, metavar="VERSION|TIME", help="A version, a date, or a time (UTC).")
 def command(face: Face, path: str, at: str) -> None:
     """Put an old version of a file back into the folder.
 

@@ -35,7 +35,7 @@ from satchel.context.limits import MAX_SEARCH_LIMIT
 @click.option("-p", "--project", multiple=True, help="Search this project instead; may be repeated.")
 @click.option("-a", "--all", "everywhere", is_flag=True, help="Search every project you have (or may read, remotely).")
 @click.option("--related", is_flag=True, help="Also search the projects that those are related to, either way.")
-@click.option("--at", metavar="VERSION|DATE", help="As it was at this version, or at the end of this day.")
+@click.option("--at", metavar="VERSION|DATE", help="As it was at this version, or at the end of this day (UTC).")
 @click.option("--remote", is_flag=True, help="Ask the server instead of this disk.")
 def command(
     face: Face,
