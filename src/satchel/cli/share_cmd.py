@@ -1,8 +1,8 @@
-"""``satchel share``: a link that lets people join this project, the list of such links, and their end."""
+"""``satchel share``: a link that lets people join this project, and the roles that members and keys have on it."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,7 +10,10 @@ from satchel.cli.face import Face, ago
 from satchel.cli.hosted import open_remote, project_remote, replay_key
 from satchel.cli.key_cmd import seconds
 from satchel.cli.verb import verb
-from satchel.errors import InvalidInput
+from satchel.errors import InvalidInput, NoSuchThing
+
+if TYPE_CHECKING:
+    from satchel.remote import Remote
 
 
 @verb(
@@ -18,13 +21,16 @@ from satchel.errors import InvalidInput
     examples=[
         ("satchel share", "A link for one person who may read this project, good for 7 days."),
         ("satchel share --role write --uses 5 --expires 24h", "For five people who may write, for a day."),
-        ("satchel share --list", "The links of this project, and whether they still count."),
+        ("satchel share --with sam@example.org --role write", "A member of the tenant may write it, without a link."),
+        ("satchel share --end sam@example.org", "Take that back."),
+        ("satchel share --list", "The links of this project, and who has a role on it."),
         ("satchel share --revoke inv_01h8...", "Nobody joins by that link any more; who joined stays."),
     ],
     gives=(
         "The invitation as REST gives it (`id`, `project`, `role`, `tenantRole`, `createdBy`, `createdAt`, "
-        "`expiresAt`, `uses`, `usesLimit`, `state`) and `url`, this once; with --list `items`; with --revoke `id`, "
-        "`revoked`."
+        "`expiresAt`, `uses`, `usesLimit`, `state`) and `url`, this once; with --list `items` and `grants` (each "
+        "`principal`, `name`, `role`); with --revoke `id`, `revoked`; with --with `principal`, `role`; with --end "
+        "`principal`, `ended`."
     ),
     statuses=(0, 1, 2, 4, 5, 6),
 )
@@ -32,7 +38,9 @@ from satchel.errors import InvalidInput
 @click.option("--expires", metavar="TIME", default="7d", help="Such as 12h or 30d; 7d by default, at most 90d.")
 @click.option("--uses", type=click.IntRange(1, 1_000), default=1, help="How many people may join by it (1).")
 @click.option("--project", metavar="PROJECT", help="Another hosted project, by slug or id.")
-@click.option("--list", "listing", is_flag=True, help="List the invitations to the project.")
+@click.option("--with", "member", metavar="MEMBER", help="Give a member or key (id or e-mail) the role, with no link.")
+@click.option("--end", metavar="MEMBER", help="Take back the role of a member or key.")
+@click.option("--list", "listing", is_flag=True, help="List the invitations to the project, and who has a role on it.")
 @click.option("--revoke", metavar="ID", help="End an invitation.")
 @click.option("--url", help="The server, with --project.")
 def command(
@@ -41,6 +49,8 @@ def command(
     expires: str,
     uses: int,
     project: str | None,
+    member: str | None,
+    end: str | None,
     listing: bool,
     revoke: str | None,
     url: str | None,
@@ -50,17 +60,29 @@ def command(
     The link is printed once, on stdout; the server keeps only a keyed hash of it. Whoever has it can join until it
     expires or is used up, so send it as you would send a password. With it they run `satchel join URL`, or open it in
     a browser. They become members of the tenant with this role on this project, and with nothing else.
+
+    Who is a member already, or a key, is given a role by --with, in place of the one it has, and loses it by --end.
     """
-    if listing and revoke:
-        raise InvalidInput("--list and --revoke exclude each other")
+    if sum(map(bool, (listing, revoke, member, end))) > 1:
+        raise InvalidInput("--with, --end, --list and --revoke exclude each other")
     if project is None:
         _, remote, project = project_remote(face)
     else:
         remote = open_remote(face, url)
-    place = f"/projects/{project}/invitations"
+    place, grants = f"/projects/{project}/invitations", f"/projects/{project}/grants"
     if listing:
-        rows = remote.rows(place)
-        face.answer({"items": rows}, lambda: show_invitations(face, rows))
+        rows, given = remote.rows(place), remote.rows(grants)
+        face.answer({"items": rows, "grants": given}, lambda: _show_all(face, rows, given))
+    elif member:
+        who = _principal(remote, member)
+        remote.call("POST", grants, json={"principal": who, "role": role})
+        face.answer({"principal": who, "role": role}, lambda: face.note(f"{member} may {role} the project."))
+    elif end:
+        who = _principal(remote, end)
+        remote.call("DELETE", f"{grants}/{who}")
+        face.answer(
+            {"principal": who, "ended": True}, lambda: face.note(f"{end} has no role of its own on it any more.")
+        )
     elif revoke:
         remote.call("DELETE", f"{place}/{revoke}")
         face.answer({"id": revoke, "revoked": True}, lambda: face.note(f"Revoked {revoke}. Who joined by it stays."))
@@ -68,6 +90,22 @@ def command(
         asked = {"role": role, "expiresIn": seconds(expires), "uses": uses}
         made = remote.call("POST", place, json=asked, headers=replay_key())
         face.answer(made, lambda: show_made(face, made))
+
+
+def _principal(remote: Remote, named: str) -> str:
+    """The id of a member or key; of a member the e-mail address will do, for who may list members."""
+    if "@" not in named:
+        return named
+    for row in remote.rows("/members"):
+        if row["email"] == named:
+            return str(row["id"])
+    raise NoSuchThing(f"no member has the address {named}", hint="List them:  satchel tenant members")
+
+
+def _show_all(face: Face, rows: list[dict[str, Any]], given: list[dict[str, Any]]) -> None:
+    for grant in given:
+        face.line(f"{grant['principal']}  {grant['name']}  may {grant['role']}")
+    show_invitations(face, rows)
 
 
 def show_made(face: Face, made: dict[str, Any]) -> None:

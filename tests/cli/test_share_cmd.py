@@ -1,0 +1,50 @@
+"""``satchel share`` against a real server: roles given and taken back without a link."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.server.running import Running, serving
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with serving(tmp_path_factory.mktemp("share") / "data") as one:
+        one.admin.post("/projects", {"slug": "acme"}).ok(201)
+        link = one.admin.post("/invitations", {"tenantRole": "member"}).ok(201)["url"]
+        joining = {"invitation": link, "email": "mia@example.org", "password": "harbour light 77"}
+        one.client().post("/auth/join", joining).ok()
+        yield one
+
+
+@pytest.fixture
+def signed_in(running: Running, here: Path, monkeypatch: pytest.MonkeyPatch) -> Running:
+    monkeypatch.setenv("SATCHEL_URL", running.url)
+    monkeypatch.setenv("SATCHEL_KEY", running.admin.key or "")
+    return running
+
+
+def test_a_role_is_given_to_a_member_changed_listed_and_taken_back(signed_in: Running, cli: Cli) -> None:
+    (mia,) = signed_in.admin.get("/members").ok()["items"]
+    given = cli("share", "--project", "acme", "--with", "mia@example.org", "--json").json
+    assert given == {"principal": mia["id"], "role": "read"}
+    cli("share", "--project", "acme", "--with", mia["id"], "--role", "write")
+    listed = cli("share", "--project", "acme", "--list", "--json").json
+    assert listed["grants"] == [{"principal": mia["id"], "name": "mia", "role": "write"}]
+    assert f"{mia['id']}  mia  may write" in cli("share", "--project", "acme", "--list").out
+    assert cli("share", "--project", "acme", "--end", "mia@example.org", "--json").json["ended"]
+    assert cli("share", "--project", "acme", "--list", "--json").json["grants"] == []
+
+
+def test_who_is_no_member_is_named_with_what_lists_them(signed_in: Running, cli: Cli) -> None:
+    told = cli("share", "--project", "acme", "--with", "sam@example.org", status=1).err
+    assert "sam@example.org" in told
+    assert "satchel tenant members" in told
+
+
+def test_one_thing_is_done_at_a_time(signed_in: Running, cli: Cli) -> None:
+    assert "exclude" in cli("share", "--project", "acme", "--list", "--end", "mem_1", status=2).err
