@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import closing
@@ -28,7 +29,7 @@ from satchel.sync.choices import Direction
 from satchel.sync.report import SyncReport
 from satchel.sync.run import run
 from satchel.worktree import durable
-from satchel.worktree.find import ProjectConfig, local_dir, read_project_config, write_project_config
+from satchel.worktree.find import CONFIG_NAME, ProjectConfig, local_dir, read_project_config, write_project_config
 from satchel.worktree.policy import Governing
 
 _MARK = "/join/"
@@ -142,17 +143,23 @@ def _password(face: Face) -> str:
 def _place(face: Face, folder: str) -> Path:
     """Where the project goes. Raises ``InvalidInput`` where there is something else."""
     root = (face.cwd / folder).absolute()
-    if root.exists() and (not root.is_dir() or any(root.iterdir())) and not local_dir(root).is_dir():
+    taken = root.exists() and (not root.is_dir() or any(path != local_dir(root) for path in root.iterdir()))
+    if taken and not _is_project(root):
         raise InvalidInput(
             f"{shown_path(root, face.cwd)} is there and not empty", hint="Name another folder:  satchel join URL FOLDER"
         )
     return root
 
 
+def _is_project(root: Path) -> bool:
+    """Without its config.toml a folder is none yet: an earlier join was cut off there."""
+    return os.path.lexists(local_dir(root) / CONFIG_NAME)
+
+
 def _clone(face: Face, root: Path, address: str, project: str, slug: str) -> tuple[SyncReport, float]:
     began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
-    if local_dir(root).is_dir():
+    if _is_project(root):
         config = read_project_config(root)
         if config.remote_url not in (None, address) or config.remote_project not in (None, project):
             raise InvalidInput(f"{root} is another project ({config.name})", hint="Name another folder.")
