@@ -44,6 +44,9 @@ millisecond in 100 MB."""
 RAREST = 3
 """So many of the rarest words are looked for first where a section has to hold every word."""
 
+AT_ONCE = 100
+"""So many sections are scored without narrowing them down first: a statement of SQLite takes as long."""
+
 TELLING = 1e-5
 """Where one word is enough, words that add no more than this share of what all could, since half of the sections have
 them, do not count for the score: they would take most of the time."""
@@ -249,7 +252,8 @@ class Matcher:
         kinds = self._count(match_expression(rarer, without, every=False), where, values)
         if not kinds:
             return Ranked([], kinds)
-        best = self._best_any(scored, rare, telling, statistics, floor, without, where, values, wanted)
+        hope = HOPE if sum(kinds.values()) > AT_ONCE else 0.0
+        best = self._best_any(scored, rare, telling, statistics, floor, hope, without, where, values, wanted)
         return Ranked(self._rows(best), kinds)
 
     def _best_any(
@@ -259,6 +263,7 @@ class Matcher:
         telling: Sequence[Scored],
         statistics: Statistics,
         floor: float,
+        hope: float,
         without: Sequence[str],
         where: str,
         values: Sequence[str],
@@ -266,11 +271,11 @@ class Matcher:
     ) -> list[tuple[float, int]]:
         """The best of the sections that hold one of the first ``rare`` terms; all terms count that tell something.
 
-        First come those that may score what the best commonly do. The worst of them that is wanted then says what a
-        section has to score at least.
+        First come those that may score the share ``hope`` of all, as the best commonly do. The worst of them that is
+        wanted then says what a section has to score at least.
         """
         whole = sum(term.adds for term in terms)
-        least = max(floor, HOPE * whole)
+        least = max(floor, hope * whole)
         while True:
             chosen, phrases = narrowed(terms, rare, least * CLOSE)
             if not chosen:
