@@ -10,7 +10,8 @@ import pytest
 from satchel.auth.roles import Role, TenantRole
 from satchel.catalog import audit, grants, idempotency, principals, projects, quotas, sessions, tenants, versions
 from satchel.catalog.scope import Catalog, Scope
-from satchel.errors import NotFound
+from satchel.catalog.standing import of_token
+from satchel.errors import CredentialInvalid, NotFound
 from satchel.objects.ids import PrincipalId, ProjectId, new_id
 from tests.catalog.conftest import catalog, catalog_path, catalog_url, migrated, pytest_generate_tests  # noqa: F401
 from tests.catalog.make import NOW, PROJECT, Tenants, files, hold, lengthen, named, new_project
@@ -40,6 +41,14 @@ async def fill(s: Scope, mark: str) -> None:
     await idempotency.save(s, "mem_same", "sync", "same", "same", mark, NOW)
 
 
+async def token(s: Scope) -> object:
+    """Who comes with the token that the first tenant revoked."""
+    try:
+        return await of_token(s, KEY, SECRET)
+    except CredentialInvalid as refused:
+        return refused.message
+
+
 QUESTIONS: dict[str, Callable[[Scope], Awaitable[Any]]] = {
     "project": lambda s: projects.get(s, "acme"),
     "project by id": lambda s: projects.get(s, PROJECT),
@@ -61,7 +70,7 @@ QUESTIONS: dict[str, Callable[[Scope], Awaitable[Any]]] = {
     "resolve": lambda s: principals.resolve(s, KEY),
     "grants of project": lambda s: grants.of_project(s, PROJECT),
     "grants of principal": lambda s: grants.of_principal(s, KEY),
-    "revoked": lambda s: sessions.is_revoked(s, SECRET),
+    "token": token,
     "audit": audit.list_,
     "idempotency": lambda s: idempotency.find(s, "mem_same", "sync", "same", "same", NOW),
     "usage": quotas.usage,

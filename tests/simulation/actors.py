@@ -221,8 +221,7 @@ class Client:
 
     def undo(self) -> None:
         store = UndoStore(self.root)
-        last = store.latest()
-        if last is not None:
+        if store.syncs():
             self.who.excused |= {kept.path for name in store.syncs() for kept in store.kept(name)}
             self._command(
                 "undo",

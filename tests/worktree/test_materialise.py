@@ -73,7 +73,7 @@ def test_a_file_that_is_not_as_expected_is_not_touched(root: Path, undo: UndoSto
         with pytest.raises(ChangedMeanwhile):
             into.delete("a.md", entry(b"something"))
     assert tree_of(root) == {"a.md": entry(b"old")}
-    assert undo.latest() is None
+    assert undo.syncs() == []
 
 
 @pytest.mark.parametrize("path", ["link.md", "dir/x.md", "dir/new.md", "a.md/below.md", "folder"])
@@ -154,7 +154,7 @@ def test_a_sync_that_does_not_fit_the_undo_store_stops_before_it_overwrites(root
     with Materialiser(root, store) as into, pytest.raises(UndoFull):
         into.write("a.md", b"new", "100644", entry(b"old"))
     assert (root / "a.md").read_bytes() == b"old"
-    assert store.latest() is None
+    assert store.syncs() == []
 
 
 def test_what_a_crash_left_half_written_is_cleared_away(root: Path) -> None:

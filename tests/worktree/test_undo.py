@@ -39,7 +39,7 @@ NOTHING = Kept("new.md", None, None)
 def test_what_was_kept_comes_back_in_another_process(root: Path) -> None:
     fill(root, "s1", FILE, NOTHING, Kept("empty", "100644", b""))
     again = UndoStore(root)
-    assert again.latest() == "s1"
+    assert again.syncs() == ["s1"]
     assert list(again.kept("s1")) == [FILE, NOTHING, Kept("empty", "100644", b"")]
 
 
@@ -50,7 +50,7 @@ def test_the_first_state_of_a_path_in_a_sync_counts(root: Path) -> None:
 
 def test_a_sync_that_overwrote_nothing_leaves_nothing(root: Path) -> None:
     fill(root, "s1")
-    assert UndoStore(root).latest() is None
+    assert UndoStore(root).syncs() == []
     assert not (root / ".satchel/undo").exists()
 
 

@@ -79,7 +79,6 @@ _BETWEEN = (
     .order_by(audit.c.sequence)
 )
 _LAST = select(func.max(audit.c.sequence)).where(mine(audit))
-_OLDEST = select(audit.c.time).where(mine(audit), audit.c.sequence == bindparam("at"))
 _FIRST = select(func.min(audit.c.sequence)).where(mine(audit))
 _SEAL_COLUMNS = [audit_seal.c[name] for name in SealRow._fields]
 _LAST_SEAL = select(*_SEAL_COLUMNS).where(mine(audit_seal)).order_by(audit_seal.c.sequence.desc()).limit(1)
@@ -168,12 +167,6 @@ async def unsealed(s: Scope) -> tuple[int, int]:
     """The number of the last sealed row and of the last row; both 0 where there are none."""
     sealed, last = await s.row(_SEALED), await s.row(_LAST)
     return 0 if sealed is None else sealed[0] or 0, 0 if last is None else last[0] or 0
-
-
-async def time_of(s: Scope, sequence: int) -> int | None:
-    """When the row of that number was written, in milliseconds UTC."""
-    row = await s.row(_OLDEST, {"at": sequence})
-    return None if row is None else int(row[0])
 
 
 async def last_seal(s: Scope) -> SealRow | None:

@@ -21,9 +21,7 @@ from satchel.objects.ids import ProjectId, new_id
 
 MAX_OPEN = 1_000
 """Invitations of a tenant that count at a time."""
-MAX_USES = 1_000
 DAY_MS = 24 * 60 * 60 * 1000
-MAX_LIFETIME_MS = 90 * DAY_MS
 KEPT_MS = 30 * DAY_MS
 """How long one that is over stays in the list."""
 

@@ -191,13 +191,6 @@ async def replace_packs(
     return True
 
 
-async def replace_pack(
-    s: Scope, project: str, old: str, name: str, size: int, places: Sequence[PlaceRow], now: int
-) -> bool:
-    """As ``replace_packs``, for one pack; without ``places`` nothing takes its place."""
-    return await replace_packs(s, project, [old], [NewPack(name, size, places)] if places else [], now)
-
-
 async def lock_live(s: Scope, project: str, names: Sequence[str]) -> dict[str, int]:
     """Those of ``names`` that are live, with their sizes, locked against commits until the transaction ends."""
     found: dict[str, int] = {}

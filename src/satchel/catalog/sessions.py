@@ -108,9 +108,6 @@ _REVOKE_FAMILY = (
 )
 _INSERT_REVOKED = insert(revoked_token).values(tenant_id=TENANT)
 _REVOKED = select(revoked_token.c.jti).where(mine(revoked_token), revoked_token.c.jti == bindparam("jti"))
-_FAMILY_STATE = select(refresh_family.c.revoked).where(
-    mine(refresh_family), refresh_family.c.family_id == bindparam("family")
-)
 _EXPIRE_REVOKED = delete(revoked_token).where(mine(revoked_token), revoked_token.c.expires <= bindparam("now"))
 _EXPIRED_FAMILIES = select(refresh_family.c.family_id).where(
     mine(refresh_family), refresh_family.c.expires <= bindparam("now")
@@ -235,16 +232,6 @@ async def revoke_token(s: Scope, jti: str, expires: int) -> None:
     if await s.row(_REVOKED, {"jti": jti}) is None:
         s.announce()
         await s.execute(_INSERT_REVOKED, {"jti": jti, "expires": expires})
-
-
-async def is_revoked(s: Scope, jti: str, family: str | None = None) -> bool:
-    """Whether an access token, or the session it came from, was revoked."""
-    if await s.row(_REVOKED, {"jti": jti}) is not None:
-        return True
-    if family is None:
-        return False
-    row = await s.row(_FAMILY_STATE, {"family": family})
-    return row is None or row.revoked is not None
 
 
 async def expire(s: Scope, now: int) -> None:

@@ -29,7 +29,6 @@ ACTIVE = "active"
 SUSPENDED = "suspended"
 DELETING = "deleting"
 SHREDDED = "shredded"
-STATES = (ACTIVE, SUSPENDED, DELETING, SHREDDED)
 
 
 class TenantRow(NamedTuple):

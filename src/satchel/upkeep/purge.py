@@ -37,8 +37,6 @@ from satchel.upkeep.estate import Estate
 from satchel.upkeep.lease import Lease, upkeep_lease
 
 WORK = "purge"
-MAX_PATHS = 1_000
-"""Paths of one purge."""
 FOR_EVER = 2**62
 """A time that never comes."""
 TRIES = 8

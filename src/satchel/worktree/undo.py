@@ -170,11 +170,6 @@ class UndoStore:
         except OSError:
             return []
 
-    def latest(self) -> str | None:
-        """The name of the newest sync that overwrote something."""
-        syncs = self.syncs()
-        return syncs[-1] if syncs else None
-
     def step(self, sync_id: str) -> Step | None:
         """What one of ``syncs`` was, without what it kept; ``None`` for one that kept nothing."""
         paths: list[str] = []

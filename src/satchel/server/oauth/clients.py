@@ -46,11 +46,6 @@ class Client(NamedTuple):
     host: str = ""
     """The host that vouches for its metadata; empty where nobody does."""
 
-    @property
-    def session_client(self) -> str | None:
-        """What a session granted to it names: none for the command line, whose sessions are Satchel's own."""
-        return None if self.id == OWN_ID else self.id
-
 
 OWN = Client(OWN_ID, "Satchel on the command line", ("http://127.0.0.1/callback",))
 
