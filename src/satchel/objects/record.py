@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, NamedTuple, NoReturn
 
 from satchel.errors import Damaged, FrameRefused
@@ -24,6 +24,8 @@ FULL_LISTING_EVERY = 64
 """A commit whose version is a multiple of this carries the whole listing, so that a rebuild may start there."""
 MAX_RECORD_BYTES = 256 << 20
 """Most bytes of JSON: 100,000 changes and a listing of 100,000 files with paths of 1,024 bytes."""
+_AT_ONCE = 1_000
+"""Rows that are encoded together: a commit may have 100,000, and each step holds its rows once more."""
 _FORMAT = "satchel-record 1"
 _TABLES_FORMAT = "satchel-tables 1"
 _PURGE_FORMAT = "satchel-purge 1"
@@ -105,19 +107,18 @@ def encode_record(record: CommitRecord) -> bytes:
         "lineage": record.lineage,
         "version": record.version,
         "digest": record.digest,
-        "changes": [_change_fields(change) for change in record.changes],
-        "packs": [[pack.name, pack.size, [_frame_fields(frame) for frame in pack.frames]] for pack in record.packs],
+        "changes": map(_change_fields, record.changes),
+        "packs": map(_pack_fields, record.packs),
         "author": [record.author_id, record.author],
         "time": record.time,
         "listing": record.listing,
     }
-    return zstd.compress(_canonical(fields))
+    return _compressed(fields)
 
 
 def encode_tables(tables: Sequence[PackTable]) -> bytes:
     """The bytes, before sealing, of tables of packs to which content was moved, outside any commit."""
-    rows = [[pack.name, pack.size, [_frame_fields(frame) for frame in pack.frames]] for pack in tables]
-    return zstd.compress(_canonical({"format": _TABLES_FORMAT, "packs": rows}))
+    return _compressed({"format": _TABLES_FORMAT, "packs": map(_pack_fields, tables)})
 
 
 def decode_tables(encoded: bytes) -> tuple[PackTable, ...]:
@@ -131,7 +132,7 @@ def decode_tables(encoded: bytes) -> tuple[PackTable, ...]:
 def encode_purge(purge: Purge) -> bytes:
     """The bytes, before sealing, of a purge."""
     fields = {"format": _PURGE_FORMAT, "objects": purge.objects, "paths": purge.paths, "time": purge.time}
-    return zstd.compress(_canonical(fields))
+    return _compressed(fields)
 
 
 def decode_purge(encoded: bytes) -> Purge:
@@ -187,6 +188,10 @@ def _change_fields(change: Change) -> list[object]:
     return [change.path] if change.object is None else list(change)
 
 
+def _pack_fields(pack: PackTable) -> list[object]:
+    return [pack.name, pack.size, [_frame_fields(frame) for frame in pack.frames]]
+
+
 def _frame_fields(frame: FrameAt) -> list[object]:
     table = [[slot.object, slot.length] for slot in frame.table]  # offsets follow: the table tiles
     return [frame.id, frame.offset, frame.length, frame.part, frame.parts, table]
@@ -207,6 +212,29 @@ def _json(encoded: bytes) -> Any:
         return fields
     except (FrameRefused, zstd.ZstdError, ValueError, RecursionError) as error:
         raise RecordRefused("the commit record does not decode") from error
+
+
+def _compressed(fields: dict[str, object]) -> bytes:
+    """``_canonical`` in one zstd frame; lists that come as ``map`` are never there as a whole."""
+    pieces = [piece for name in sorted(fields) for piece in _pieces(name, fields[name])]
+    pieces[0] = b"{" + pieces[0][1:]
+    pieces.append(b"}")
+    compressor = zstd.ZstdCompressor()
+    compressor.set_pledged_input_size(sum(map(len, pieces)))
+    return b"".join([*map(compressor.compress, pieces), compressor.flush()])
+
+
+def _pieces(name: str, value: object) -> Iterator[bytes]:
+    """A field of an object, with a comma before it."""
+    yield b"," + _canonical(name) + b":"
+    if not isinstance(value, map):
+        yield _canonical(value)
+        return
+    before, at_once = b"[", 1 if name == "packs" else _AT_ONCE  # a pack has a row for each of its objects
+    while some := list(islice(value, at_once)):
+        yield before + _canonical(some)[1:-1]
+        before = b","
+    yield b"[]" if before == b"[" else b"]"
 
 
 def _canonical(fields: object) -> bytes:

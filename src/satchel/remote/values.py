@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from sys import intern
 from typing import TYPE_CHECKING
 
 from satchel.errors import ServerLied
@@ -45,15 +46,16 @@ def change_of(item: Json) -> Change:
         mode, name = text(item.get("mode")), text(item.get("object"))
         if mode not in MODES or not is_hex_id(name):
             raise ServerLied("an entry of the changes is malformed")
-        entry, size = Entry(mode, ObjectId(name)), number(item.get("size"))
-    path, version = text(item.get("path")), number(item.get("version"))
-    return Change(path, entry, size, version, text(item.get("author")), time(item.get("time")), _author_kind(item))
+        entry, size = Entry(intern(mode), ObjectId(name)), number(item.get("size"))
+    path, version, author = text(item.get("path")), number(item.get("version")), text(item.get("author"))
+    # What thousands of rows have alike is kept once.
+    return Change(path, entry, size, version, intern(author), time(item.get("time")), _author_kind(item))
 
 
 def _author_kind(row: Json) -> str | None:
     """What the author of a version is; a server of before does not say."""
     kind = row.get("authorKind")
-    return kind if kind in ("person", "key", "operator") else None
+    return intern(kind) if kind in ("person", "key", "operator") else None
 
 
 def project_info_of(item: Json) -> ProjectInfo:

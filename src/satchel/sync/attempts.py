@@ -59,6 +59,8 @@ ATTEMPTS = 6
 """How often a run starts over because somebody else was faster, or a file changed, before it gives up for now."""
 HOPED_BYTES = 1 << 20
 """A push of at most so much content is sent without asking first what the cloud has: one round trip."""
+MANY = 1_000
+"""Files from which on a push is worth the memory that the rows of the last scan take, and reading these again."""
 STEADY_ATTEMPTS = 2
 """How often a file may change while it is sent before the run goes on without it."""
 
@@ -400,6 +402,8 @@ class Attempts:
         known = {path: sizes[e.object] for path, e in steps.push.items() if e is not None and e.object in sizes}
         tree = fold(theirs, steps.push.items())
         after = scan.digest if tree == scan.tree else digest(tree)
+        if len(steps.push) > MANY:
+            self.worktree.forget()  # what holds a row for each file makes room for what is sent
         return outgoing_of(steps.push, theirs, after, cloud.head, {**scan.sizes, **known}, self.resend, steps.moves)
 
     def _send_again(self, error: ObjectsMissing) -> None:

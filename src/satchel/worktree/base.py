@@ -48,6 +48,8 @@ class CloudEntry(NamedTuple):
 
 # Made without a call in Python, of the row of a path and of the rest of it: there is one for each file.
 _PATH, _REST, _NAMED = itemgetter(0), itemgetter(slice(1, None)), itemgetter(0, 1)
+_AT_ONCE = 2_000
+"""Rows that are encoded together."""
 _CLOUD_ENTRY: Callable[[list[Any]], CloudEntry] = partial(tuple.__new__, CloudEntry)
 
 
@@ -253,11 +255,15 @@ def _encode(base: Base, before: Base | None) -> bytes:
 
 
 def _dump_rows(rows: list[list[Any]]) -> list[bytes]:
-    # All at once takes half as long as one after another; what parts them may be in a path too, and then it does not.
-    whole = _dump(rows)[1:-1]
-    if whole.count(b"],[") == len(rows) - 1:
-        return whole.replace(b"],[", b"]\n[").split(b"\n")
-    return [_dump(row) for row in rows]
+    lines: list[bytes] = []
+    for start in range(0, len(rows), _AT_ONCE):
+        some = rows[start : start + _AT_ONCE]
+        # All at once takes half as long as one after another; what parts them may be in a path too, and then it does
+        # not. Some thousands, since each step holds all of it once more.
+        whole = _dump(some)[1:-1]
+        parted = whole.count(b"],[") == len(some) - 1
+        lines += whole.replace(b"],[", b"]\n[").split(b"\n") if parted else [_dump(row) for row in some]
+    return lines
 
 
 def _decode(whole: _Whole) -> Base:

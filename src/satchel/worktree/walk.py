@@ -170,6 +170,11 @@ class Worktree:
         if self._state:
             self._state.close()
 
+    def forget(self) -> None:
+        """Let go of what the last scan found: the next one reads it again from where it is remembered."""
+        if self._state:
+            self._remembered = None
+
     # Looking ---------------------------------------------------------------------------------------------------
 
     def survey(self) -> tuple[dict[str, int], list[LeftOut]]:
