@@ -256,7 +256,8 @@ class Vault:
         return await self._opened(tenant, name, open_frames, offset=read.offset, length=read.length)
 
 
-_Frames = list[tuple[FrameId, Frame]]
+_Frames = list[tuple[FrameId, bytes, int, int]]
+"""Name, compressed bytes, part and parts."""
 
 
 class PackWriter:
@@ -299,7 +300,7 @@ class PackWriter:
                 self._sizes[held] = frame.part * MAX_FRAME_RAW + length
             place = Place(held, frame.part, frame.parts, length, self._name, name, self._size, sealed, offset, length)
             self._places.append(place)
-        self._frames.append((name, frame))
+        self._frames.append((name, frame.data, frame.part, frame.parts))
         self._size += sealed
 
     async def finish(self) -> list[StoredPack]:
@@ -357,26 +358,45 @@ class PackWriter:
             self._putting = None
 
     async def _put(self, frames: _Frames, places: list[Place], size: int, name: str) -> None:
+        epoch, key = await self._keyring.current(self._binding.tenant)
+        count, sealed = len(frames), self._sealed(frames, epoch, key)
         while True:
-            epoch, key = await self._keyring.current(self._binding.tenant)
             at = f"{self._folder}/packs/{name}"
             self._tried.append(name)
-            await self._store.put(at, self._sealed(frames, epoch, key), create=True)
-            if (await self._keyring.current(self._binding.tenant))[0] == epoch:
+            await self._store.put(at, sealed, create=True)
+            newest, newer = await self._keyring.current(self._binding.tenant)
+            if newest == epoch:
                 break
             # A new epoch began meanwhile, and the old one may be retired: seal anew, under another name.
             await self._store.delete(at)
-            name = self._new_name()
+            sealed = self._sealed(self._unsealed(sealed, places, key), newest, newer)
+            epoch, key, name = newest, newer, self._new_name()
             places = [place._replace(pack=name) for place in places]
-        self._packs.append(StoredPack(name, size, len(frames), tuple(places)))
+        self._packs.append(StoredPack(name, size, count, tuple(places)))
 
     def _sealed(self, frames: _Frames, epoch: int, key: bytes) -> bytes:
-        sealed = BytesIO()  # whose value is no copy: of a pack there are its frames and this, not all of it three times
-        for name, frame in frames:
+        """The bytes of a pack. Takes each frame out of ``frames``, so that never all of it is there twice."""
+        sealed = BytesIO()  # whose value is no copy
+        frames.reverse()
+        while frames:
+            name, data, index, count = frames.pop()
             salt = self._random(SALT_BYTES)
-            part = {"index": frame.part, "count": frame.parts}
-            sealed.write(seal(key, self._binding, name, frame.data, epoch=epoch, salt=salt, **part))
+            sealed.write(seal(key, self._binding, name, data, epoch=epoch, salt=salt, index=index, count=count))
         return sealed.getvalue()
+
+    def _unsealed(self, sealed: bytes, places: Sequence[Place], key: bytes) -> _Frames:
+        parts = dict.fromkeys(
+            (each.frame, each.pack_offset, each.pack_length, each.part, each.parts) for each in places
+        )
+        return [
+            (
+                name,
+                open_sealed(lambda _: key, self._binding, name, sealed[at : at + size], index=part, count=of),
+                part,
+                of,
+            )
+            for name, at, size, part, of in parts
+        ]
 
     def _size_of(self, place: Place) -> int:
         return place.size if place.parts == 1 else self._sizes[place.object]

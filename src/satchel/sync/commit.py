@@ -293,13 +293,12 @@ class Committer:
         Raises ``ObjectsMissing`` and ``InvalidInput``.
         """
         reading: set[ObjectId] = set()
-        for name, paths in wanted.undescribed().items():
-            for path in paths:
-                row = standing.files.get(path)
-                if row is not None and row.object == name and row.size == wanted.sizes[name] and path != MANIFEST_PATH:
-                    wanted.described[path] = Described(row.kind, row.title)  # only the mode changes
-                else:
-                    reading.add(name)
+        for name, (path, _, size) in wanted.undescribed():
+            row = standing.files.get(path)
+            if row is not None and row.object == name and row.size == size and path != MANIFEST_PATH:
+                wanted.described[path] = Described(row.kind, row.title)  # only the mode changes
+            else:
+                reading.add(name)
         if not reading:
             return []
         async with self._catalog.read(tenant) as s:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.document import DESCRIBE_BYTES, describe
 from satchel.errors import InvalidInput, TooLarge
-from satchel.objects.frame import Assembler, Frame
+from satchel.objects.frame import Assembler, Frame, Slot
 from satchel.objects.ids import ObjectId
 from satchel.store.packs import PackWriter, StoredPack
 from satchel.sync.expand import Expand
@@ -39,31 +40,40 @@ class Wanted:
     """What a commit announced, and what has been learnt of it. ``manifest`` is the content of ``context.json``."""
 
     def __init__(self, changes: Iterable[Sent]) -> None:
-        self.paths: dict[ObjectId, list[str]] = {}
-        self.sizes: dict[ObjectId, int] = {}
+        # Tuples of what is there anyway, since nearly all have one: a commit may name 100,000.
+        self._sent: dict[ObjectId, tuple[Sent, ...]] = {}
         self.described: dict[str, Described] = {}
         self.manifest: bytes | None = None
-        for path, entry, size in changes:
-            if entry is None:
+        for change in changes:
+            if change.entry is None:
                 continue
-            self.paths.setdefault(entry.object, []).append(path)
-            if self.sizes.setdefault(entry.object, size) != size:
-                raise InvalidInput(f"{path}: one object has two sizes")
+            others = self._sent.get(change.entry.object, ())
+            if others and others[0].size != change.size:
+                raise InvalidInput(f"{change.path}: one object has two sizes")
+            self._sent[change.entry.object] = (*others, change)
+
+    def named(self, slot: Slot) -> Slot:
+        """The same with the name as the changes have it, which so is there once. Raises ``InvalidInput``."""
+        sent = self._sent.get(slot.object)
+        if sent is None or sent[0].entry is None:
+            raise InvalidInput("the stream brings an object that no change names")
+        return slot._replace(object=sent[0].entry.object)
 
     def learn(self, name: ObjectId, data: bytes) -> None:
         """Describe every path that has this content. Raises ``InvalidInput`` for another size than announced."""
-        if len(data) != self.sizes[name]:
-            raise InvalidInput(f"{self.paths[name][0]}: the content has {len(data):,} bytes, not {self.sizes[name]:,}")
+        path, _, size = self._sent[name][0]
+        if len(data) != size:
+            raise InvalidInput(f"{path}: the content has {len(data):,} bytes, not {size:,}")
         head = data[:DESCRIBE_BYTES]
-        for path in self.paths[name]:
+        for path, _, _ in self._sent[name]:
             self.described[path] = Described(*describe(path, head))
             if path == MANIFEST_PATH and len(data) <= MAX_MANIFEST_BYTES:
                 self.manifest = data
 
-    def undescribed(self) -> dict[ObjectId, list[str]]:
-        """Announced paths whose content has not come, by object."""
-        left = {name: [path for path in paths if path not in self.described] for name, paths in self.paths.items()}
-        return {name: paths for name, paths in left.items() if paths}
+    def undescribed(self) -> list[tuple[ObjectId, Sent]]:
+        """What was announced and has not come, by object."""
+        of_all = self._sent.items()
+        return [(name, each) for name, sent in of_all for each in sent if each.path not in self.described]
 
 
 class Intake:
@@ -118,9 +128,9 @@ class Intake:
     async def _work(self, frames: list[Frame]) -> None:
         wanted = self._wanted
         for came in frames:
-            if wanted is not None and any(slot.object not in wanted.paths for slot in came.table):
-                raise InvalidInput("the stream brings an object that no change names")
-            frame = await self._expand(came) if came.bases and self._expand is not None else came
+            frame = came if wanted is None else replace(came, table=tuple(map(wanted.named, came.table)))
+            if frame.bases and self._expand is not None:
+                frame = await self._expand(frame)
             await asyncio.to_thread(self._check, frame)
             await self._writer.add(frame)
 
