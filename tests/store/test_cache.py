@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+import pickle
+from collections.abc import Coroutine, Sized
 from pathlib import Path
 from typing import Any
 
@@ -176,17 +177,17 @@ def test_a_read_that_was_under_way_when_its_object_was_deleted_is_not_kept(inner
 
 
 def test_the_least_recently_used_goes_first_also_after_a_restart(inner: Counted, tmp_path: Path) -> None:
-    names = [f"{PACK}{number}" for number in range(4)]
+    names, room = [f"{PACK}{number}" for number in range(4)], 3 * SMALL_BYTES + SMALL_BYTES // 2
     inner.objects |= dict.fromkeys(names, DATA[:SMALL_BYTES])
 
     async def main() -> None:
-        store = CachedStore(inner, tmp_path, 3 * SMALL_BYTES)
+        store = CachedStore(inner, tmp_path, room)
         for age, name in enumerate(names[:3]):
             await store.get(name)
             [path] = (tmp_path / name).iterdir()
             os.utime(path, (age + 1, age + 1))
         await store.get(names[0])  # used again: now the youngest, on disk too
-        again = CachedStore(inner, tmp_path, 3 * SMALL_BYTES)
+        again = CachedStore(inner, tmp_path, room)
         assert again.bytes_used == 3 * SMALL_BYTES
         await again.get(names[3])
         assert not (tmp_path / names[1]).exists()
@@ -297,12 +298,48 @@ def test_what_is_deleted_while_it_is_being_kept_stays_on_no_disk(inner: Counted,
         store = CachedStore(inner, tmp_path / "cache", 1 << 20)
         write, loop = store._write, asyncio.get_running_loop()
 
-        def slow(*given: Any) -> bool:  # in a thread, and the whole deletion happens before it writes
+        def slow(*given: Any) -> None:  # in a thread, and the whole deletion happens before it writes
             asyncio.run_coroutine_threadsafe(store.delete(PACK), loop).result()
-            return write(*given)
+            write(*given)
 
         store._write = slow  # type: ignore[method-assign, assignment]
         await store.get(PACK)
         assert (_files(tmp_path / "cache"), store.bytes_used) == ([], 0)
+
+    _run(work())
+
+
+def test_room_is_made_for_more_than_one_at_a_time_and_what_vanished_does_not_count(
+    inner: Counted, tmp_path: Path
+) -> None:
+    names = [f"{PACK}{number}" for number in range(22)]
+    inner.objects |= dict.fromkeys(names, DATA[:SMALL_BYTES])
+
+    async def work() -> None:
+        store = CachedStore(inner, tmp_path, 20 * SMALL_BYTES)
+        for name in names[:20]:
+            await store.get(name)
+        assert store.bytes_used == 20 * SMALL_BYTES
+        await store.get(names[20])
+        assert [path.parent.name for path in _files(tmp_path)] == sorted(Path(name).name for name in names[3:21])
+        for path in _files(tmp_path)[:10]:
+            path.unlink()
+        await store.get(names[0])
+        await store.get(names[1])
+        assert store.bytes_used == 20 * SMALL_BYTES  # which it is believed to be until room is to be made
+        await store.get(names[2])
+        assert store.bytes_used == len(_files(tmp_path)) * SMALL_BYTES == 11 * SMALL_BYTES
+
+    _run(work())
+
+
+def test_nothing_is_kept_in_memory_for_what_lies_on_disk(inner: Counted, tmp_path: Path) -> None:
+    async def work() -> None:
+        store = CachedStore(inner, tmp_path, 1 << 30)
+        held = len(pickle.dumps({name: value for name, value in vars(store).items() if isinstance(value, Sized)}))
+        for number in range(50):
+            await store.put(f"{PACK}{number}", DATA[:1])
+        now = len(pickle.dumps({name: value for name, value in vars(store).items() if isinstance(value, Sized)}))
+        assert (len(_files(tmp_path)), now) == (50, held)
 
     _run(work())

@@ -5,8 +5,9 @@
 Only packs are kept, as they rest: sealed, nothing in clear. They never change under their name, and are all that a read
 of content needs; records and heads are for writing, and keyrings and tombstones have to be those that count now. What
 is read is what is kept, range by range, and what is put is kept too; a wanted range that held ones cover together is a
-hit. The least recently used ranges go first beyond a bound in bytes, also after a restart. Everything here can be
-deleted at any time.
+hit. The folder itself says what is held, so that nothing grows in memory: a name is looked up there, and beyond a bound
+in bytes the least recently used files go first, by the time each was written or read. Everything here can be deleted at
+any time.
 
 A file that ends too early is a miss. Other damage is found by whoever opens the seal: it says so with
 ``doubt`` and reads again, from the store.
@@ -21,8 +22,9 @@ import os
 import re
 import secrets
 import shutil
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
+import threading
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +32,10 @@ from typing import NamedTuple
 from satchel.store.objectstore import ObjectStore, StoredObject, checked_name
 
 SMALL_BYTES = 16 << 10
-"""What a smaller file counts as: so a bound of 1 GiB also bounds the files to 65,536, looked through at each start."""
+"""What a smaller file counts as: so a bound of 1 GiB also bounds the files to 65,536, which are looked through at each
+start, and each time that room is made."""
+ROOM_SHARE = 10
+"""Where room is made, it is one part in so many of the bound: looking through all files is not for each."""
 _PACK = re.compile(r"tenants/[^/]+/projects/[^/]+/packs/[^/]+\Z")
 _FILE = re.compile(r"(?P<offset>0|[1-9]\d{0,17})-(?P<length>[1-9]\d{0,17})(?P<whole>-whole)?\Z")
 
@@ -38,7 +43,6 @@ _FILE = re.compile(r"(?P<offset>0|[1-9]\d{0,17})-(?P<length>[1-9]\d{0,17})(?P<wh
 class _Range(NamedTuple):
     """Bytes of one object that are on disk; ``whole``: all it has."""
 
-    name: str
     offset: int
     length: int
     whole: bool
@@ -49,7 +53,7 @@ class _Range(NamedTuple):
 
     @property
     def file(self) -> str:
-        return f"{self.name}/{self.offset}-{self.length}{'-whole' if self.whole else ''}"
+        return f"{self.offset}-{self.length}{'-whole' if self.whole else ''}"
 
     @property
     def cost(self) -> int:
@@ -62,16 +66,16 @@ class CachedStore:
     def __init__(self, inner: ObjectStore, folder: Path, max_bytes: int) -> None:
         """Takes over what an earlier run left in ``folder``."""
         self._inner, self._folder, self._max_bytes = inner, folder, max_bytes
-        # By last use: the first is the first to go.
-        self._held: OrderedDict[_Range, None] = OrderedDict()
-        # Tuples, since nearly all have one: a set takes 216 bytes and there may be one for each of 65,536 files.
-        self._by_name: dict[str, tuple[_Range, ...]] = {}
+        self._lock = threading.Lock()
         self._used = 0
+        self._drops = 0
+        """How often something was to be forgotten: what was read before that is not kept after it."""
+        self._making_room = asyncio.Lock()
         self.hits = self.misses = 0
         """Reads of packs that were on this disk, and that were not."""
-        self._drops = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._adopt()
+        self._tidy()
+        self._make_room(max_bytes)
 
     @property
     def bytes_used(self) -> int:
@@ -81,35 +85,28 @@ class CachedStore:
     async def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
         if not _PACK.match(checked_name(name)) or offset < 0 or (length is None and offset):
             return await self._inner.get(name, offset=offset, length=length)
-        pieces = self._covering(name, offset, length)
-        if pieces:
-            data = await asyncio.to_thread(self._read, pieces, offset, length)
-            if data is not None:
-                for piece in pieces:
-                    if piece in self._held:
-                        self._held.move_to_end(piece)
-                self.hits += 1
-                return data
-            await self._drop(pieces)
-        self.misses += 1
         drops = self._drops
+        found = await asyncio.to_thread(self._read, name, offset, length)
+        if found is not None:
+            self.hits += 1
+            return found
+        self.misses += 1
         data = await self._inner.get(name, offset=offset, length=length)
-        if drops == self._drops:  # else what was read may be what was meant to be forgotten
-            await self._keep(_Range(name, offset, len(data), length is None), data)
+        await self._keep(name, _Range(offset, len(data), length is None), data, drops)
         return data
 
     async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
         await self._inner.put(name, data, create=create)
         if _PACK.match(name):
-            await self._drop(self._of(name))
-            await self._keep(_Range(name, 0, len(data), True), data)
+            await self._drop(name)
+            await self._keep(name, _Range(0, len(data), True), data, self._drops)
 
     async def delete(self, name: str) -> None:
-        await self._drop(self._of(name))
+        await self.doubt(name)
         try:
             await self._inner.delete(name)
         finally:
-            await self._drop(self._of(name))
+            await self.doubt(name)
 
     def list(self, prefix: str) -> AsyncIterator[StoredObject]:
         return self._inner.list(prefix)
@@ -119,143 +116,155 @@ class CachedStore:
 
     async def doubt(self, name: str) -> bool:
         """Forget an object that did not open; whether there was anything to forget, so that reading again may help."""
-        held = self._of(name)
-        await self._drop(held)
-        return bool(held)
+        return _PACK.match(name) is not None and await self._drop(name)
 
     async def forget(self, prefix: str) -> None:
         """Delete everything kept of the objects whose name begins with ``prefix``, which ends with a slash."""
-        await self._drop([held for held in self._held if held.name.startswith(prefix)])
-        await asyncio.to_thread(shutil.rmtree, self._folder / prefix, ignore_errors=True)
+        await self._drop(prefix.rstrip("/"))
 
     def tenants(self) -> set[str]:
-        """Of whom something is kept."""
-        return {name.split("/", 2)[1] for name in self._by_name}
+        """Of whom something may be kept."""
+        with suppress(FileNotFoundError), os.scandir(self._folder / "tenants") as found:
+            return {entry.name for entry in found}
+        return set()
 
-    # What is held -------------------------------------------------------------------------------------------------
-
-    def _of(self, name: str) -> tuple[_Range, ...]:
-        return self._by_name.get(name, ())
-
-    def _covering(self, name: str, offset: int, length: int | None) -> Sequence[_Range]:
-        """Held ranges that together have the wanted one, in order; none if something of it is missing."""
-        held = self._by_name.get(name, ())
-        if length is None:
-            return [each for each in held if each.whole]
-        found = []
-        at = offset
-        while at < offset + length:
-            best = max((each for each in held if each.offset <= at < each.end), key=lambda each: each.end, default=None)
-            if best is None:
-                return []
-            found.append(best)
-            at = best.end
-        return found
-
-    async def _keep(self, one: _Range, data: bytes) -> None:
+    async def _keep(self, name: str, one: _Range, data: bytes, drops: int) -> None:
+        """Keep what was read while ``drops`` things had been forgotten; not if more were meanwhile."""
         if not data or one.cost > self._max_bytes:
             return
-        inside = [each for each in self._of(one.name) if one.offset <= each.offset and each.end <= one.end]
-        gone = [each for each in inside if each != one]
-        self._note(one)
-        room = self._used - sum(each.cost for each in gone)
-        for oldest in self._held:
-            if room <= self._max_bytes:
-                break
-            if oldest not in gone:
-                gone.append(oldest)
-                room -= oldest.cost
-        self._unnote(gone)
-        if not await asyncio.to_thread(self._write, one, data, gone):
-            self._unnote([one])
-        elif one not in self._held:  # dropped meanwhile, and perhaps before the file was there
-            await asyncio.to_thread(self._remove, [one])
+        await asyncio.to_thread(self._write, name, one, data, drops)
+        if self._used > self._max_bytes:
+            async with self._making_room:
+                if self._used > self._max_bytes:
+                    await asyncio.to_thread(self._make_room, self._max_bytes - self._max_bytes // ROOM_SHARE)
 
-    async def _drop(self, ranges: Sequence[_Range]) -> None:
-        self._drops += 1
-        self._unnote(ranges)
-        if ranges:
-            await asyncio.to_thread(self._remove, ranges)
-
-    def _note(self, one: _Range) -> None:
-        if one not in self._held:
-            self._used += one.cost
-            self._by_name[one.name] = (*self._of(one.name), one)
-        self._held[one] = None
-        self._held.move_to_end(one)
-
-    def _unnote(self, ranges: Iterable[_Range]) -> None:
-        for one in ranges:
-            if one in self._held:
-                del self._held[one]
-                self._used -= one.cost
-                siblings = tuple([each for each in self._of(one.name) if each != one])
-                if siblings:
-                    self._by_name[one.name] = siblings
-                else:
-                    del self._by_name[one.name]
+    async def _drop(self, name: str) -> bool:
+        """Forget a pack, or all below a folder; whether there was anything."""
+        with self._lock:
+            self._drops += 1
+        return await asyncio.to_thread(self._remove_all, self._folder / name)
 
     # Files, in threads --------------------------------------------------------------------------------------------
 
-    def _read(self, pieces: Sequence[_Range], offset: int, length: int | None) -> bytes | None:
-        """The wanted bytes, or ``None`` where a file is gone or ends too early."""
+    def _read(self, name: str, offset: int, length: int | None) -> bytes | None:
+        """The wanted bytes, or ``None`` where they are not all there."""
+        folder = self._folder / name
+        pieces = _covering(_held(folder), offset, length)
         parts = []
-        at, end = offset, pieces[-1].end if length is None else offset + length
+        at, end = offset, pieces[-1].end if length is None and pieces else offset + (length or 0)
         for piece in pieces:
             wanted = min(end, piece.end) - at
             try:
-                with (self._folder / piece.file).open("rb") as file:
+                with (folder / piece.file).open("rb") as file:
                     file.seek(at - piece.offset)
                     parts.append(file.read(wanted))
-                    os.utime(file.fileno())  # the order of use outlives the process
+                    _touch(file.fileno())
             except OSError:
                 return None
             if len(parts[-1]) != wanted:
+                self._remove(folder, [piece])
                 return None
             at += wanted
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts) or None
 
-    def _write(self, one: _Range, data: bytes, gone: Sequence[_Range]) -> bool:
-        """Put one file there and others away; whether it worked. Not synced: what a power loss tears is a miss."""
-        self._remove(gone)
-        path = self._folder / one.file
-        temporary = path.with_name(f".{secrets.token_hex(8)}")
+    def _write(self, name: str, one: _Range, data: bytes, drops: int) -> None:
+        """Put one file there, and those away that it has all of. Not synced: what a power loss tears is a miss."""
+        folder = self._folder / name
+        temporary = folder / f".{secrets.token_hex(8)}"
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            temporary.rename(path)
+                file.flush()
+                _touch(file.fileno())
+            inside = [each for each in _held(folder) if one.offset <= each.offset and each.end <= one.end]
+            with self._lock:
+                if drops == self._drops:  # else what was read may be what was meant to be forgotten
+                    temporary.rename(folder / one.file)
+                    self._used += 0 if one in inside else one.cost
+            self._remove(folder, [each for each in inside if each != one])
         except OSError:
-            with suppress(OSError):
-                temporary.unlink()
-            return False
-        return True
+            pass
+        with suppress(OSError):
+            temporary.unlink()
+        with suppress(OSError):
+            folder.rmdir()  # fails unless nothing was put there
 
-    def _remove(self, ranges: Iterable[_Range]) -> None:
+    def _remove(self, folder: Path, ranges: Iterable[_Range]) -> None:
         for one in ranges:
-            path = self._folder / one.file
-            with suppress(OSError):
-                path.unlink()
-                path.parent.rmdir()  # fails unless this was the last range of the object
+            with self._lock, suppress(OSError):
+                (folder / one.file).unlink()
+                self._used -= one.cost
+        with suppress(OSError):
+            folder.rmdir()  # fails unless this was the last range of the object
 
-    def _adopt(self) -> None:
-        """Take over the files of an earlier run; what does not look like one is deleted."""
-        found = []
-        for folder, _, files in os.walk(self._folder):
-            name = Path(folder).relative_to(self._folder).as_posix() if files else ""
+    def _remove_all(self, below: Path) -> bool:
+        found = [(path, one) for path, one in self._files(below)]
+        for path, one in found:
+            self._remove(path, [one])
+        shutil.rmtree(below, ignore_errors=True)
+        return bool(found)
+
+    def _files(self, below: Path) -> Iterator[tuple[Path, _Range]]:
+        for folder, _, files in os.walk(below):
             for file in files:
-                path = f"{folder}/{file}"
-                match, about = _FILE.match(file), os.stat(path)
-                if match is None or int(match["length"]) != about.st_size or not _PACK.match(name):
-                    os.unlink(path)
-                    continue
-                one = _Range(name, int(match["offset"]), about.st_size, match["whole"] is not None)
-                found.append((about.st_mtime_ns, one))
-        for _, one in sorted(found):
-            self._note(one)
-        for one in tuple(self._held):
-            if self._used <= self._max_bytes:
+                one = _range(file)
+                if one is not None:
+                    yield Path(folder), one
+
+    def _make_room(self, most: int) -> None:
+        """Count what is there, and delete the least recently used until it is ``most``."""
+        found = []
+        for folder, one in self._files(self._folder):
+            with suppress(FileNotFoundError):
+                found.append((os.stat(folder / one.file).st_mtime_ns, folder, one))
+        with self._lock:
+            self._used = sum(one.cost for _, _, one in found)
+        for _, folder, one in sorted(found):
+            if self._used <= most:
                 break
-            self._unnote([one])
-            self._remove([one])
+            self._remove(folder, [one])
+
+    def _tidy(self) -> None:
+        """Delete what does not look like a file of an earlier run."""
+        for folder, _, files in os.walk(self._folder):
+            known = _PACK.match(Path(folder).relative_to(self._folder).as_posix()) is not None
+            for file in files:
+                one, path = _range(file), f"{folder}/{file}"
+                if not known or one is None or os.stat(path).st_size != one.length:
+                    os.unlink(path)
+
+
+def _range(file: str) -> _Range | None:
+    match = _FILE.match(file)
+    return match and _Range(int(match["offset"]), int(match["length"]), match["whole"] is not None)
+
+
+def _held(folder: Path) -> list[_Range]:
+    """The ranges of an object that are there."""
+    try:
+        return [one for file in os.listdir(folder) if (one := _range(file)) is not None]
+    except OSError:
+        return []
+
+
+def _covering(held: Sequence[_Range], offset: int, length: int | None) -> Sequence[_Range]:
+    """Ranges that together have the wanted one, in order; none if something of it is missing."""
+    if length is None:
+        return [each for each in held if each.whole]
+    found = []
+    at = offset
+    while at < offset + length:
+        best = max((each for each in held if each.offset <= at < each.end), key=lambda each: each.end, default=None)
+        if best is None:
+            return []
+        found.append(best)
+        at = best.end
+    return found
+
+
+def _touch(file: int) -> None:
+    """Note that it is used now: finer than the clock by which the kernel stamps what is written."""
+    now = time.time_ns()
+    os.utime(file, ns=(now, now))
