@@ -313,6 +313,14 @@ def test_where_the_base_s_content_is_gone_both_sides_are_shown(
     assert (conflict.reason, len(conflict.lines)) == ("what both sides had in common is not known", 2)
 
 
+def test_a_file_that_both_sides_made_is_said_to_be_so(ann: Desk, bob: Desk) -> None:
+    put(ann.root, {"a.md": "Ann's\n"})
+    ann.sync()
+    put(bob.root, {"a.md": "Bob's\n"})
+    (conflict,) = bob.sync().conflicts
+    assert conflict.reason == "each side has a file of its own there"
+
+
 def test_a_quota_that_is_full_keeps_what_changed_here_until_there_is_room(cloud: Cloud, ann: Desk, bob: Desk) -> None:
     put(ann.root, {"ann.md": "Ann's\n"})
     ann.sync()

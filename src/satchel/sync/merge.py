@@ -68,8 +68,8 @@ class Hunk(NamedTuple):
     last: int
 
 
-def merge(path: str, base: bytes | None, local: bytes, cloud: bytes) -> Outcome:
-    """Merge what became of ``base`` (``None``: nobody knows it any more, or there was none) on both sides."""
+def merge(path: str, base: bytes | None, local: bytes, cloud: bytes, *, made: bool = False) -> Outcome:
+    """Merge what became of ``base`` on both sides. ``None``: nobody knows it any more, or (``made``) there was none."""
     reviews = merge_reviews(base or b"", local, cloud) if path == REVIEWED_PATH else None
     if reviews is not None:
         return Clean(reviews)
@@ -81,7 +81,8 @@ def merge(path: str, base: bytes | None, local: bytes, cloud: bytes) -> Outcome:
     if parts is None:
         return Apart("both changed it, and too many lines are equal to merge it")
     if base is None:
-        return _shown(texts, "what both sides had in common is not known") or Clean(texts.written(_differences(texts)))
+        reason = "each side has a file of its own there" if made else "what both sides had in common is not known"
+        return _shown(texts, reason) or Clean(texts.written(_differences(texts)))
     if any(part.cloud is not None for part in parts):
         return Marked(texts.written(parts), "both sides changed the same lines")
     data = texts.written(parts)

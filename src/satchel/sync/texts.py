@@ -79,6 +79,6 @@ def _merge(looked: Looked, path: str, clash: Clash, mine: bytes, found: Mapping[
     if theirs is None:
         return
     base = found.get(clash.base.object) if clash.base else None
-    outcome = looked.outcomes[path] = merge(path, base, mine, theirs)
+    outcome = looked.outcomes[path] = merge(path, base, mine, theirs, made=clash.base is None)
     if isinstance(outcome, Marked):
         looked.sides[path] = Sides(base, mine, theirs)
