@@ -36,7 +36,7 @@ def test_a_role_is_given_to_a_member_changed_listed_and_taken_back(signed_in: Ru
     listed = cli("share", "--project", "acme", "--list", "--json").json
     assert listed["grants"] == [{"principal": mia["id"], "name": "mia", "role": "write"}]
     assert f"{mia['id']}  mia  may write" in cli("share", "--project", "acme", "--list").out
-    assert cli("share", "--project", "acme", "--end", "mia@example.org", "--json").json["ended"]
+    assert cli("share", "--project", "acme", "--end", "Mia@Example.org", "--json").json["ended"]
     assert cli("share", "--project", "acme", "--list", "--json").json["grants"] == []
 
 

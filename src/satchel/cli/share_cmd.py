@@ -97,7 +97,7 @@ def _principal(remote: Remote, named: str) -> str:
     if "@" not in named:
         return named
     for row in remote.rows("/members"):
-        if row["email"] == named:
+        if row["email"] == named.casefold():  # as the server keeps it
             return str(row["id"])
     raise NoSuchThing(f"no member has the address {named}", hint="List them:  satchel tenant members")
 
