@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,12 +53,29 @@ def catalog_of(folder: Path) -> str | None:
 
 async def migrated(folder: Path) -> str:
     """The same, with the file made where it is to be one."""
-    url = catalog_of(folder)
-    if url is None:
-        url = f"sqlite:///{folder / 'catalog.db'}"
-        if not (folder / "catalog.db").exists():
-            await Catalog.migrate(url)
-    return url
+    return catalog_of(folder) or on_disk(folder)
+
+
+def on_disk(folder: Path) -> str:
+    """The address of a file in a folder; the first time an empty migrated catalog is put there."""
+    path = folder / "catalog.db"
+    if not path.exists():
+        place(path)
+    return f"sqlite:///{path}"
+
+
+def place(path: Path) -> None:
+    """Put an empty migrated catalog there: copied, because migrating takes longer than most tests."""
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_bytes(_empty())
+
+
+@cache
+def _empty() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "catalog.db"
+        _in_thread(lambda: asyncio.run(Catalog.migrate(f"sqlite:///{path}")))
+        return path.read_bytes()
 
 
 def by_hand(folder: Path, statement: str) -> int:

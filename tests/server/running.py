@@ -211,4 +211,7 @@ def serving_with_a_defect(data: Path, **settings: object) -> Iterator[Running]:
 def _served(data: Path, settings: Mapping[str, object]) -> Running:
     flags: dict[str, object] = {"data": data, "port": 0, "shutdown_seconds": 1, **settings}
     flags.setdefault("database_url", engines.catalog_of(data))
+    if flags["database_url"] is None and not data.exists():
+        data.mkdir(mode=0o700)
+        engines.place(data / "catalog.db")
     return Running(server_settings(flags, env={}))

@@ -25,6 +25,7 @@ from satchel.server.uses import Uses
 from satchel.server.watching import HEARD_SECONDS, Watch
 from satchel.store.keyring import Installation
 from satchel.upkeep.signing import PUBLISHED_MS, SigningKeys
+from tests import engines
 
 pytestmark = pytest.mark.anyio
 
@@ -73,11 +74,9 @@ class Node:
 
 
 @pytest.fixture
-async def url(tmp_path: Path) -> str:
+def url(tmp_path: Path) -> str:
     """A migrated catalog; two processes may have it open."""
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    await Catalog.migrate(url)
-    return url
+    return engines.on_disk(tmp_path)
 
 
 @asynccontextmanager

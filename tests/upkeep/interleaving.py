@@ -44,6 +44,7 @@ from satchel.upkeep.lease import LEASE_MS as UPKEEP_LEASE_MS
 from satchel.upkeep.lease import UpkeepBusy
 from satchel.upkeep.purge import ProjectBusy, purge
 from satchel.upkeep.verify import verify
+from tests import engines
 from tests.upkeep.house import Clock, House
 
 KEPT = 1
@@ -184,8 +185,7 @@ class Stage:
     @classmethod
     @asynccontextmanager
     async def open(cls, folder: Path) -> AsyncIterator[Self]:
-        url, key = f"sqlite:///{folder / 'catalog.db'}", folder / "root.key"
-        await Catalog.migrate(url)
+        url, key = engines.on_disk(folder), folder / "root.key"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sqlite, "READERS", 16)  # each actor may stop in the middle of a reading scope
             patch.setattr(aiosqlite.Connection, "_execute", _in_this_thread)

@@ -14,6 +14,7 @@ from satchel.catalog.scope import Catalog
 from satchel.errors import WrongKey
 from satchel.store.keyring import Installation
 from satchel.upkeep.signing import KEPT_MS, PUBLISHED_MS, KeyUnpublished, SigningKeys, SigningReport
+from tests import engines
 
 pytestmark = pytest.mark.anyio
 OWN = Installation("ins_1", b"s" * 32)
@@ -44,9 +45,7 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    await Catalog.migrate(url)
-    catalog = await Catalog.open(url)
+    catalog = await Catalog.open(engines.on_disk(tmp_path))
     yield House(catalog)
     await catalog.close()
 
