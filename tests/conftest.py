@@ -6,6 +6,7 @@ private home, so that nothing a test does can be seen on the machine that runs i
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Generator, Iterator
@@ -36,6 +37,7 @@ settings.register_profile("satchel", deadline=None, max_examples=100, print_blob
 settings.load_profile("satchel")
 logged.install()
 _LINES = pytest.StashKey[list[str]]()
+_homes = itertools.count()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -65,7 +67,7 @@ def pytest_runtest_makereport(
 @pytest.fixture(autouse=True)
 def private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh HOME with the XDG folders inside it, and no SATCHEL_ variable from outside."""
-    home = tmp_path_factory.mktemp("home")
+    home = tmp_path_factory.mktemp(f"home-{next(_homes)}", numbered=False)  # to find a free number it lists them all
     for name in [name for name in os.environ if name.startswith("SATCHEL_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -90,12 +91,17 @@ def test_a_changelog_fragment_begins_with_one_sentence_for_users() -> None:
         assert not first.startswith("#")
 
 
+@cache
+def _citations() -> list[promises.Citation]:
+    return list(promises.citations())
+
+
 def test_every_marker_names_a_promise_or_journey_that_exists() -> None:
-    assert promises.unknown(list(promises.citations())) == []
+    assert promises.unknown(_citations()) == []
 
 
 def test_the_ledger_is_up_to_date() -> None:
-    assert promises.PAGE.read_text(encoding="utf-8") == promises.page(list(promises.citations())), (
+    assert promises.PAGE.read_text(encoding="utf-8") == promises.page(_citations()), (
         "run: .venv/bin/python scripts/promises.py"
     )
 

@@ -6,10 +6,21 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
+from argon2 import PasswordHasher
 
+from satchel.auth import passwords
 from tests.server.running import Client, Running, serving
 
 _numbers = itertools.count(1)
+_QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+_NOBODYS = _QUICK.hash("the password of nobody")
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes of passwords that take no time: their real cost is looked at in ``tests/auth``."""
+    monkeypatch.setattr(passwords, "_HASHER", _QUICK)
+    monkeypatch.setattr(passwords, "_DUMMY", _NOBODYS)
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,13 @@ from satchel.server.problems import status_of
 from satchel.server.reference import load_every_code, pages
 
 DOCS = Path(__file__).parents[2] / "docs"
+PAGES = pages()
 
 
-@pytest.mark.parametrize("name", sorted(pages()))
+@pytest.mark.parametrize("name", sorted(PAGES))
 def test_a_page_in_the_repository_is_the_one_the_code_makes(name: str) -> None:
     """Regenerate with ``python -m satchel.server.reference docs``."""
-    assert (DOCS / name).read_text(encoding="utf-8") == pages()[name]
+    assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name]
 
 
 def test_every_code_has_one_meaning_and_a_status_and_no_meaning_is_left_over() -> None:
@@ -34,7 +35,7 @@ def test_every_code_has_one_meaning_and_a_status_and_no_meaning_is_left_over() -
 
 
 def test_no_page_of_a_code_that_is_no_more_is_left() -> None:
-    assert {f"errors/{path.name}" for path in (DOCS / "errors").iterdir()} == {n for n in pages() if "errors/" in n}
+    assert {f"errors/{path.name}" for path in (DOCS / "errors").iterdir()} == {n for n in PAGES if "errors/" in n}
 
 
 def test_every_operation_says_who_may_call_it_and_how_it_refuses() -> None:
