@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from tests.journeys.conftest import Server
+from tests.journeys.conftest import SATCHEL, Server
 from tests.journeys.conftest import new_server as new_server
-from tests.journeys.conftest import own_server as own_server
 from tests.server.running import Client
 
 LIMIT_BYTES = 24_000_000
@@ -43,8 +42,10 @@ def group() -> Iterator[Path]:
 
 
 @pytest.mark.promise("P6")
-def test_a_server_killed_for_its_memory_comes_back_with_what_it_acknowledged(group: Path, own_server: Server) -> None:
-    server = own_server
+def test_a_server_killed_for_its_memory_comes_back_with_what_it_acknowledged(group: Path, new_server: Server) -> None:
+    server = new_server
+    server.program = SATCHEL  # all of its memory its own
+    server.start()
     assert server.process is not None
     with closing(Client(server.url, server.admin)) as client:
         client.post("/projects", {"slug": "acme"}).ok()

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.isolation.test_canaries import Watched
+from tests.journeys.conftest import SATCHEL
 from tests.journeys.conftest import Person as Somebody
 from tests.real import free_ports
 from tests.server.oauth.flow import REDIRECT, VERIFIER, Client, told
@@ -81,6 +82,7 @@ class Processes:
 @pytest.fixture
 def way(tmp_path: Path) -> Iterator[Way]:
     watched = Watched(tmp_path)
+    watched.server.program = SATCHEL  # its words are looked for in the list of processes
     [port] = free_ports(1)
     watched.server.env |= {"SATCHEL_METRICS_PORT": str(port), "SATCHEL_METRICS_TENANTS": "10"}
     try:
@@ -252,6 +254,7 @@ def by_device(way: Way) -> None:
 def by_command_line(way: Way, place: Path) -> Somebody:
     """``login`` in three ways, and the bridge; the machine of the person is not the server's."""
     kim = Somebody(place, "kim")
+    kim.program = SATCHEL
     kim.env |= {"BROWSER": f"{sys.executable} {CONSENTING} %s", "CONSENTING": f"sam@example.org {NEXT}"}
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     said = []

@@ -15,18 +15,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.forked import Forked, run
 from tests.sample import write_sample_project
 
 SATCHEL: tuple[str, ...] = (sys.executable, "-m", "satchel.cli.main")
 KILLED = -9
 # Compiled modules are kept whatever the machine's settings say: starting a hundred processes would take twice as long.
 RECOMPILING = "PYTHONDONTWRITEBYTECODE"
-# A process that dies by SIGKILL at a fail point: nothing of it gets a chance to tidy up.
-DYING = (
-    "import os, signal, sys; from satchel.sync.failpoints import arm; "
-    "arm(sys.argv.pop(1), lambda: os.kill(os.getpid(), signal.SIGKILL)); "
-    "from satchel.cli.main import main; main()"
-)
 
 
 class Reply(NamedTuple):
@@ -44,23 +39,26 @@ class Server:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("SATCHEL_", "XDG_"))}
         self.env.pop(RECOMPILING, None)
         self.env["HOME"] = str(place)
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | Forked | None = None
         self.url = ""
         self.admin = ""
         self.operator = ""
         self.slug = "default"
         self.root_key = self.data / "root.key"
         self.port = 0
-        self.program = SATCHEL
+        self.program: tuple[str, ...] = ()
+        """What is started, if it is not to be forked from a process that has loaded all there is."""
 
     def start(self, *, die_at: str | None = None) -> dict[str, Any]:
-        """Start and wait for the banner, which comes once the port is open."""
-        command = [sys.executable, "-c", DYING, die_at] if die_at else list(self.program)
+        """Start and wait for the banner, which comes once the port is open. ``die_at`` is a fail point."""
+        words = ["serve", "--data", str(self.data), "--port", str(self.port), "--json"]
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                [*command, "serve", "--data", str(self.data), "--port", str(self.port), "--json"],
-                env=self.env, stdout=subprocess.PIPE, stderr=log, text=True,
-            )  # fmt: skip
+            if self.program:
+                self.process = subprocess.Popen(
+                    [*self.program, *words], env=self.env, stdout=subprocess.PIPE, stderr=log, text=True
+                )
+            else:
+                self.process = Forked(words, env=self.env, stderr=log, die_at=die_at)
         assert self.process.stdout is not None
         said = ""
         while not said.endswith("\n}\n"):
@@ -74,20 +72,15 @@ class Server:
 
     def refused(self, *words: str, env: dict[str, str] | None = None) -> dict[str, Any]:
         """The error with which a start is refused."""
-        done = subprocess.run(
-            [*SATCHEL, "serve", "--data", str(self.data), "--port", "0", "--json", *words],
-            env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        words = ("serve", "--data", str(self.data), "--port", "0", "--json", *words)
+        done = run(words, env={**self.env, **(env or {})})
         assert done.returncode == 5, (done.returncode, done.stdout, done.stderr)
         error: dict[str, Any] = json.loads(done.stdout)["error"]
         return error
 
     def run_admin(self, *words: str, status: int = 0) -> Any:
         """What ``satchel admin ... --json`` answers, on the server's machine."""
-        done = subprocess.run(
-            [*SATCHEL, "admin", *words, "--data", str(self.data), "--json"],
-            env=self.env, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+        done = run(("admin", *words, "--data", str(self.data), "--json"), env=self.env)
         assert done.returncode == status, (words, done.returncode, done.stdout, done.stderr)
         return json.loads(done.stdout)
 
@@ -149,16 +142,21 @@ class Person:
             **{f"XDG_{kind}_HOME": str(self.home / kind.lower()) for kind in ("CONFIG", "STATE", "CACHE", "DATA")},
         }
         self.env.pop(RECOMPILING, None)
+        self.program: tuple[str, ...] = ()
+        """As of a server."""
 
     def run(
         self, *words: str, status: int | None = 0, stdin: str = "", env: dict[str, str] | None = None,
         die_at: str | None = None,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-        command = [sys.executable, "-c", DYING, die_at] if die_at else list(SATCHEL)
-        done = subprocess.run(
-            [*command, *words], cwd=self.folder, env={**self.env, **(env or {})},
-            input=stdin, capture_output=True, text=True, timeout=90,
-        )  # fmt: skip
+        env = {**self.env, **(env or {})}
+        if self.program:
+            done = subprocess.run(
+                [*self.program, *words], cwd=self.folder, env=env, input=stdin, capture_output=True, text=True,
+                timeout=90,
+            )  # fmt: skip
+        else:
+            done = run(words, cwd=self.folder, env=env, stdin=stdin, die_at=die_at)
         assert status is None or done.returncode == status, (words, done.returncode, done.stdout, done.stderr)
         return done
 

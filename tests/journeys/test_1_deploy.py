@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.journeys.conftest import Person, Server
+from tests.journeys.conftest import SATCHEL, Person, Server
 
 pytestmark = [pytest.mark.system, pytest.mark.journey(1)]
 
 
 def test_the_first_start_needs_nothing_and_shows_the_key_once(new_server: Server) -> None:
+    new_server.program = SATCHEL
     told = new_server.start()
     assert told["firstStart"] is True
     assert told["adminKey"].startswith("stl_live_")

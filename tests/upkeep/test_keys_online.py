@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from tests.journeys.conftest import SATCHEL, Server
+from tests.forked import run
+from tests.journeys.conftest import Server
 from tests.journeys.conftest import new_server as new_server
 from tests.journeys.conftest import own_server as own_server
 from tests.kms import LoopbackKms
 
 pytestmark = pytest.mark.system
-
-
-def admin(server: Server, *words: str, status: int = 0) -> Any:
-    done = subprocess.run(
-        [*SATCHEL, "admin", *words, "--data", str(server.data), "--json"],
-        env=server.env, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == status, (words, done.returncode, done.stdout, done.stderr)
-    return json.loads(done.stdout)
 
 
 class Load:
@@ -100,14 +90,14 @@ def test_no_request_fails_while_the_root_key_is_changed(busy: Server) -> None:
         assert busy.http("POST", "/admin/tenants", busy.admin, {"slug": slug, "name": slug}).status == 201
     with Load(busy) as load:
         load.wait_for(20)
-        told = admin(busy, "key", "rotate-root")
+        told = busy.run_admin("key", "rotate-root")
         for slug in tenants[6:]:  # made by a server that began under the old key
             assert busy.http("POST", "/admin/tenants", busy.admin, {"slug": slug, "name": slug}).status == 201
-        admin(busy, "key", "rotate-root")
+        busy.run_admin("key", "rotate-root")
         load.wait_for(20)
     assert load.failed == []
     assert told["keyrings"] == 7
-    assert admin(busy, "verify", "--full")["clean"]
+    assert busy.run_admin("verify", "--full")["clean"]
     busy.stop()
     busy.start()
     everything(busy, load.written)  # the same API key, and all that was acknowledged
@@ -118,24 +108,24 @@ def test_no_request_fails_while_the_root_key_is_changed(busy: Server) -> None:
 def test_no_request_fails_while_a_tenant_is_sealed_anew(busy: Server) -> None:
     with Load(busy) as load:
         load.wait_for(20)
-        told = admin(busy, "key", "rotate-tenant", "default", "--full")
+        told = busy.run_admin("key", "rotate-tenant", "default", "--full")
         load.wait_for(40)
     assert load.failed == []
     assert told["epoch"] == 2
     assert told["packs"] > 0
     everything(busy, load.written)
-    assert admin(busy, "verify", "--full")["clean"]
+    assert busy.run_admin("verify", "--full")["clean"]
 
 
 def test_a_shredding_beside_the_server_ends_every_credential(busy: Server) -> None:
     made = busy.http("POST", "/admin/tenants", busy.admin, {"slug": "gone", "name": "Gone"}).body
     assert busy.http("GET", "/projects", made["adminKey"]).status == 200
-    told = admin(busy, "key", "shred", "gone", "--yes")
+    told = busy.run_admin("key", "shred", "gone", "--yes")
     assert (told["slug"], told["shredded"], told["backupsLooked"], told["keysExpire"]) == ("gone", True, False, None)
     busy.stop()
     busy.start()
     assert busy.http("GET", "/projects", made["adminKey"]).status == 401
-    assert admin(busy, "key", "rotate-tenant", "gone", status=1)["error"]["code"] == "resource.not_found"
+    assert busy.run_admin("key", "rotate-tenant", "gone", status=1)["error"]["code"] == "resource.not_found"
 
 
 def test_a_server_whose_root_key_a_key_service_wraps_starts_with_it_and_moves_to_it(new_server: Server) -> None:
@@ -145,7 +135,7 @@ def test_a_server_whose_root_key_a_key_service_wraps_starts_with_it_and_moves_to
         new_server.start()
         assert new_server.http("POST", "/projects", new_server.admin, {"slug": "acme"}).status == 201
         assert len(new_server.root_key.read_bytes()) == 32
-        told = admin(new_server, "key", "rotate-root", "--kms", key)
+        told = new_server.run_admin("key", "rotate-root", "--kms", key)
         assert (told["kept"], told["keyrings"]) == (f"wrapped by {key}", 1)
         assert b"ciphertext" in new_server.root_key.read_bytes()
         for slug in ("made-while-running", "again"):  # the server asks the key service once
@@ -155,15 +145,13 @@ def test_a_server_whose_root_key_a_key_service_wraps_starts_with_it_and_moves_to
         new_server.stop()
         assert new_server.start()["rootKeyKept"] == f"wrapped by {key}"
         assert new_server.http("GET", "/projects/acme", new_server.admin).status == 200
-        admin(new_server, "key", "rotate-root")  # and back into a file
+        new_server.run_admin("key", "rotate-root")  # and back into a file
         assert len(new_server.root_key.read_bytes()) == 32
-        admin(new_server, "key", "rotate-root", "--kms", key)
+        new_server.run_admin("key", "rotate-root", "--kms", key)
         new_server.stop()
         assert len(kms.asked) < 12
-    gone = subprocess.run(  # without --check it waits for the key service
-        [*SATCHEL, "serve", "--check", "--data", str(new_server.data), "--port", "0", "--json"],
-        env=new_server.env, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    # Without --check it waits for the key service.
+    gone = run(["serve", "--check", "--data", str(new_server.data), "--port", "0", "--json"], env=new_server.env)
     assert (gone.returncode, json.loads(gone.stdout)["error"]["code"]) == (6, "store.unavailable")
 
 
