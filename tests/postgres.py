@@ -34,7 +34,11 @@ __all__ = ["Postgres", "empty_postgres", "own_postgres", "postgres", "postgres_s
 OWNER, SERVING = "satchel_owner", "satchel_serve"
 PASSWORD = "the-password-of-the-tests"
 # What makes a throw-away cluster quick: it need not survive a power cut.
-QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300", "shared_buffers=64MB")
+QUICK = (
+    *("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300", "shared_buffers=64MB"),
+    "max_wal_size=128MB",
+)
+MEMORY, ROOM_BYTES = Path("/dev/shm"), 1 << 30
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,12 @@ class Cluster:
 
 
 def reachable_folder() -> Path:
-    """A new folder outside of pytest's: each run that begins shuts that to other users, and PostgreSQL runs as one."""
-    folder = Path(tempfile.mkdtemp(prefix="satchel-postgres-"))
+    """A new folder outside of pytest's: each run that begins shuts that to other users, and PostgreSQL runs as one.
+
+    In memory where there is room: a database is some 1,000 files, and to make one there took a tenth of the time.
+    """
+    roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES
+    folder = Path(tempfile.mkdtemp(prefix="satchel-postgres-", dir=MEMORY if roomy else None))
     folder.chmod(0o755)
     return folder
 
@@ -190,7 +198,8 @@ async def make_roles(url: str) -> None:
 
 async def make_database(admin: str, name: str, template: str | None = None) -> Postgres:
     """A new database of the owner's, empty or a copy."""
-    await run_sql(admin, f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {template or 'template0'}")
+    copied = f"TEMPLATE {template or 'template0'} STRATEGY FILE_COPY"
+    await run_sql(admin, f"CREATE DATABASE {name} OWNER {OWNER} {copied}")
     parts = urlsplit(admin)
     made = Postgres(urlunsplit(parts._replace(path=f"/{name}")))
     if template is None:
