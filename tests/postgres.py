@@ -142,7 +142,7 @@ class Cluster:
 def reachable_folder() -> Path:
     """A new folder outside of pytest's: each run that begins shuts that to other users, and PostgreSQL runs as one.
 
-    In memory where there is room: a database is some 1,000 files, and to make one there took a tenth of the time.
+    In memory where there is room: a database is hundreds of files, and to make one there took a tenth of the time.
     """
     roomy = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES
     folder = Path(tempfile.mkdtemp(prefix="satchel-postgres-", dir=MEMORY if roomy else None))
