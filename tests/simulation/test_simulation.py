@@ -42,7 +42,7 @@ pytestmark = [
 ]
 ALL = bool(os.environ.get("PROVE"))
 SEED = os.environ.get("SEED")
-SEEDS, PARTS = (100_000, 400) if ALL else (400, 8)
+SEEDS, PARTS = (100_000, 400) if ALL else (1_000, 20)
 ANOTHER = 1_000_000
 """The first of the seeds that other tests play."""
 SEEDS_IN_ONE = 1_000
