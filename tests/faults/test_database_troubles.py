@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -224,7 +225,11 @@ def test_a_write_that_is_given_up_leaves_no_transaction_and_no_tenant_on_a_conne
     async def held_by_connections() -> set[tuple[str | None, str | None]]:
         query = "SELECT current_setting('satchel.tenant', true), current_setting('satchel.door', true)"
         database: Any = catalog._database
-        return {tuple(await each.fetchrow(query)) for each in (*database._read.idle, *database._write.idle)}
+        found = set()
+        for each in (*database._read.idle, *database._write.idle):
+            with suppress(asyncpg.ConnectionDoesNotExistError):  # what the server closes just now holds nothing
+                found.add(tuple(await each.fetchrow(query)))
+        return found
 
     with _locked(postgres, tenant):
         server.run(given_up())

@@ -140,9 +140,9 @@ def parent_of_a_commit_not_compared(patch: pytest.MonkeyPatch) -> None:
 
 
 def merge_keeps_one_side(patch: pytest.MonkeyPatch) -> None:
-    def one_side(path: str, base: bytes | None, mine: bytes, theirs: bytes) -> Outcome:
-        made = real(path, base, mine, theirs)
-        return Clean(mine) if isinstance(made, Clean) else made
+    def one_side(path: str, base: bytes | None, mine: bytes, theirs: bytes, *, made: bool) -> Outcome:
+        merged = real(path, base, mine, theirs, made=made)
+        return Clean(mine) if isinstance(merged, Clean) else merged
 
     real = merge.merge
     patch.setattr(texts, "merge", one_side)
