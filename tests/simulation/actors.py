@@ -10,7 +10,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from satchel.errors import HeadMoved, InvalidInput, ObjectsMissing, PreconditionFailed, SatchelError, Unavailable
+from satchel.errors import (
+    HeadMoved,
+    InvalidInput,
+    ObjectsMissing,
+    PathRefused,
+    PreconditionFailed,
+    SatchelError,
+    Unavailable,
+)
 from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.paths import path_problem, tree_problems
 from satchel.sync.choices import Direction, Strategy
@@ -254,7 +262,7 @@ class Client:
             tell(f"{self.name}'s {what} ends" + (f": {told(result)}" if isinstance(result, SyncReport) else ""))
         except Killed:
             pass
-        except (NothingToUndo, InvalidInput) as error:
+        except (NothingToUndo, InvalidInput, PathRefused) as error:  # what a person may be told who decides
             if what.startswith("sync"):
                 raise Broken(f"{self.name}'s {what} ended with {error.code}: {error.message}") from error
         except FEW as error:
