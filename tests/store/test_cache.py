@@ -333,6 +333,15 @@ def test_room_is_made_for_more_than_one_at_a_time_and_what_vanished_does_not_cou
     _run(work())
 
 
+def test_what_is_put_at_once_is_all_kept(inner: Counted, tmp_path: Path) -> None:
+    async def work() -> None:
+        store = CachedStore(inner, tmp_path, 1 << 30)
+        await asyncio.gather(*(store.put(f"{PACK}{number}", DATA, create=True) for number in range(40)))
+        assert len(_files(tmp_path)) == 40
+
+    _run(work())
+
+
 def test_nothing_is_kept_in_memory_for_what_lies_on_disk(inner: Counted, tmp_path: Path) -> None:
     async def work() -> None:
         store = CachedStore(inner, tmp_path, 1 << 30)

@@ -98,7 +98,8 @@ class CachedStore:
     async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
         await self._inner.put(name, data, create=create)
         if _PACK.match(name):
-            await self._drop(name)
+            if not create:  # else nothing was ever read by that name
+                await self._drop(name)
             await self._keep(name, _Range(0, len(data), True), data, self._drops)
 
     async def delete(self, name: str) -> None:
@@ -140,8 +141,7 @@ class CachedStore:
 
     async def _drop(self, name: str) -> bool:
         """Forget a pack, or all below a folder; whether there was anything."""
-        with self._lock:
-            self._drops += 1
+        self._drops += 1
         return await asyncio.to_thread(self._remove_all, self._folder / name)
 
     # Files, in threads --------------------------------------------------------------------------------------------
@@ -200,6 +200,8 @@ class CachedStore:
             folder.rmdir()  # fails unless this was the last range of the object
 
     def _remove_all(self, below: Path) -> bool:
+        with self._lock:
+            pass  # who was about to keep something before this was to be forgotten has done so now
         found = [(path, one) for path, one in self._files(below)]
         for path, one in found:
             self._remove(path, [one])
