@@ -92,9 +92,11 @@ def test_from_whatever_seed_nothing_is_lost_and_all_come_in_step(stage: Stage, p
     _play_all(stage, [int(SEED)] if SEED else range(part, SEEDS, PARTS))
 
 
-@pytest.mark.parametrize("seed", [59_585, 66_822, 67_593])
+@pytest.mark.parametrize("seed", [53_600, 55_689, 59_585, 66_822, 67_593])
 def test_seeds_in_which_names_were_lost_once_lose_none(stage: Stage, seed: int) -> None:
-    stage.play(seed)  # a chain of renames; one to where a file was in conflict
+    stage.play(
+        seed
+    )  # renamed and edited before a pull that breaks off; a chain of renames; one to where a file was in conflict
 
 
 def test_a_seed_plays_the_same_again_whatever_was_played_before(stage: Stage) -> None:

@@ -154,11 +154,12 @@ def write(
     bounds: Bounds = BOUNDS,
     base: Base | None = None,
 ) -> Pulled:
-    """Do the pulled ``steps``: deletions first, so that a folder may become a file, then content as it comes.
+    """Do the pulled ``steps``: deletions that make room, content as it comes, then all other deletions.
 
-    ``local`` is what each path is expected to hold. ``contents`` are not asked of the peer, nor is what a file here
-    holds; an edit of what still is as ``base`` has it may come as a delta. The old names in ``moves`` (by their new
-    names) go last, and so does a file whose content is to stand elsewhere. Everything is durable when this returns.
+    So a pull that breaks off has deleted nothing whose text may be among what did not come. ``local`` is what each path
+    is expected to hold. ``contents`` are not asked of the peer, nor is what a file here holds; an edit of what still is
+    as ``base`` has it may come as a delta. The old names in ``moves`` (by their new names), and files whose content is
+    to stand elsewhere, go once it does. Everything is durable when this returns.
     """
     pulled = Pulled()
     if not steps:
@@ -174,7 +175,10 @@ def write(
     known = {name: data for name, data in (contents or {}).items() if name in places}
     own = _own(places.keys() - known.keys(), local)
     sizes = {name: cloud.sizes.get(paths[0]) for name, paths in places.items() if name not in known | own}
-    late = _goes_last(steps, local, places) | {old: new for new, old in (moves or {}).items()}
+    gone = [path for path, entry in steps.items() if entry is None and path in local]
+    first = _in_the_way(gone, steps)
+    waits = {path: places[local[path].object][0] for path in gone if path not in first and local[path].object in places}
+    waits |= {old: new for new, old in (moves or {}).items()}
     lost: set[ObjectId] = set()
     there = {entry.object for entry in cloud.tree.values()} if own else set()
     keeping, held = Former(root).keep(), _held(root, base, cloud, local, places)
@@ -188,10 +192,9 @@ def write(
 
     try:
         with Materialiser(root, undo) as folder:
-            for path, entry in steps.items():
-                expect = local.get(path)
-                if entry is None and expect is not None and path not in late:
-                    _one(pulled, path, None, partial(folder.delete, path, expect))
+            for path in gone:
+                if path in first and path not in waits:
+                    _one(pulled, path, None, partial(folder.delete, path, local[path]))
             here = chain(known.items(), _read_here(root, own, otherwise))
             for group, fetched in _both(_groups(here), _groups(fetch(peer, project, sizes, lost, keeping, held))):
                 pulled.bytes += sum(len(data) for _, data in group) if fetched else 0
@@ -201,7 +204,8 @@ def write(
                 if progress is not None:
                     progress("pull", len(pulled.done) + len(pulled.refused), len(steps), pulled.bytes)
             pulled.refused.update((path, EDITED if name in own else LOST) for name in lost for path in places[name])
-            _drop_old_names(folder, pulled, steps, local, late)
+            others = [path for path in gone if path not in first or path in waits]
+            _delete_others(folder, pulled, others, steps, local, waits)
     finally:
         keeping.commit()
         undo.close()
@@ -218,28 +222,14 @@ def _replaced(root: Path, paths: Set[str]) -> tuple[int, int]:
     return len(paths), size
 
 
-def _goes_last(
-    steps: Mapping[str, Entry | None], local: Mapping[str, Entry], places: Mapping[ObjectId, Sequence[str]]
-) -> dict[str, str]:
-    """Files to be deleted whose content is to stand elsewhere, with where: until then the folder has it only here.
-
-    Not those in the way of what is to be written.
-    """
-    going = {path: places[local[path].object][0] for path in steps if _moves_on(path, steps, local, places)}
-    if not going:
-        return {}
+def _in_the_way(gone: Sequence[str], steps: Mapping[str, Entry | None]) -> set[str]:
+    """Those of the files to be deleted that stand where another is to be written, or a folder of it, or within it."""
+    if not gone:
+        return set()
     files = {collision_key(path) for path, entry in steps.items() if entry is not None}
     taken = files | {above for path in files for above in _above(path)}
-    keys = {path: collision_key(path) for path in going}
-    return {
-        path: new for path, new in going.items() if keys[path] not in taken and files.isdisjoint(_above(keys[path]))
-    }
-
-
-def _moves_on(
-    path: str, steps: Mapping[str, Entry | None], local: Mapping[str, Entry], places: Mapping[ObjectId, Sequence[str]]
-) -> bool:
-    return steps[path] is None and path in local and local[path].object in places
+    keys = {path: collision_key(path) for path in gone}
+    return {path for path, key in keys.items() if key in taken or not files.isdisjoint(_above(key))}
 
 
 def _above(path: str) -> Iterator[str]:
@@ -302,24 +292,24 @@ def _both(here: Iterator[Group], fetched: Iterator[Group]) -> Iterator[tuple[Gro
         yield group, True
 
 
-def _drop_old_names(
+def _delete_others(
     folder: Materialiser,
     pulled: Pulled,
+    gone: Sequence[str],
     steps: Mapping[str, Entry | None],
     local: Mapping[str, Entry],
-    late: Mapping[str, str],
+    waits: Mapping[str, str],
 ) -> None:
-    """Delete what goes by another name now, where that one stands."""
-    for old, new in late.items():
-        expect = local.get(old)
-        if old not in steps or expect is None:
-            continue
-        if new in steps and new not in pulled.done:
-            pulled.refused[old] = f"waits for {new}"
-            continue
+    """Delete what made no room, now that all has come; what goes by another name now, where that one stands."""
+    if gone:
         folder.finish()
+    for path in gone:
+        new = waits.get(path)
+        if new in steps and new not in pulled.done:
+            pulled.refused[path] = f"waits for {new}"
+            continue
         reach("pull.before_old_name")
-        _one(pulled, old, None, partial(folder.delete, old, expect))
+        _one(pulled, path, None, partial(folder.delete, path, local[path]))
 
 
 def _write_all(
