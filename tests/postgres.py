@@ -232,9 +232,10 @@ def _prepared(admin: str, folder: Path) -> str:
     """Roles, and the template; the first of the workers makes it."""
     with locked(folder / "postgres-template"):
         said = folder / "postgres-template-made"
-        if not said.exists():
+        # Of this server: once the last worker that used one has ended, who asks then starts another.
+        if not said.exists() or said.read_text() != admin:
             asyncio.run(_make_template(admin, folder))
-            said.touch()
+            said.write_text(admin)
     return admin
 
 
