@@ -48,3 +48,15 @@ def test_who_is_no_member_is_named_with_what_lists_them(signed_in: Running, cli:
 
 def test_one_thing_is_done_at_a_time(signed_in: Running, cli: Cli) -> None:
     assert "exclude" in cli("share", "--project", "acme", "--list", "--end", "mem_1", status=2).err
+
+
+@pytest.mark.parametrize("option", ["--with", "--end", "--revoke"])
+@pytest.mark.parametrize("named", ["", ".", "..", "../../../acme", "a/b?c#d"])
+def test_what_names_nobody_reaches_nothing_else_and_makes_no_link(
+    signed_in: Running, cli: Cli, option: str, named: str
+) -> None:
+    before = signed_in.admin.get("/projects/acme/invitations").json, signed_in.admin.get("/projects").json
+    refused = (2, "request.invalid") if (option, named) == ("--with", "") else (1, "resource.not_found")
+    told = cli("share", "--project", "acme", option, named, "--json", status=refused[0]).json["error"]
+    assert told["code"] == refused[1]
+    assert (signed_in.admin.get("/projects/acme/invitations").json, signed_in.admin.get("/projects").json) == before

@@ -11,6 +11,7 @@ from satchel.cli.face import Face, ago
 from satchel.cli.hosted import open_remote, replay_key
 from satchel.cli.verb import VerbGroup, verb
 from satchel.errors import InvalidInput
+from satchel.remote import part
 
 _ROLES = ("read", "write", "admin")
 MAX_NAME = 200
@@ -144,7 +145,7 @@ def reroll(face: Face, key_id: str, grace: str, expires: str | None, url: str | 
     asked = {"graceSeconds": 0 if grace == "0" else seconds(grace)}
     if expires:
         asked["expiresIn"] = seconds(expires)
-    made = open_remote(face, url).call("POST", f"/keys/{key_id}/reroll", json=asked, headers=replay_key())
+    made = open_remote(face, url).call("POST", f"/keys/{part(key_id)}/reroll", json=asked, headers=replay_key())
 
     def show() -> None:
         until = f" until {made['oldSecretUntil']}" if made["oldSecretUntil"] else " no more"
@@ -175,7 +176,7 @@ def revoke(face: Face, key_id: str, yes: bool, url: str | None) -> None:
     if not face.confirm(f"Revoke {key_id}?", yes=yes):
         face.note("Nothing was revoked.")
         return
-    open_remote(face, url).call("DELETE", f"/keys/{key_id}")
+    open_remote(face, url).call("DELETE", f"/keys/{part(key_id)}")
     face.answer({"id": key_id, "revoked": True}, lambda: face.note(f"Revoked {key_id}."))
 
 

@@ -8,6 +8,7 @@ from satchel.cli.face import Face, plural
 from satchel.cli.folders import in_project
 from satchel.cli.hosted import open_remote, project_remote
 from satchel.cli.verb import verb
+from satchel.remote import part
 
 
 @verb(
@@ -50,7 +51,7 @@ def command(
         face.note("Nothing was changed.")
         return 0
     asked = {"paths": list(paths), "everywhere": everywhere}
-    answer = remote.call("POST", f"/projects/{target}/purge", json=asked)
+    answer = remote.call("POST", f"/projects/{part(target)}/purge", json=asked)
 
     def show() -> None:
         for path in answer["paths"]:

@@ -11,6 +11,7 @@ from satchel.cli.hosted import open_remote, project_remote, replay_key
 from satchel.cli.key_cmd import seconds
 from satchel.cli.verb import verb
 from satchel.errors import InvalidInput, NoSuchThing
+from satchel.remote import part
 
 if TYPE_CHECKING:
     from satchel.remote import Remote
@@ -63,28 +64,28 @@ def command(
 
     Who is a member already, or a key, is given a role by --with, in place of the one it has, and loses it by --end.
     """
-    if sum(map(bool, (listing, revoke, member, end))) > 1:
+    if sum((listing, revoke is not None, member is not None, end is not None)) > 1:
         raise InvalidInput("--with, --end, --list and --revoke exclude each other")
     if project is None:
         _, remote, project = project_remote(face)
     else:
         remote = open_remote(face, url)
-    place, grants = f"/projects/{project}/invitations", f"/projects/{project}/grants"
+    place, grants = f"/projects/{part(project)}/invitations", f"/projects/{part(project)}/grants"
     if listing:
         rows, given = remote.rows(place), remote.rows(grants)
         face.answer({"items": rows, "grants": given}, lambda: _show_all(face, rows, given))
-    elif member:
+    elif member is not None:
         who = _principal(remote, member)
         remote.call("POST", grants, json={"principal": who, "role": role})
         face.answer({"principal": who, "role": role}, lambda: face.note(f"{member} may {role} the project."))
-    elif end:
+    elif end is not None:
         who = _principal(remote, end)
-        remote.call("DELETE", f"{grants}/{who}")
+        remote.call("DELETE", f"{grants}/{part(who)}")
         face.answer(
             {"principal": who, "ended": True}, lambda: face.note(f"{end} has no role of its own on it any more.")
         )
-    elif revoke:
-        remote.call("DELETE", f"{place}/{revoke}")
+    elif revoke is not None:
+        remote.call("DELETE", f"{place}/{part(revoke)}")
         face.answer({"id": revoke, "revoked": True}, lambda: face.note(f"Revoked {revoke}. Who joined by it stays."))
     else:
         asked = {"role": role, "expiresIn": seconds(expires), "uses": uses}

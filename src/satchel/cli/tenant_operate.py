@@ -9,6 +9,7 @@ import click
 from satchel.cli.face import Face
 from satchel.cli.hosted import for_operators, open_remote, replay_key, tenant_id, tenants_of
 from satchel.cli.verb import verb
+from satchel.remote import part
 
 _STATUSES = (0, 1, 2, 4, 5, 6)
 _GIVES = "The tenant as REST gives it."
@@ -141,7 +142,7 @@ def delete(face: Face, tenant: str, now: bool, yes: bool, url: str | None) -> No
         face.note("Nothing was changed.")
         return
     remote = open_remote(face, url)
-    path = f"/admin/tenants/{tenant_id(remote, tenant)}"
+    path = f"/admin/tenants/{part(tenant_id(remote, tenant))}"
     answer = remote.call("DELETE", path, query={"now": "true" if now else None})
 
     def tell() -> None:
@@ -205,5 +206,5 @@ def storage(face: Face, tenant: str, places: tuple[str, ...], anywhere: bool, ur
 
 def _set(face: Face, tenant: str, url: str | None, change: dict[str, Any], said: str) -> None:
     remote = open_remote(face, url)
-    answer = remote.call("PATCH", f"/admin/tenants/{tenant_id(remote, tenant)}", json=change)
+    answer = remote.call("PATCH", f"/admin/tenants/{part(tenant_id(remote, tenant))}", json=change)
     face.answer(answer, lambda: face.note(said))

@@ -10,6 +10,7 @@ from satchel.cli.key_cmd import seconds
 from satchel.cli.login_cmd import secret
 from satchel.cli.share_cmd import show_invitations, show_made
 from satchel.cli.verb import verb
+from satchel.remote import part
 
 _STATUSES = (0, 1, 2, 3, 4, 5, 6)
 _ROLES = click.Choice(["member", "admin", "owner"])
@@ -64,8 +65,8 @@ def invite(face: Face, role: str, expires: str, uses: int, listing: bool, revoke
     if listing:
         rows = remote.rows("/invitations")
         face.answer({"items": rows}, lambda: show_invitations(face, rows))
-    elif revoke:
-        remote.call("DELETE", f"/invitations/{revoke}")
+    elif revoke is not None:
+        remote.call("DELETE", f"/invitations/{part(revoke)}")
         face.answer({"id": revoke, "revoked": True}, lambda: face.note(f"Revoked {revoke}. Who joined by it stays."))
     else:
         asked = {"tenantRole": role, "expiresIn": seconds(expires), "uses": uses}
@@ -90,7 +91,7 @@ def role_(face: Face, member: str, role: str, url: str | None) -> None:
 
     Nobody gives a role above their own, and the last owner stays one.
     """
-    changed = open_remote(face, url).call("PATCH", f"/members/{member}", json={"tenantRole": role})
+    changed = open_remote(face, url).call("PATCH", f"/members/{part(member)}", json={"tenantRole": role})
     face.answer(changed, lambda: face.note(f"{changed['email']} is {changed['tenantRole']} of the tenant."))
 
 
@@ -114,7 +115,7 @@ def remove(face: Face, member: str, yes: bool, url: str | None) -> None:
     if not face.confirm(f"End the membership {member}?", yes=yes):
         face.note("Nothing was changed.")
         return
-    open_remote(face, url).call("DELETE", f"/members/{member}")
+    open_remote(face, url).call("DELETE", f"/members/{part(member)}")
     face.answer({"id": member, "removed": True}, lambda: face.note(f"Removed {member}."))
 
 
@@ -162,5 +163,5 @@ def password(face: Face, member: str | None, url: str | None) -> None:
         asked = {"password": secret(face, "Present password"), "newPassword": secret(face, "New password")}
         remote.call("POST", "/auth/password", json=asked)
     else:
-        remote.call("POST", f"/members/{member}/password", json={"password": secret(face, "New password")})
+        remote.call("POST", f"/members/{part(member)}/password", json={"password": secret(face, "New password")})
     face.answer({"changed": True}, lambda: face.note("The password was changed. Other sessions of the person ended."))

@@ -12,6 +12,7 @@ from satchel.cli.face import Face, plural, size
 from satchel.cli.hosted import open_remote, tenant_id
 from satchel.cli.verb import verb
 from satchel.errors import InvalidInput
+from satchel.remote import part
 
 _STATUSES = (0, 1, 2, 4, 5, 6)
 _QUOTAS = (
@@ -79,7 +80,7 @@ def quota(face: Face, tenant: str, limits: tuple[str, ...], url: str | None) -> 
     """
     wanted = _limits(limits)
     remote = open_remote(face, url)
-    answer = remote.call("PATCH", f"/admin/tenants/{tenant_id(remote, tenant)}", json={"quota": wanted})
+    answer = remote.call("PATCH", f"/admin/tenants/{part(tenant_id(remote, tenant))}", json={"quota": wanted})
 
     def print_rows() -> None:
         for name, limit in answer["quota"].items():

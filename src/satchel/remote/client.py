@@ -121,7 +121,7 @@ class Remote:
 
     def project(self, project: str) -> Json:
         """Id, slug, head, role and so on. Raises ``NoSuchProject``."""
-        return self.call("GET", f"/projects/{_part(project)}")
+        return self.call("GET", f"/projects/{part(project)}")
 
     def head(self, project: str) -> Head:
         return head_of(self.project(project))
@@ -137,7 +137,7 @@ class Remote:
 
     def digest_of(self, project: str, version: int) -> Digest | None:
         try:
-            found = head_of(self.call("GET", f"/projects/{_part(project)}/versions/{version}"))
+            found = head_of(self.call("GET", f"/projects/{part(project)}/versions/{version}"))
         except NoSuchVersion:
             return None
         return found.digest if found.version == version else None
@@ -160,7 +160,7 @@ class Remote:
         head: Head | None = None
         while True:
             page = self.call(
-                "GET", f"/projects/{_part(project)}/changes", query=query, headers={"accept-encoding": PACKED}
+                "GET", f"/projects/{part(project)}/changes", query=query, headers={"accept-encoding": PACKED}
             )
             if head is not None and head_of(page) != head:
                 raise ServerLied("the pages of one list of changes are of different versions")
@@ -187,12 +187,12 @@ class Remote:
         }
         if allowed:
             headers["satchel-secrets-allowed"] = in_header(allowed)
-        path = f"/projects/{_part(project)}/sync"
+        path = f"/projects/{part(project)}/sync"
         return committed(self._server.json("POST", path, stream, headers, again=isinstance(stream, (list, tuple))))
 
     def lacking(self, project: str, objects: Sequence[ObjectId]) -> set[ObjectId]:
         found: set[ObjectId] = set()
-        path = f"/projects/{_part(project)}/objects/query"
+        path = f"/projects/{part(project)}/objects/query"
         headers = {"content-type": "application/json"}
         for start in range(0, len(objects), MAX_ASKED):
             asked = list(objects[start : start + MAX_ASKED])
@@ -208,7 +208,7 @@ class Remote:
         return found
 
     def damaged(self, project: str) -> list[ObjectId]:
-        path = f"/projects/{_part(project)}/objects/damaged"
+        path = f"/projects/{part(project)}/objects/damaged"
         found: list[ObjectId] = []
         cursor: str | None = ""
         while cursor is not None and len(found) < MAX_DAMAGED:
@@ -226,7 +226,7 @@ class Remote:
         from satchel.sync.wire import MEDIA_TYPE
 
         headers = {"content-type": MEDIA_TYPE, "satchel-declared-bytes": str(declared)}
-        path = f"/projects/{_part(project)}/packs"
+        path = f"/projects/{part(project)}/packs"
         # Content that came twice is there once, so a list may be sent again.
         kept = self._server.json("POST", path, stream, headers, again=isinstance(stream, (list, tuple)))
         return number(kept.get("restored", 0))
@@ -235,7 +235,7 @@ class Remote:
         from satchel.objects.pack import PackReader
 
         headers = {"accept": "application/x-satchel-pack", "content-type": "application/json"}
-        path = f"/projects/{_part(project)}/objects/read"
+        path = f"/projects/{part(project)}/objects/read"
         asked = {"objects": list(objects)} | ({} if since is None else {"since": since})
         reader = PackReader(deltas=since is not None)
         try:
@@ -251,7 +251,7 @@ class Remote:
         """What the hosted project tells, as it comes (docs/spec/wire.md)."""
         from satchel.remote.events import told_in  # for those who watch alone
 
-        path = f"/projects/{_part(project)}/events"
+        path = f"/projects/{part(project)}/events"
         chunks = self._server.chunks("GET", path, None, {"accept": "text/event-stream"}, again=False)
         return told_in(chunks)
 
@@ -262,13 +262,13 @@ class Remote:
 
     def context(self, project: str, *, budget: int = 40_000, tokens: int | None = None) -> ContextAnswer:
         query = {"budget": budget, "tokens": tokens}
-        return cast("ContextAnswer", self.call("GET", f"/projects/{_part(project)}/context", query=query))
+        return cast("ContextAnswer", self.call("GET", f"/projects/{part(project)}/context", query=query))
 
     def artifacts(
         self, project: str, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
     ) -> ArtifactList:
         query = {"kind": kind, "prefix": prefix or None, "cursor": cursor, "limit": limit}
-        return cast("ArtifactList", self.call("GET", f"/projects/{_part(project)}/artifacts", query=query))
+        return cast("ArtifactList", self.call("GET", f"/projects/{part(project)}/artifacts", query=query))
 
     def artifact(
         self,
@@ -293,7 +293,7 @@ class Remote:
         self, project: str, path: str, *, cursor: str | None = None, limit: int = 200, at: int | None = None
     ) -> Outline:
         query = {"cursor": cursor, "limit": limit, "at": at}
-        address = f"/projects/{_part(project)}/outlines/{quote(path, safe='/')}"
+        address = f"/projects/{part(project)}/outlines/{quote(path, safe='/')}"
         return cast("Outline", self.call("GET", address, query=query))
 
     def artifact_bytes(self, project: str, path: str, *, at: int | None = None) -> bytes:
@@ -337,7 +337,7 @@ class Remote:
         asked |= ({"related": True} if related else {}) | ({} if at is None else {"at": at})
         path = "/search"
         if projects is not None and len(projects) == 1:
-            path = f"/projects/{_part(projects[0])}/search"
+            path = f"/projects/{part(projects[0])}/search"
         elif projects is not None:
             asked["projects"] = projects
         # A search is a POST that changes nothing: it may be asked again.
@@ -348,13 +348,13 @@ class Remote:
         self, project: str, *, done: bool = False, prefix: str = "", cursor: str | None = None, limit: int = 100
     ) -> TaskList:
         query = {"done": "true" if done else None, "prefix": prefix or None, "cursor": cursor, "limit": limit}
-        return cast("TaskList", self.call("GET", f"/projects/{_part(project)}/tasks", query=query))
+        return cast("TaskList", self.call("GET", f"/projects/{part(project)}/tasks", query=query))
 
     def history(
         self, project: str, *, path: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> VersionList:
         query = {"path": path, "cursor": cursor, "limit": limit}
-        return cast("VersionList", self.call("GET", f"/projects/{_part(project)}/versions", query=query))
+        return cast("VersionList", self.call("GET", f"/projects/{part(project)}/versions", query=query))
 
     def health(self) -> Health:
         report = self.call("GET", "/health")
@@ -367,7 +367,7 @@ class Remote:
         }
 
     def _artifact(self, project: str, path: str) -> str:
-        return f"/projects/{_part(project)}/artifacts/{quote(path, safe='/')}"
+        return f"/projects/{part(project)}/artifacts/{quote(path, safe='/')}"
 
 
 def _query(values: Mapping[str, object] | None) -> str:
@@ -375,6 +375,6 @@ def _query(values: Mapping[str, object] | None) -> str:
     return "?" + "&".join(pairs) if pairs else ""
 
 
-def _part(text: str) -> str:
-    """One segment of an address; a project is named by slug or id, neither of which needs quoting."""
-    return quote(text, safe="") or "%20"
+def part(text: str) -> str:
+    """One segment of an address, whatever somebody typed: what is no name of anything leads nowhere else."""
+    return "%2E" * len(text) if text in (".", "..") else quote(text, safe="") or "%20"
