@@ -8,11 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from satchel.cli.main import run
+
+if TYPE_CHECKING:
+    from tests.server.running import Running
 
 RECOMPILING = "PYTHONDONTWRITEBYTECODE"
 SATCHEL = (sys.executable, "-m", "satchel.cli.main")
@@ -100,3 +103,11 @@ def tree(repository: Path, commit: str) -> Tree:
 def folder(root: Path) -> Tree:
     paths = [path for path in root.rglob("*") if path.is_file() and not {".satchel", ".git"} & set(path.parts)]
     return {str(path.relative_to(root)): (bool(path.stat().st_mode & 0o100), path.read_bytes()) for path in paths}
+
+
+@pytest.fixture
+def signed_in(running: Running, here: Path, monkeypatch: pytest.MonkeyPatch) -> Running:
+    """The test's own ``running`` server, with its admin's key for the command line."""
+    monkeypatch.setenv("SATCHEL_URL", running.url)
+    monkeypatch.setenv("SATCHEL_KEY", running.admin.key or "")
+    return running

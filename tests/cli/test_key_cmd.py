@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -20,13 +19,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         for slug in ("acme", "docs"):
             one.admin.post("/projects", {"slug": slug}).ok(201)
         yield one
-
-
-@pytest.fixture
-def signed_in(running: Running, here: Path, monkeypatch: pytest.MonkeyPatch) -> Running:
-    monkeypatch.setenv("SATCHEL_URL", running.url)
-    monkeypatch.setenv("SATCHEL_KEY", running.admin.key or "")
-    return running
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,13 +18,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         joining = {"invitation": link, "email": "mia@example.org", "password": "harbour light 77"}
         one.client().post("/auth/join", joining).ok()
         yield one
-
-
-@pytest.fixture
-def signed_in(running: Running, here: Path, monkeypatch: pytest.MonkeyPatch) -> Running:
-    monkeypatch.setenv("SATCHEL_URL", running.url)
-    monkeypatch.setenv("SATCHEL_KEY", running.admin.key or "")
-    return running
 
 
 def test_a_role_is_given_to_a_member_changed_listed_and_taken_back(signed_in: Running, cli: Cli) -> None:

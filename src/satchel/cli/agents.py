@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from satchel.documents.manifest import no_repeats
 from satchel.errors import ConfigInvalid
 
 ENTRY = "satchel"
@@ -96,7 +97,7 @@ def _parsed_json(agent: Agent, text: str | None) -> dict[str, object]:
     if text is None or not text.strip():
         return {}
     try:
-        document = json.loads(text, object_pairs_hook=_once)
+        document = json.loads(text, object_pairs_hook=no_repeats)
         # Half a surrogate pair and 1e999 are read, and could not be written again.
         json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
@@ -107,13 +108,6 @@ def _parsed_json(agent: Agent, text: str | None) -> dict[str, object]:
     if not isinstance(document, dict):
         raise ConfigInvalid(f"{agent.file} does not hold a JSON object: nothing was written")
     return document
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
-    return found
 
 
 def _ending(text: str) -> str:

@@ -143,7 +143,7 @@ def load_object(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_MANIFEST_BYTES:
         raise ManifestInvalid(f"context.json is over {MAX_MANIFEST_BYTES:,} bytes")
     try:
-        raw = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_no_repeats, parse_constant=_no_constant)
+        raw = json.loads(data.decode("utf-8-sig"), object_pairs_hook=no_repeats, parse_constant=_no_constant)
         # An escaped half surrogate and 1e999 are read, and could not be written again.
         json.dumps(raw, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeError as error:
@@ -157,7 +157,8 @@ def load_object(data: bytes) -> dict[str, Any]:
     return raw
 
 
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, as ``object_pairs_hook`` makes it; ``ValueError`` where a key is there twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key is there twice")
