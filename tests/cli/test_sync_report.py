@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from satchel.cli.sync_cmd import show
-from satchel.cli.sync_report import SHOWN_CHANGES, report_data, traffic_data, travelled
+from satchel.cli.sync_report import SHOWN_CHANGES, on_the_wire, report_data, traffic_data, travelled
 from satchel.remote import Traffic
 from satchel.sync.choices import Direction
 from satchel.sync.report import ChangedPath, ConflictPath, SyncReport
@@ -44,7 +44,7 @@ def test_a_sync_is_told_in_one_line_of_totals_and_one_of_what_travelled() -> Non
 
 def test_paths_are_named_by_a_dry_run_or_when_asked_for() -> None:
     assert "docs/0.md" in shown(a_report(dry_run=True))
-    assert "It would be 412 KB raw, 31 KB sent; looking took 0.21 s." in shown(a_report(dry_run=True))
+    assert "It would be 412 KB raw, 31 KB sent in 1 request." in shown(a_report(dry_run=True))
     assert "docs/0.md" in shown(a_report(), verbose=True)
     assert "in step with version 87" in shown(a_report(dry_run=True, pushed=[]))
     assert "and 5 more" in shown(a_report(), verbose=True)
@@ -55,6 +55,18 @@ def test_what_is_not_fetched_without_trust_is_named_by_a_dry_run_too() -> None:
         assert ".mcp.json (satchel sync --trust)" in noted(a_report(dry_run=dry_run, untrusted=[".mcp.json"]))
 
 
+def test_a_sync_that_conflicts_or_finds_nothing_and_a_dry_run_say_too_what_they_took() -> None:
+    conflict = ConflictPath("a.md", "changed on both sides", None, None, [[1, 5]])
+    took = "32 KB up and 1 KB down in 2 requests, 0.21 s"
+    told = shown(a_report(conflicts=[conflict]))
+    assert f"Everything else is in step: version 87, digest 9f3c21ab, 412 KB raw, 31 KB sent, {took}\n" in told
+    assert "Done so far: version 87" in shown(a_report(conflicts=[conflict], waiting_pull=1))
+    assert shown(a_report(pushed=[], requests=0)) == f"In step: version 87, digest 9f3c21ab, {took}\n"
+    face = a_face()
+    show(face, a_report(dry_run=True), 0.21, False, Traffic(2, 32_000, 1_000))
+    assert err(face) == f"Nothing was changed: this was a dry run ({took}).\n"
+
+
 def test_what_waits_is_counted_in_good_grammar() -> None:
     told = noted(a_report(waiting_push=1, waiting_pull=2))
     assert "Waiting here: 1 change of yours (satchel sync --to-cloud)" in told
@@ -62,7 +74,7 @@ def test_what_waits_is_counted_in_good_grammar() -> None:
 
 
 def test_nothing_is_said_of_bytes_where_none_travelled() -> None:
-    assert travelled(SyncReport(Direction.BOTH)) == ""
+    assert travelled(SyncReport(Direction.BOTH)) == on_the_wire(Traffic()) == ""
     assert travelled(SyncReport(Direction.BOTH, pulled_bytes=2_000)) == "2 KB fetched"
 
 
@@ -91,7 +103,7 @@ def test_a_command_that_a_person_is_told_to_run_names_a_file_as_a_shell_needs_it
     assert "satchel resolve 'a;$(b) c.md' --take merged" in told
     assert "Or take one side whole:  satchel resolve 'a;$(b) c.md' --take local" in told
     dashed = ConflictPath("-rf.md", "changed here, deleted in the cloud", None, None)
-    assert "\nTake one side whole:  satchel resolve ./-rf.md --take local" in noted(a_report(conflicts=[dashed]))
+    assert noted(a_report(conflicts=[dashed])).startswith("Take one side whole:  satchel resolve ./-rf.md --take local")
 
 
 def test_a_name_that_somebody_gave_himself_is_on_one_line_with_what_he_did() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from satchel.cli.progress import Progress
 from satchel.cli.sync_report import (
     conflict_line,
     next_steps,
+    on_the_wire,
     print_changes,
     report_data,
     show_held_back,
@@ -45,6 +47,7 @@ GIVES = (
     "them), `seconds`; in a dry run the bytes of content are what they would be."
 )
 STATUSES = (0, 1, 2, 3, 4, 5, 6)
+NO_TRAFFIC = Traffic()
 
 strategy_option = click.option(
     "--strategy",
@@ -168,25 +171,23 @@ def sync(
     return 3 if report.conflicts or report.secrets else 0
 
 
-def show(face: Face, report: SyncReport, seconds: float | None, verbose: bool, traffic: Traffic | None = None) -> None:
+def show(face: Face, report: SyncReport, seconds: float | None, verbose: bool, traffic: Traffic = NO_TRAFFIC) -> None:
     """Print what a sync did, or what a dry run would do."""
     print_changes(face, report, paths=report.dry_run or verbose)
     if report.dry_run:
-        show_plan(face, report, seconds or 0)
+        show_plan(face, report, seconds or 0, traffic)
         return
     if report.restored:
         face.line(f"Sent {plural(report.restored, 'artifact')} the server had lost.")
+    for conflict in report.conflicts:
+        face.line(conflict_line(face, conflict))
+    others_in_step = replace(report, conflicts=[]).in_step
+    state = "Done so far" if not others_in_step else "Everything else is in step" if report.conflicts else "In step"
+    where = f"{state}: version {report.version}, digest {report.digest[:8]}"
     took = "" if seconds is None else f"{seconds:.2f} s"
-    where = f"version {report.version}, digest {report.digest[:8]}"
+    face.line(", ".join(filter(None, [where, travelled(report), on_the_wire(traffic), took])))
     if report.conflicts:
-        for conflict in report.conflicts:
-            face.line(conflict_line(face, conflict))
-        face.note(f"Everything else is in step ({where}).")
         next_steps(face, report.conflicts)
-    elif report.in_step:
-        face.line(", ".join(filter(None, [f"In step: {where}", travelled(report, traffic), took])))
-    else:
-        face.line(", ".join(filter(None, [f"Done so far: {where}", travelled(report, traffic), took])))
     if report.waiting_push:
         face.note(f"Waiting here: {plural(report.waiting_push, 'change')} of yours (satchel sync --to-cloud)")
     if report.waiting_pull:
@@ -196,13 +197,14 @@ def show(face: Face, report: SyncReport, seconds: float | None, verbose: bool, t
         face.note(f"Kept changing, goes with the next sync: {path}")
 
 
-def show_plan(face: Face, report: SyncReport, seconds: float) -> None:
-    """Print what a dry run would do, after its changes."""
+def show_plan(face: Face, report: SyncReport, seconds: float, traffic: Traffic) -> None:
+    """Print what a dry run would do, after its changes, and what it took to find out."""
     for conflict in report.conflicts:
         face.line(conflict_line(face, conflict))
     if report.in_step:
         face.line(f"Nothing to send or fetch: in step with version {report.version}.")
     show_held_back(face, report)
     if told := travelled(report):
-        face.line(f"It would be {told}; looking took {seconds:.2f} s.")
-    face.note("Nothing was changed: this was a dry run.")
+        face.line(f"It would be {told}.")
+    looking = ", ".join(filter(None, [on_the_wire(traffic), f"{seconds:.2f} s"]))
+    face.note(f"Nothing was changed: this was a dry run ({looking}).")

@@ -80,18 +80,22 @@ def _paths(face: Face, arrow: str, changes: list[ChangedPath]) -> None:
         face.line(face.dim(f"  {arrow} … and {len(changes) - len(shown):,} more"))
 
 
-def travelled(report: SyncReport, traffic: Traffic | None = None) -> str:
-    """``412 KB raw, 31 KB sent``, with what was fetched, and of ``traffic`` ``32 KB up and 1 KB down in 1 request``;
-    empty where no content travelled."""
+def travelled(report: SyncReport) -> str:
+    """``412 KB raw, 31 KB sent``, with what was fetched; empty where no content travelled. A dry run tells in how many
+    requests it would be."""
     parts = []
     if report.requests:
-        parts += [f"{size(report.raw_bytes)} raw", f"{size(report.sent_bytes)} sent"]
+        would = f" in {plural(report.requests, 'request')}" if report.dry_run else ""
+        parts += [f"{size(report.raw_bytes)} raw", f"{size(report.sent_bytes)} sent{would}"]
     if report.pulled_bytes:
         parts.append(f"{size(report.pulled_bytes)} fetched")
-    if parts and traffic is not None:
-        asked = plural(traffic.requests, "request")
-        parts.append(f"{size(traffic.sent)} up and {size(traffic.received)} down in {asked}")
     return ", ".join(parts)
+
+
+def on_the_wire(traffic: Traffic) -> str:
+    """What all requests of a command took: ``32 KB up and 1 KB down in 2 requests``; empty where there was none."""
+    asked = plural(traffic.requests, "request")
+    return f"{size(traffic.sent)} up and {size(traffic.received)} down in {asked}" if traffic.requests else ""
 
 
 def conflict_line(face: Face, conflict: ConflictPath) -> str:
