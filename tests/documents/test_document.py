@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from satchel.documents.document import DESCRIBE_BYTES, Document, describe, parse
 from satchel.documents.kinds import is_text
+
+
+@pytest.mark.promise("P8")
+def test_a_title_with_blanks_before_its_end_takes_no_time_squared() -> None:
+    began = time.process_time()
+    assert describe("a.yaml", b"title: a" + b" " * 60_000 + b"b\n") == ("other", "a")
+    assert time.process_time() - began < 2
+    assert describe("a.yaml", b"title: 'a b' \t\n") == ("other", "a b")
 
 
 def test_a_document_with_front_matter_gives_kind_title_and_lines_of_the_whole_file() -> None:

@@ -48,3 +48,11 @@ def test_a_toml_key_of_thousands_of_parts_is_not_parsed() -> None:
 
 def test_nested_values_and_lists_of_usual_depth_are_read() -> None:
     assert yaml("title: Plan\ntags: [a, b]\nmeta: {a: {b: [c]}}") == {"title": "Plan", "tags": ["a", "b"]}
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("fence", ["---", "+++"])
+def test_a_line_of_blanks_that_might_be_a_key_takes_no_time_squared(fence: str) -> None:
+    began = time.process_time()
+    assert read(f"{fence}\na{' ' * 60_000}\n{fence}\n# text\n").end == 0
+    assert time.process_time() - began < 2

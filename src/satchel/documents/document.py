@@ -48,7 +48,7 @@ _GENERIC = frozenset(
     )
 )
 _NAMELESS = frozenset(("readme", "index", "kep", "spec", "plan", "tasks", "requirements", "design", "notes", "skill"))
-_YAML_TITLE = re.compile(r"^(?:title|name):[ \t]+(\S[^\n]*?)[ \t]*$", re.MULTILINE)
+_YAML_TITLE = re.compile(r"^(?:title|name):[ \t]+(\S[^\n]*)$", re.MULTILINE)
 _TOML_TITLE = re.compile(r"^(?:title|name)[ \t]*=[ \t]*(\"[^\"\n]+\"|'[^'\n]+')", re.MULTILINE)
 # Escapes in front matter and JSON can name what a text itself cannot hold, or no database keeps: NUL, half a surrogate.
 _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
@@ -180,7 +180,7 @@ def _data_title(known: str, head: str) -> str | None:
             return None
         return next((loaded[key] for key in ("title", "name") if isinstance(loaded.get(key), str)), None)
     match = (_YAML_TITLE if known == "yaml" else _TOML_TITLE).search(head)
-    return clean_title(match[1].strip("\"'")) if match else None
+    return clean_title(match[1].rstrip(" \t").strip("\"'")) if match else None
 
 
 def _from_name(path: str) -> str:
