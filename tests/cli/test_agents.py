@@ -98,6 +98,7 @@ def test_our_toml_table_is_replaced_wherever_it_stands() -> None:
     [
         "model = ",
         "a = " + "[" * 100_000,
+        "a = " + "1" * 5_000,
         'mcp_servers = { satchel = { command = "x" } }\n',
         'mcp_servers.satchel.command = "x"\n',
     ],

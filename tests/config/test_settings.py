@@ -42,7 +42,12 @@ def test_a_wrong_setting_is_refused_by_name(env: dict[str, str], said: str) -> N
 
 def test_a_file_with_an_unknown_or_broken_setting_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "server.toml"
-    for text, said in (("prot = 1", "prot"), ("port = ", "TOML"), ('port = "x"', "whole number")):
+    for text, said in (
+        ("prot = 1", "prot"),
+        ("port = ", "TOML"),
+        ("port = " + "1" * 5_000, "TOML"),
+        ('port = "x"', "whole number"),
+    ):
         file.write_text(text)
         with pytest.raises(ConfigInvalid, match=said):
             server_settings({}, {}, file)

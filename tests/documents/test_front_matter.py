@@ -50,6 +50,11 @@ def test_nested_values_and_lists_of_usual_depth_are_read() -> None:
     assert yaml("title: Plan\ntags: [a, b]\nmeta: {a: {b: [c]}}") == {"title": "Plan", "tags": ["a", "b"]}
 
 
+def test_a_toml_number_of_thousands_of_digits_is_not_parsed() -> None:
+    text = f"+++\ntitle = {'1' * 5_000}\n+++\n"
+    assert read(f"{text}# text\n") == ({}, len(text))
+
+
 @pytest.mark.promise("P8")
 @pytest.mark.parametrize("fence", ["---", "+++"])
 def test_a_line_of_blanks_that_might_be_a_key_takes_no_time_squared(fence: str) -> None:

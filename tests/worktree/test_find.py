@@ -88,6 +88,7 @@ def test_any_pattern_comes_back(tmp_path_factory: pytest.TempPathFactory, patter
         (f"[sync]\nlocal_only = ['{'x' * 1_025}']", "sync.local_only has over 500 patterns, or one over 1,024"),
         ("x = ", "not TOML"),
         ("x = " + "[" * 5_000, "not TOML"),
+        ("x = " + "1" * 5_000, "not TOML"),
     ],
 )
 def test_a_config_with_a_mistake_is_refused_and_the_mistake_is_named(tmp_path: Path, text: str, says: str) -> None:

@@ -151,7 +151,7 @@ def _parsed_toml(agent: Agent, text: str) -> dict[str, object]:
 
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigInvalid(
             f"{agent.file} is not valid TOML ({error}): nothing was written",
             hint="Mend it by hand, then run the command again.",

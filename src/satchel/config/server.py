@@ -386,7 +386,7 @@ def _from_file(group: type[ServerSettings], file: Path) -> dict[str, Any]:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigInvalid(f"the settings file {file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigInvalid(f"the settings file {file} is not TOML: {error}") from error
     by_name = {s.name: s for s in settings_of(group)}
     for name in table:

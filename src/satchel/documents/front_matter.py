@@ -108,7 +108,7 @@ def _load_toml(block: str) -> dict[Any, Any]:
         return {}
     try:
         return tomllib.loads(block)
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also for a number of thousands of digits
         return {}
 
 

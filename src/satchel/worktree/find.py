@@ -91,7 +91,7 @@ def read_project_config(root: Path) -> ProjectConfig:
         raise ConfigInvalid(f"{path} is not UTF-8", hint=_MEND) from error
     try:
         loaded = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigInvalid(f"{path} is not TOML: {error}", hint=_MEND) from error
     return _checked(loaded, path)
 
