@@ -152,6 +152,16 @@ def test_what_is_no_text_or_too_long_stands_apart(base: bytes, local: bytes, clo
 
 
 @pytest.mark.promise("P8")
+def test_a_toml_key_made_to_take_for_ever_is_a_conflict() -> None:
+    base, key = b"a = 1\nb = 1\nc = 1\n", b"d" + b".d" * 30_000
+    began = time.process_time()
+    outcome = merge("a.toml", base, b"a = 2" + base[5:], base + key + b" = 1\n")
+    assert isinstance(outcome, Marked)
+    assert outcome.reason == "merged line by line it would not be valid: it cannot be parsed"
+    assert time.process_time() - began < 5  # 14 s where it was parsed, and four times that for one twice as long
+
+
+@pytest.mark.promise("P8")
 def test_texts_made_to_take_for_ever_are_not_merged() -> None:
     base = [b"%d" % (number // 100) for number in range(20_000)]
     other = [b"%d" % (number % 200) for number in range(20_000)]

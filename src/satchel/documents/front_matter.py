@@ -102,14 +102,19 @@ def _is_harmless(events: Iterable[Any]) -> bool:
 
 
 def _load_toml(block: str) -> dict[Any, Any]:
-    import tomllib
-
-    if any(line.count(".") > MAX_DOTS for line in block.split("\n")):
-        return {}
     try:
-        return tomllib.loads(block)
+        return load_toml(block)
     except (ValueError, RecursionError):  # also for a number of thousands of digits
         return {}
+
+
+def load_toml(text: str) -> dict[str, Any]:
+    """What a text of TOML says. Raises ``ValueError`` and ``RecursionError``, also where it would take too long."""
+    import tomllib
+
+    if any(line.count(".") > MAX_DOTS for line in text.split("\n")):
+        raise ValueError("a line has too many dots")
+    return tomllib.loads(text)
 
 
 def _flatten(loaded: dict[Any, Any]) -> dict[str, Value]:

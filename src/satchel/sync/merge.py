@@ -322,9 +322,9 @@ def _check_json(text: str) -> None:
 
 
 def _check_toml(text: str) -> None:
-    import tomllib  # most syncs merge nothing
+    from satchel.documents.front_matter import load_toml  # most syncs merge nothing
 
-    tomllib.loads(text)
+    load_toml(text)
 
 
 def _check_yaml(text: str) -> None:
