@@ -100,6 +100,20 @@ def test_artifacts_come_in_pages(reader: LocalReader) -> None:
     assert {item["kind"] for item in specs["items"]} == {"spec"}
 
 
+def test_artifacts_are_listed_by_a_text_in_path_or_title_whatever_its_case(
+    reader: LocalReader, sample_project: Path
+) -> None:
+    (sample_project / "specs" / "z.md").write_text("# Über den Hafen\n")
+
+    def named(text: str, **how: object) -> list[str]:
+        return [item["path"] for item in reader.artifacts("lighthouse", text=text, **how)["items"]]  # type: ignore[arg-type]  # as it comes
+
+    assert named("PECS/Z") == named("u\u0308ber d") == ["specs/z.md"]
+    assert named("über", prefix="docs/") == named("100%") == []
+    first = reader.artifacts("lighthouse", text="s/", limit=1)
+    assert named("s/", limit=1, cursor=first["next"]) == named("s/")[1:2] != []
+
+
 def test_an_artifact_is_read_whole_or_by_lines(reader: LocalReader, sample_project: Path) -> None:
     whole = reader.artifact("lighthouse", "README.md")
     data = (sample_project / "README.md").read_bytes()

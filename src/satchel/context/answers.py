@@ -294,8 +294,17 @@ class ContextReader(Protocol):
         ...
 
     def artifacts(
-        self, project: str, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
-    ) -> ArtifactList: ...
+        self,
+        project: str,
+        *,
+        kind: str | None = None,
+        prefix: str = "",
+        text: str = "",
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> ArtifactList:
+        """A page of the artifacts by path: of one kind, below a path, with ``text`` in path or title, case aside."""
+        ...
 
     def artifact(
         self,

@@ -22,12 +22,18 @@ _SAY_NEXT = "Pass the `next` of the page before, with the same arguments."
 
 
 def artifact_list(
-    part: Part, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
+    part: Part,
+    *,
+    kind: str | None = None,
+    prefix: str = "",
+    text: str = "",
+    cursor: str | None = None,
+    limit: int = 100,
 ) -> ArtifactList:
     """A page of the artifacts by path. Raises ``InvalidInput``, ``Moved``."""
     in_range("limit", limit, 1, MAX_LIST_LIMIT)
     with part.moment():
-        items = part.index.inventory(kind=kind, prefix=prefix, after=cursor or "", limit=limit + 1)
+        items = part.index.inventory(kind=kind, prefix=prefix, text=text, after=cursor or "", limit=limit + 1)
     page = items[:limit]
     pasts = part.history.of([item.path for item in page])
     return {

@@ -202,13 +202,21 @@ class LocalReader:
         return self._sound(opened, ask)
 
     def artifacts(
-        self, project: str, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
+        self,
+        project: str,
+        *,
+        kind: str | None = None,
+        prefix: str = "",
+        text: str = "",
+        cursor: str | None = None,
+        limit: int = 100,
     ) -> ArtifactList:
         from satchel.context.artifacts import artifact_list
 
         opened = self._open(project)
         return self._sound(
-            opened, lambda: artifact_list(opened.part(), kind=kind, prefix=prefix, cursor=cursor, limit=limit)
+            opened,
+            lambda: artifact_list(opened.part(), kind=kind, prefix=prefix, text=text, cursor=cursor, limit=limit),
         )
 
     def artifact(

@@ -75,7 +75,9 @@ def _list(reader: ContextReader, arguments: Arguments) -> Answer:
     kind = arguments.get("kind")
     if kind is not None and kind not in KINDS:
         raise InvalidInput(f"{kind[:100]!r} is no kind; the kinds are {', '.join(KINDS)}")
-    return reader.artifacts(project_of(reader, arguments), **picked(arguments, "kind", "prefix", "cursor", "limit"))
+    return reader.artifacts(
+        project_of(reader, arguments), **picked(arguments, "kind", "prefix", "text", "cursor", "limit")
+    )
 
 
 def _get(reader: ContextReader, arguments: Arguments) -> Answer:
@@ -181,6 +183,7 @@ TOOLS: tuple[Tool, ...] = (
             "project": PROJECT,
             "kind": text(f"Only this kind: {', '.join(KINDS)}.", 50),
             "prefix": PREFIX,
+            "text": text("Only with this in path or title, case aside.", 200),
             "cursor": CURSOR,
             "limit": number("Artifacts a page.", 1, MAX_LIST_LIMIT, 100),
         },
@@ -257,7 +260,7 @@ _READ_ONLY = "A person lets agents write by starting it as `satchel mcp --write`
 _WHEN_EMPTY = {
     "search": "Nothing found. Try other or fewer words, drop filters, or list what there is with artifacts_list.",
     "artifacts_outline": "No headings: read it by lines with artifacts_get.",
-    "artifacts_list": "No artifacts. Check kind and prefix, or list without them.",
+    "artifacts_list": "No artifacts. Check kind, prefix and text, or list without them.",
     "tasks_open": "No such tasks. Tasks are checkbox lines such as `- [ ] text`; search finds plans that use none.",
     "projects_list": "No projects. A person adds one with `satchel init`, or grants access to one.",
     "history": "No versions here. A folder keeps none; its hosted twin does once it was synced.",

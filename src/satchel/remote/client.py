@@ -265,9 +265,16 @@ class Remote:
         return cast("ContextAnswer", self.call("GET", f"/projects/{part(project)}/context", query=query))
 
     def artifacts(
-        self, project: str, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
+        self,
+        project: str,
+        *,
+        kind: str | None = None,
+        prefix: str = "",
+        text: str = "",
+        cursor: str | None = None,
+        limit: int = 100,
     ) -> ArtifactList:
-        query = {"kind": kind, "prefix": prefix or None, "cursor": cursor, "limit": limit}
+        query = {"kind": kind, "prefix": prefix or None, "text": text or None, "cursor": cursor, "limit": limit}
         return cast("ArtifactList", self.call("GET", f"/projects/{part(project)}/artifacts", query=query))
 
     def artifact(

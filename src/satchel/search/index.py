@@ -18,6 +18,7 @@ import apsw
 from satchel.errors import IndexCorrupt
 from satchel.objects.ids import Digest, ObjectId
 from satchel.objects.listing import Tree
+from satchel.objects.paths import collision_key
 from satchel.objects.reviews import REVIEWED_PATH, Review, read_reviews
 from satchel.search import schema
 from satchel.search.matching import Asked, Found, FoundSection, Matcher, Ranked, Row
@@ -231,16 +232,16 @@ class Index:
             return near_words(self._database, self._matcher.tokenize, query.sought, most)
 
     def inventory(
-        self, *, kind: str | None = None, prefix: str = "", after: str = "", limit: int | None = None
+        self, *, kind: str | None = None, prefix: str = "", text: str = "", after: str = "", limit: int | None = None
     ) -> list[Item]:
-        """The files, by path: of one kind, under a prefix, after a path."""
+        """The files, by path: of one kind, under a prefix, with a text in path or title, case aside, after a path."""
         with _Trouble(self):
             found = schema.rows(
                 self._database,
                 f"SELECT path, mode, object, size, kind, title, {schema.IS_REVIEWED} FROM document "  # noqa: S608
                 "WHERE path > ?1 AND substr(path, 1, length(?2)) = ?2 AND (?3 IS NULL OR kind = ?3) "
-                "ORDER BY path LIMIT ?4",
-                (after, prefix, kind, -1 if limit is None else limit),
+                "AND (?4 = '' OR instr(folded(path || char(10) || title), ?4) > 0) ORDER BY path LIMIT ?5",
+                (after, prefix, kind, collision_key(text), -1 if limit is None else limit),
             )
         return [_item(row) for row in found]
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 import apsw
 
 from satchel.errors import DiskFull, IndexCorrupt, SatchelError, StoreUnavailable
+from satchel.objects.paths import collision_key
 
 INDEX_FORMAT = 5
 """Kept in ``user_version``. Raise it when the tables, the words taken from a document or the reading of documents
@@ -116,6 +117,7 @@ def connect(path: Path | None, key: bytes | None) -> apsw.Connection:
         database = apsw.Connection(":memory:" if path is None else str(path))
         database.set_busy_timeout(10_000)
         encrypt(database, key)
+        database.create_scalar_function("folded", cast("Any", collision_key), 1, deterministic=True)
         version = database.pragma("user_version")
         if version != INDEX_FORMAT:
             _create(database)

@@ -101,11 +101,18 @@ class HostedReader:
         return self._of(row, answer)
 
     def artifacts(
-        self, project: str, *, kind: str | None = None, prefix: str = "", cursor: str | None = None, limit: int = 100
+        self,
+        project: str,
+        *,
+        kind: str | None = None,
+        prefix: str = "",
+        text: str = "",
+        cursor: str | None = None,
+        limit: int = 100,
     ) -> ArtifactList:
         return self._of(
             self._row(project),
-            lambda part: artifacts.artifact_list(part, kind=kind, prefix=prefix, cursor=cursor, limit=limit),
+            lambda part: artifacts.artifact_list(part, kind=kind, prefix=prefix, text=text, cursor=cursor, limit=limit),
         )
 
     def artifact(

@@ -56,12 +56,13 @@ async def list_artifacts(
     on: Reader,
     kind: Annotated[str | None, Query(max_length=60, description="Only of this kind.")] = None,
     prefix: Prefix = "",
+    text: Annotated[str, Query(max_length=200, description="Only with this in path or title, case aside.")] = "",
     cursor: Cursor = None,
     limit: PageLimit = 100,
 ) -> Response:
     found = await on.cloud.readers.ask(
         on.caller.principal,
-        lambda r: r.artifacts(on.row.id, kind=kind, prefix=prefix, cursor=cursor, limit=limit),
+        lambda r: r.artifacts(on.row.id, kind=kind, prefix=prefix, text=text, cursor=cursor, limit=limit),
         on.row,
     )
     return answer(found)
