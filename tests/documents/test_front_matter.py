@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 
@@ -15,6 +16,7 @@ MERGES = "title: kept\na0: &a0 {k: 1}\n" + "".join(
 ALIASES = "title: kept\na0: &a0 [x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
 )
+TAGS = "%TAG ! tag:" + "x" * 30_000 + "\n--- {a: [" + "!a b," * 5_000 + "],\ntitle: kept\n}"
 
 
 def yaml(block: str) -> dict[str, object]:
@@ -22,10 +24,15 @@ def yaml(block: str) -> dict[str, object]:
 
 
 @pytest.mark.promise("P8")
-@pytest.mark.parametrize("block", [DEEP, MERGES, ALIASES], ids=["deep", "merges", "aliases"])
+@pytest.mark.parametrize("block", [DEEP, MERGES, ALIASES, TAGS], ids=["deep", "merges", "aliases", "tags"])
 def test_yaml_that_grows_when_it_is_loaded_is_not_and_gives_its_plain_lines(block: str) -> None:
+    tracemalloc.start()
     began = time.perf_counter()
-    assert yaml(block)["title"] == "kept"
+    try:
+        assert yaml(block)["title"] == "kept"
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
     assert time.perf_counter() - began < 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -159,6 +160,24 @@ def test_a_toml_key_made_to_take_for_ever_is_a_conflict() -> None:
     assert isinstance(outcome, Marked)
     assert outcome.reason == "merged line by line it would not be valid: it cannot be parsed"
     assert time.process_time() - began < 5  # 14 s where it was parsed, and four times that for one twice as long
+
+
+@pytest.mark.promise("P8")
+def test_a_long_yaml_key_that_is_referred_to_again_and_again_is_compared_as_one() -> None:
+    began = time.process_time()
+    assert invalid("a.yaml", b"- &a " + b"x" * 2_000_000 + b"\n" + b"- {*a : 1}\n" * 20_000) is None
+    assert time.process_time() - began < 4  # 0.3 s; 7 s where each was copied and hashed
+
+
+@pytest.mark.promise("P8")
+def test_yaml_that_gives_each_value_a_tag_of_half_the_text_is_not_checked() -> None:
+    tracemalloc.start()
+    try:
+        text = b"%TAG ! tag:" + b"x" * 100_000 + b"\n---\n" + b"- !a b\n" * 1_000
+        assert invalid("a.yaml", text) == "it cannot be parsed"
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.promise("P8")

@@ -21,6 +21,8 @@ MAX_LIST = 100
 
 MAX_DEPTH = 32
 """Nesting of YAML that is looked into, with two levels for stream and document."""
+MAX_TAG = 1_000
+"""Characters of a tag. One line can give each of thousands of values a tag of half the text: 60 KB took 170 MB."""
 MAX_NUMBER_BITS = 64
 """A longer whole number is left out: nothing means one, and writing one out takes time squared."""
 
@@ -91,14 +93,19 @@ def _load_yaml(block: str) -> dict[Any, Any]:
 
 def _is_harmless(events: Iterable[Any]) -> bool:
     """Whether the loader may see this: it follows nesting on the C stack, which ends the process where that ends,
-    and multiplies out merge keys of merge keys. The events come without either."""
+    multiplies out merge keys of merge keys, and keeps a tag for each value. The events come without any of it."""
     depth = 0
     for event in events:
         kind = type(event).__name__
         depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
-        if depth > MAX_DEPTH or (kind == "ScalarEvent" and event.value == "<<"):
+        if depth > MAX_DEPTH or has_long_tag(event) or (kind == "ScalarEvent" and event.value == "<<"):
             return False
     return True
+
+
+def has_long_tag(event: Any) -> bool:
+    """Whether an event of YAML brings a tag over ``MAX_TAG``."""
+    return len(getattr(event, "tag", None) or "") > MAX_TAG
 
 
 def _load_toml(block: str) -> dict[Any, Any]:

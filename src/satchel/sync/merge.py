@@ -303,8 +303,8 @@ class _Twice(ValueError):
     """A key that is given twice."""
 
 
-def _once(keys: Iterator[str]) -> None:
-    seen: set[str] = set()
+def _once(keys: Iterator[object]) -> None:
+    seen: set[object] = set()
     for key in keys:
         if key in seen:
             raise _Twice("a key")
@@ -330,13 +330,15 @@ def _check_toml(text: str) -> None:
 def _check_yaml(text: str) -> None:
     import yaml
 
+    from satchel.documents.front_matter import has_long_tag
+
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     depth = 0
     for event in yaml.parse(text, Loader=loader):
         kind = type(event).__name__
         depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
-        if depth > MAX_DEPTH:  # the loader follows nesting on the C stack
-            raise ValueError("too deep")
+        if depth > MAX_DEPTH or has_long_tag(event):  # the loader follows nesting on the C stack, and keeps all tags
+            raise ValueError("too deep, or too long")
     for document in yaml.compose_all(text, Loader=loader):
         _keys_once(document)
 
@@ -351,7 +353,8 @@ def _keys_once(document: Any) -> None:
             continue
         seen.add(id(node))
         if node.id == "mapping":
-            _once(f"{key.tag} {key.value}" for key, _ in node.value if isinstance(key.value, str))
+            # Not made one text: a long key may be referred to thousands of times.
+            _once((key.tag, key.value) for key, _ in node.value if isinstance(key.value, str))
             waiting += [side for pair in node.value for side in pair]
         else:
             waiting += node.value
