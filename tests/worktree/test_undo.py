@@ -64,11 +64,26 @@ def test_a_journal_cut_off_anywhere_gives_its_whole_records(root: Path) -> None:
         assert list(UndoStore(root).kept("s1")) in ([], [FILE])
 
 
-def test_a_damaged_record_is_never_given_back(root: Path) -> None:
-    fill(root, "s1", FILE)
+@pytest.mark.promise("P6")
+def test_what_a_crash_cut_off_is_no_damage(root: Path) -> None:
+    store = fill(root, "s1", FILE, NOTHING)
     journal = root / ".satchel/undo/s1/journal"
-    journal.write_bytes(journal.read_bytes().replace(b"everything", b"EVERYTHING"))
-    assert list(UndoStore(root).kept("s1")) == []
+    whole = journal.read_bytes()
+    for length in range(len(whole) + 1):
+        journal.write_bytes(whole[:length])
+        assert not store.damaged("s1")
+    journal.unlink()  # what the sync was about to write is noted before
+    assert not store.damaged("s1")
+
+
+def test_a_damaged_record_is_never_given_back(root: Path) -> None:
+    store = fill(root, "s1", FILE, NOTHING)
+    journal = root / ".satchel/undo/s1/journal"
+    whole = journal.read_bytes()
+    for was, now in ((b"everything", b"EVERYTHING"), (b'"size"', b'"SIZE"'), (b"satchel-undo", b"SATCHEL-UNDO")):
+        journal.write_bytes(whole.replace(was, now, 1))
+        assert list(store.kept("s1")) == []
+        assert store.damaged("s1")
 
 
 @pytest.mark.promise("P8")

@@ -115,7 +115,7 @@ def _undo(here: LocalProject) -> list[Row]:
     damaged = [sync for sync in syncs if store.damaged(sync)]
     found = f"{plural(kept, 'file')} of {plural(len(syncs), 'sync')} can be brought back"
     if damaged:
-        return [Row("undo", "damaged", f"{found}; {', '.join(damaged)} ends in a record that is not whole")]
+        return [Row("undo", "damaged", f"{found}; {', '.join(damaged)} has a record that is not whole")]
     return [Row("undo", "ok", found)]
 
 

@@ -205,15 +205,22 @@ class UndoStore:
                 yield record
 
     def damaged(self, sync_id: str) -> bool:
-        """Whether something follows the last whole record of a sync: cut off by a crash, or damaged since."""
+        """Whether a record of a sync is not as it was written.
+
+        One that a crash cut off is, and a journal that was not begun: what they do not hold was not touched yet.
+        """
         try:
             with open(self.folder / sync_id / "journal", "rb") as journal:
-                if journal.readline() != _HEADER:
-                    return True
+                header = journal.readline()
+                if header != _HEADER:
+                    return not _HEADER.startswith(header)
                 good = journal.tell()
                 while _read_record(journal):
                     good = journal.tell()
-                return os.fstat(journal.fileno()).st_size > good
+                journal.seek(good)
+                return not _cut_off(journal)
+        except FileNotFoundError:
+            return False
         except OSError:
             return True
 
@@ -356,3 +363,15 @@ def _read_record(journal: BinaryIO) -> Kept | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return Kept(path, mode, data) if whole else None
+
+
+def _cut_off(journal: BinaryIO) -> bool:
+    """Whether the journal ends before the record that begins here does, or where it would begin."""
+    line = journal.readline(MAX_LINE_BYTES)
+    if not line.endswith(b"\n"):
+        return len(line) < MAX_LINE_BYTES
+    try:
+        size = json.loads(line)["size"] or 0
+        return bool(os.fstat(journal.fileno()).st_size - journal.tell() < size + 1)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
