@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -103,6 +104,11 @@ def test_an_error_with_json_is_one_json_value(cli: Cli, here: Path) -> None:
     assert (error["code"], error["exitStatus"]) == ("artifact.not_found", 1)
     assert error["hint"]
     assert cli("serach", "--json", status=2).json["error"]["code"] == "request.invalid"
+
+
+def test_an_error_that_ends_a_watch_is_one_line_of_its_json(cli: Cli, here: Path) -> None:
+    (line,) = cli("sync", "--watch", "--json", status=2).out.splitlines()
+    assert json.loads(line)["error"]["code"] == "folder.not_a_project"
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])

@@ -184,7 +184,9 @@ def _say(
     from satchel.cli.face import clean, error_data
 
     try:
-        if "--json" in words and _printed(error_data(code, message, hint, status, facts or {})):
+        # What goes on and on prints one object a line, its last one too.
+        indent = None if "--watch" in words else 2
+        if "--json" in words and _printed(error_data(code, message, hint, status, facts or {}), indent):
             return status
         click.echo(f"satchel: {clean(message)}" + (f"   [{code}]" if code else ""), err=True)
         for line in filter(None, hint.splitlines()):
@@ -197,12 +199,12 @@ def _say(
     return status
 
 
-def _printed(data: dict[str, object]) -> bool:
+def _printed(data: dict[str, object], indent: int | None) -> bool:
     """Whether what went wrong could be said on stdout."""
     import json
 
     try:
-        print(json.dumps(data, indent=2, default=str))
+        print(json.dumps(data, indent=indent, default=str))
         sys.stdout.flush()
     except BrokenPipeError:
         raise
