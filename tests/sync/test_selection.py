@@ -99,6 +99,25 @@ def test_a_file_larger_than_this_folder_takes_is_not_fetched(ann: Desk, bob: Des
     assert held(bob.root) == {"a.md": "A\n"}
 
 
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_file_that_grew_too_large_here_stays_as_it_is_on_both_sides(ann: Desk, bob: Desk, deleted: bool) -> None:
+    put(ann.root, {"grows.md": "small\n"})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"grows.md": "changed there\n"})
+    if deleted:
+        (ann.root / "grows.md").unlink()
+    ann.sync()
+    bob.worktree.rules = bob.worktree.rules._replace(max_file_bytes=1_000)
+    put(bob.root, {"grows.md": "x" * 2_000})
+    for _ in range(2):
+        report = bob.sync()
+        assert (list(report.withheld), report.conflicts) == (["grows.md"], [])
+        assert held(bob.root) == {"grows.md": "x" * 2_000}
+    put(bob.root, {"grows.md": "small again\n"})
+    assert [conflict.path for conflict in bob.sync().conflicts] == ["grows.md"]
+
+
 @pytest.mark.parametrize(
     ("policy", "sent", "fetched"),
     [("local_only", False, False), ("pull_only", False, True), ("push_only", True, False)],

@@ -36,6 +36,7 @@ def barred(
     """The planned paths that may not travel. ``sizes`` are those of the cloud's files, as far as they are known."""
     bars: dict[str, Barred] = {}
     selects = None
+    grown = {left.path for left in scan.left_out if left.reason == "too-large"}
     for path in planned(made):
         policy = governing.of(path)
         if policy is not None:
@@ -44,7 +45,9 @@ def barred(
             selects = selects or selection(worktree)
             if not selects(path):
                 bars[path] = Barred(LEFT_SELECTION)
-            elif made.pull.get(path) is not None and sizes.get(path, 0) > worktree.rules.max_file_bytes:
+            elif path in grown or (
+                made.pull.get(path) is not None and sizes.get(path, 0) > worktree.rules.max_file_bytes
+            ):
                 bars[path] = Barred(TOO_LARGE)
     return bars
 
