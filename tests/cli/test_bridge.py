@@ -20,7 +20,7 @@ from satchel.cli.face import Face
 from satchel.remote.discovery import Challenge
 from satchel.remote.oauth import LoginRefused
 from tests.journeys.conftest import SATCHEL, Person
-from tests.server.running import Running, serving
+from tests.server.running import Running, serving, until
 from tests.server.web.people import PASSWORD
 
 pytestmark = pytest.mark.system
@@ -116,6 +116,34 @@ def test_a_server_that_is_away_or_no_server_is_an_answer_to_the_agent(server: Ru
     sam.run("mcp", f"{server.url}/mcp", status=2)
     sam.run("mcp", "--client-id", "x", status=2)
     sam.run("mcp", "--remote", f"{server.url}/mcp", "--client-secret-file", "nowhere", status=2)
+
+
+def test_an_agent_that_gives_up_listening_is_told_no_more_and_leaves_its_place(server: Running, sam: Person) -> None:
+    url = f"{server.url}/mcp"
+    kept(sam).put(f"mcp:{url}", Credential(access=server.admin.key, login={"issuer": server.url}))
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+    bridged = subprocess.Popen(
+        [*SATCHEL, "mcp", "--remote", url], env=sam.env, cwd=sam.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+    def say(method: str, params: dict[str, Any], **more: object) -> None:
+        assert bridged.stdin is not None
+        bridged.stdin.write(json.dumps({"jsonrpc": "2.0", "method": method, "params": params, **more}).encode() + b"\n")
+        bridged.stdin.flush()
+
+    def heard() -> Any:
+        assert bridged.stdout is not None
+        return json.loads(bridged.stdout.readline())
+
+    say("subscriptions/listen", {"notifications": {"resourcesListChanged": True}, "_meta": meta}, id="ear")
+    assert heard()["method"] == "notifications/subscriptions/acknowledged"
+    assert server.cloud.listeners.all == 1
+    say("notifications/cancelled", {"requestId": "ear"})
+    until(lambda: server.cloud.listeners.all == 0)
+    server.admin.put("lighthouse", "docs/horn.md", b"# The horn\n").ok()
+    say("tools/call", {"name": "health", "_meta": meta}, id=2)
+    assert heard()["id"] == 2  # no word of the list, and no answer to what was given up
+    assert bridged.communicate(timeout=60)[0] == b""
 
 
 def test_what_the_bridge_keeps_is_no_server_signed_in_to(tmp_path: Path) -> None:

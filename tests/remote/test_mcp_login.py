@@ -13,7 +13,7 @@ import pytest
 from satchel.errors import CredentialInvalid, InsufficientScope, SatchelError, ServerFailed, ServerLied
 from satchel.remote import discovery, mcplogin
 from satchel.remote.discovery import Challenge, LoginImpossible, challenge_in, find
-from satchel.remote.mcphttp import McpServer
+from satchel.remote.mcphttp import Call, McpServer
 from satchel.remote.oauth import LoginRefused
 
 NONE = Challenge(None, None, None)
@@ -242,7 +242,7 @@ def test_what_an_mcp_server_answers_is_bounded_and_an_error_where_it_is_no_answe
     def fails(page: object, error: type[SatchelError]) -> None:
         site.pages["/mcp"] = page
         with pytest.raises(error):
-            server.send(call, got.append)
+            server.send(call, got.append, Call())
 
     fails(lambda asked: asked.answer(401, {}), CredentialInvalid)
     assert tokens.asked == 3  # and not for ever
@@ -259,11 +259,11 @@ def test_what_an_mcp_server_answers_is_bounded_and_an_error_where_it_is_no_answe
         b"\n".join(b"data: " + json.dumps(each).encode() + b"\r\n\r" for each in ({**result, "id": 9}, result)) + b"\n"
     )
     site.pages["/mcp"] = lambda asked: asked.answer(200, events, "text/event-stream")
-    server.send(call, got.append)
+    server.send(call, got.append, Call())
     assert [each["id"] for each in got] == [9, 1]
     site.pages["/mcp"] = lambda asked: asked.answer(
         400, {"jsonrpc": "2.0", "id": None, "error": {"code": 1, "message": asked.headers["mcp-name"]}}
     )
-    server.send(call, got.append)
+    server.send(call, got.append, Call())
     assert (got[-1]["id"], got[-1]["error"]["message"]) == (1, "=?base64?w6k=?=")
     server.close()

@@ -22,14 +22,15 @@ from satchel.cli.credentials import Credential, Credentials
 from satchel.cli.face import Face
 from satchel.cli.hosted import credentials
 from satchel.errors import CredentialMissing, InvalidInput, SatchelError
-from satchel.mcp.stdio import INTERNAL_ERROR, INVALID_REQUEST, MAX_MESSAGE_BYTES, PARSE_ERROR
+from satchel.mcp.stdio import INTERNAL_ERROR, INVALID_REQUEST, MAX_MESSAGE_BYTES, PARSE_ERROR, is_modern
 from satchel.remote.discovery import Authorization, Challenge, find
-from satchel.remote.mcphttp import CONNECTIONS, McpServer
+from satchel.remote.mcphttp import CONNECTIONS, Call, McpServer
 from satchel.remote.mcplogin import Client, Granted, McpLogin, renewed, revoke
 from satchel.worktree.lock import file_lock
 
 ENDLESS = "subscriptions/listen"
-"""Its answer goes on as long as the server likes: it ends with stdin."""
+"""Its answer goes on as long as the server likes: it ends with stdin, or when the agent gives it up."""
+GIVEN_UP = "notifications/cancelled"
 
 
 def serve(face: Face, url: str, name: str | None, secret: Path | None, stdin: BinaryIO, stdout: BinaryIO) -> None:
@@ -51,6 +52,8 @@ class _Bridge:
     def __init__(self, server: McpServer, stdout: BinaryIO) -> None:
         self._server, self._stdout = server, stdout
         self._writing = threading.Lock()
+        self._calls: dict[str, Call] = {}
+        """Requests of 2026-07-28 under way, by their id as JSON."""
 
     def run(self, stdin: BinaryIO) -> None:
         with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="satchel-mcp") as pool:
@@ -63,12 +66,17 @@ class _Bridge:
                 message = self._parsed(line)
                 if message is None:
                     continue
+                call = Call()
                 if "method" not in message or "id" not in message:
-                    self._pass_on(message)  # in its turn: what follows may rely on it
-                elif message["method"] == ENDLESS:
-                    threading.Thread(target=self._pass_on, args=(message,), daemon=True).start()
+                    if not self._gives_up(message):
+                        self._pass_on(message, call)  # in its turn: what follows may rely on it
+                    continue
+                if is_modern(message.get("params")):
+                    self._calls[json.dumps(message["id"])] = call
+                if message["method"] == ENDLESS:
+                    threading.Thread(target=self._pass_on, args=(message, call), daemon=True).start()
                 else:
-                    pool.submit(self._pass_on, message)
+                    pool.submit(self._pass_on, message, call)
 
     def _parsed(self, line: bytes) -> dict[str, Any] | None:
         if not line.strip():
@@ -83,10 +91,20 @@ class _Bridge:
             return None
         return message
 
-    def _pass_on(self, message: dict[str, Any]) -> None:
+    def _gives_up(self, message: dict[str, Any]) -> bool:
+        """Whether it gives up a request of 2026-07-28: over HTTP the end of the connection says so."""
+        params = message.get("params")
+        if message.get("method") != GIVEN_UP or not isinstance(params, dict):
+            return False
+        call = self._calls.get(json.dumps(params.get("requestId")))
+        if call is not None:
+            call.give_up()
+        return call is not None
+
+    def _pass_on(self, message: dict[str, Any], call: Call) -> None:
         asked = "method" in message and "id" in message
         try:
-            self._server.send(message, self._write)
+            self._server.send(message, self._write, call)
         except SatchelError as error:
             if asked:
                 self._refuse(message["id"], INTERNAL_ERROR, error.message, {"code": error.code, "hint": error.hint})
@@ -95,6 +113,9 @@ class _Bridge:
         except Exception as error:  # noqa: BLE001  a defect in one answer must not take the others with it
             if asked:
                 self._refuse(message["id"], INTERNAL_ERROR, f"internal error: {type(error).__name__}")
+        finally:
+            if asked and self._calls.get(name := json.dumps(message["id"])) is call:
+                del self._calls[name]
 
     def _refuse(self, name: object, code: int, words: str, data: dict[str, str] | None = None) -> None:
         error: dict[str, Any] = {"code": code, "message": words, **({"data": data} if data else {})}

@@ -181,7 +181,7 @@ class Session:
                 self._cancel(message.get("params"))
             return None
         try:
-            if method == LISTEN and isinstance(name, (str, int)) and _is_modern(message.get("params")):
+            if method == LISTEN and isinstance(name, (str, int)) and is_modern(message.get("params")):
                 return self._listen(name, message["params"])
             return {"jsonrpc": "2.0", "id": name, "result": self._dispatch(method, message.get("params"))}
         except _Fault as fault:
@@ -193,7 +193,7 @@ class Session:
         if params is not None and not isinstance(params, dict):
             raise _Fault(INVALID_PARAMS, "params is not an object")
         given: Params = params or {}
-        modern = _is_modern(given) and method != "initialize"
+        modern = is_modern(given) and method != "initialize"
         if modern:
             _check_envelope(given["_meta"])
         handler = (self._modern if modern else self._legacy).get(method)
@@ -294,7 +294,8 @@ def _uri(params: Params) -> str:
     return uri
 
 
-def _is_modern(params: object) -> bool:
+def is_modern(params: object) -> bool:
+    """Whether a request with these parameters says that it is of 2026-07-28 or later."""
     meta = params.get("_meta") if isinstance(params, dict) else None
     return isinstance(meta, dict) and _VERSION_KEY in meta
 

@@ -91,6 +91,12 @@ class Answer:
         """The headers as they came, names in lower case."""
         return [(name.lower(), value) for name, value in self.headers.items()]
 
+    def cut(self) -> None:
+        """End it while another thread waits for more: to that one the connection is broken."""
+        connection = self._connection
+        if connection is not None:
+            connection.cut()
+
     def close(self) -> None:
         """Keep the connection if the answer was read to its end, else close it."""
         connection, self._connection = self._connection, None
@@ -218,6 +224,7 @@ class _Connection(client.HTTPConnection):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 self.sock = self._tls.wrap_socket(raw, server_hostname=self.host)
+            self._line = self.sock  # ``sock`` is let go of with the head of a last answer, whose body comes still
             self.sock.settimeout(silence)
         except TimeoutError as error:
             raise Silent(str(error)) from error
@@ -227,6 +234,11 @@ class _Connection(client.HTTPConnection):
             # An end in the middle of a handshake is no distrust; errors of TLS are known by name alone here.
             ended = type(error).__name__ in ("SSLEOFError", "SSLZeroReturnError")
             raise (Broken if ended else Untrusted)(str(error)) from error
+
+    def cut(self) -> None:
+        """Wake whoever waits for it; to close it would not."""
+        with suppress(OSError):  # it is closed already
+            socket.socket.shutdown(self._line, socket.SHUT_RDWR)
 
     def idle(self) -> bool:
         """Whether it waits for a request: it may have been closed, or say what nobody asked.

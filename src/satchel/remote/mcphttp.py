@@ -12,6 +12,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -46,6 +47,35 @@ class Tokens(Protocol):
         ...
 
 
+class Call:
+    """A message under way, which another thread can give up: nothing more comes of it, and closing the connection tells
+    a server of 2026-07-28 so."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answer: Answer | None = None
+        self.given_up = False
+
+    def give_up(self) -> None:
+        with self._lock:
+            self.given_up = True
+            if self._answer is not None:
+                self._answer.cut()
+
+    @contextmanager
+    def reading(self, answer: Answer) -> Iterator[None]:
+        """While the answer is read."""
+        with self._lock:
+            self._answer = answer
+            if self.given_up:
+                answer.cut()
+        try:
+            yield
+        finally:
+            with self._lock:  # from now on the connection may serve another call
+                self._answer = None
+
+
 class McpServer:
     """One server. For several threads at once."""
 
@@ -68,16 +98,26 @@ class McpServer:
                 pass  # it ends by itself
         self._pool.close()
 
-    def send(self, message: Json, deliver: Callable[[Json], None]) -> None:
+    def send(self, message: Json, deliver: Callable[[Json], None], call: Call) -> None:
         """Send one message; every message that the server answers with goes to ``deliver``.
 
         Raises an error in place of an answer that did not come.
         """
+        try:
+            if not call.given_up:
+                self._send(message, deliver, call)
+        except SatchelError:
+            if not call.given_up:
+                raise
+
+    def _send(self, message: Json, deliver: Callable[[Json], None], call: Call) -> None:
         answer = self._answer(message)
         wanted = message.get("id") if "method" in message else None
         answered = wanted is None
-        with trouble_as_away(self.url), answer:
+        with trouble_as_away(self.url), answer, call.reading(answer):
             for said in _messages(answer):
+                if call.given_up:
+                    return
                 if answer.status >= 400 and said.get("id") is None:
                     said["id"] = wanted  # an error of a message that was not read as far as its id
                 if message.get("method") == "initialize" and "result" in said:
