@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,39 @@ def test_a_change_is_merged_and_a_null_removes() -> None:
     assert after == {"name": "b", "own": {"y": 2}, "services": []}
     with pytest.raises(ManifestInvalid, match="name is not a string"):
         merged(before, {"name": 3})
+    assert merged(b'\xef\xbb\xbf{\n\t"a": 1\n}', {"b": 2}) == b'{\n\t"a": 1,\n\t"b": 2\n}\n'
+    with pytest.raises(ManifestInvalid, match="a key is there twice"):
+        merged(b'{"own": 1, "own": 2}', {"name": "a"})
+
+
+def _nested(depth: int, inside: object) -> object:
+    for _ in range(depth):
+        inside = [inside]
+    return inside
+
+
+@pytest.mark.promise("P8")
+def test_a_manifest_that_would_be_large_once_it_is_indented_is_not_made() -> None:
+    text = json.dumps({"own": _nested(800, [1] * 300_000)}, separators=(",", ":")).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ManifestInvalid, match="would be over 1,048,576 bytes"):
+            merged(text, {"name": "a"})
+        with pytest.raises(ManifestInvalid, match="would be over 1,048,576 bytes"):
+            merged(None, json.loads(text))
+        with pytest.raises(ManifestInvalid, match="would be over 1,048,576 bytes"):
+            with_relation(text, "part-of", "p")
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_change_that_is_nested_too_deeply_is_refused() -> None:
+    change: dict[str, Any] = {}
+    for _ in range(5_000):
+        change = {"a": change}
+    with pytest.raises(ManifestInvalid, match="nested too deeply"):
+        merged(None, change)
 
 
 _VALUES: st.SearchStrategy[Any] = st.recursive(

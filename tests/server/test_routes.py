@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -224,6 +225,19 @@ def test_the_manifest_is_merged_and_has_to_stay_valid(owner: Client) -> None:
     owner.put("acme", "context.json", b"not json", etag).ok()
     assert owner.post("/projects/acme/context", {"name": "x"}).code == "context.invalid"
     assert owner.get("/projects/acme/context").ok()["problems"]
+
+
+def test_a_manifest_that_cannot_be_changed_safely_is_refused_by_name(owner: Client) -> None:
+    _project(owner)
+    owner.put("acme", "context.json", b'\xef\xbb\xbf{"name": "a"}').ok()
+    owner.post("/projects/acme/context", {"description": "b"}).ok()
+    found = owner.get("/projects/acme/artifacts/context.json")
+    assert json.loads(found.body) == {"name": "a", "description": "b"}
+    etag = found.headers["etag"]
+    for text in (b'{"x": ' + b"[" * 2_000 + b"]" * 2_000 + b"}", b'{"own": 1, "own": 2}'):
+        etag = owner.put("acme", "context.json", text, etag).headers["etag"]
+        refused = owner.post("/projects/acme/context", {"name": "c"})
+        assert (refused.status, refused.code) == (422, "context.invalid")
 
 
 # Signing in ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -122,7 +122,7 @@ def with_relation(data: bytes | None, type_: str, project: str) -> bytes:
         raise ManifestInvalid("context.json: relations is not an array")
     if not any(isinstance(item, dict) and {**item, **relation} == item for item in relations):
         relations.append(relation)
-    return _encode(raw, data)
+    return _encode(lambda: raw, data)
 
 
 def merged(data: bytes | None, change: Mapping[str, Any]) -> bytes:
@@ -131,10 +131,10 @@ def merged(data: bytes | None, change: Mapping[str, Any]) -> bytes:
     Raises ``ManifestInvalid`` where ``data`` is not a manifest or the result would break the schema.
     """
     raw = load_object(data) if data is not None else {}
-    result = _encode(_merge(raw, change), data)
+    result = _encode(lambda: _merge(raw, change), data)
     problems = manifest_problems(result)
     if problems:
-        raise ManifestInvalid("; ".join(problems))
+        raise ManifestInvalid(f"context.json would not be valid: {problems[0]}", problems=problems)
     return result
 
 
@@ -169,11 +169,24 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _encode(raw: Mapping[str, Any], before: bytes | None) -> bytes:
-    """As indented as it was, with a final line end."""
-    found = re.search(rb"\n([ \t]+)\"", before or b"")
+def _encode(make: Callable[[], Mapping[str, Any]], before: bytes | None) -> bytes:
+    """What is made, as indented as it was, with a final line end. Raises ``ManifestInvalid`` where it cannot be.
+
+    Ends where there is too much of it: indented, a thousand brackets in one another make a gigabyte of a megabyte.
+    """
+    found = re.search(rb"\n([ \t]{1,16}+)\"", before or b"")
     indent: int | str = found[1].decode() if found else 2
-    return (json.dumps(raw, ensure_ascii=False, indent=indent) + "\n").encode()
+    parts: list[bytes] = []
+    size = 1
+    try:
+        for part in json.JSONEncoder(ensure_ascii=False, indent=indent).iterencode(make()):
+            parts.append(part.encode())
+            size += len(parts[-1])
+            if size > MAX_MANIFEST_BYTES:
+                raise ManifestInvalid(f"context.json would be over {MAX_MANIFEST_BYTES:,} bytes")
+    except RecursionError as error:
+        raise ManifestInvalid("context.json would be nested too deeply") from error
+    return b"".join(parts) + b"\n"
 
 
 def _merge(target: Any, change: Any) -> Any:

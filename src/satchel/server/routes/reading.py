@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 import msgspec
@@ -18,7 +19,7 @@ from satchel.context.answers import (
     VersionList,
 )
 from satchel.documents import MANIFEST_PATH
-from satchel.documents.manifest import ManifestInvalid, manifest_problems
+from satchel.documents.manifest import merged
 from satchel.errors import InvalidInput, NoSuchArtifact
 from satchel.server.access import Caller, ContentWriter, OnProject, Reader, SignedIn, repeatable
 from satchel.server.bodies import answer, idempotency_key, read_json, secrets_allowed
@@ -84,11 +85,7 @@ async def post_context(request: Request, on: ContentWriter) -> Response:
     patch = await read_json(request, dict[str, Any], on.cloud.settings.max_json_bytes)
     key, allowed = idempotency_key(request), secrets_allowed(request)
     data, object_id = await _manifest(on)
-    merged = _merged(_decoded(data), patch)
-    text = msgspec.json.format(msgspec.json.encode(merged), indent=2) + b"\n"
-    problems = manifest_problems(text)
-    if problems:
-        raise ManifestInvalid(f"context.json would not be valid: {problems[0]}", problems=problems[:20])
+    text = await asyncio.to_thread(merged, data, patch)
     asked = b"merge " + msgspec.json.encode(patch, order="sorted")
     replaces = object_id or "*absent"
     return committed(await write(on, MANIFEST_PATH, text, None, replaces, key, asked=asked, allowed=allowed))
@@ -201,32 +198,9 @@ def _asked(reader: ContextReader, asked: SearchRequest, projects: list[str] | No
     )
 
 
-async def _manifest(on: OnProject) -> tuple[bytes, str | None]:
+async def _manifest(on: OnProject) -> tuple[bytes | None, str | None]:
     try:
         found = await on.cloud.readers.content(on.caller.tenant, on.row, MANIFEST_PATH)
     except NoSuchArtifact:
-        return b"{}", None
+        return None, None
     return found.data, found.entry.object
-
-
-def _decoded(data: bytes) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ManifestInvalid(
-            "context.json in the project is not a JSON object", hint="Mend it with a PUT of the whole file first."
-        ) from error
-
-
-def _merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """``target`` after the JSON Merge Patch; the order of its members is kept."""
-    result = dict(target)
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        elif isinstance(value, dict):
-            before = result.get(name)
-            result[name] = _merged(before if isinstance(before, dict) else {}, value)
-        else:
-            result[name] = value
-    return result
