@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx2
 import pytest
+import urllib3
 from mcp.client import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
@@ -257,8 +258,18 @@ def test_a_message_that_is_none_is_refused_by_the_protocol(world: World) -> None
     answer = world.reader.send("POST", "/mcp", b'{"half', _ACCEPT)
     assert answer.status == 400
     assert answer.json["error"]["code"] == -32700
-    too_large = world.reader.send("POST", "/mcp", b" " * (1024 * 1024 + 1), _ACCEPT)
-    assert too_large.status == 413
+
+
+def test_a_message_that_is_too_long_or_no_json_is_a_problem_with_code_and_limit(world: World) -> None:
+    long = b" " * (1024 * 1024 + 1)
+    for sent in (_ACCEPT, {**_ACCEPT, "mcp-protocol-version": "2026-07-28"}):
+        answer = world.reader.send("POST", "/mcp", long, sent)
+        assert (answer.status, answer.code, answer.json["limit"]) == (413, "request.too_large", 1024 * 1024)
+        sent |= {"authorization": f"Bearer {world.reader.key}"}
+        chunked = urllib3.request("POST", world.server.url + "/mcp", body=iter([long[:9], long]), headers=sent)
+        assert (chunked.status, chunked.json()["code"]) == (413, "request.too_large")
+    answer = world.reader.send("POST", "/mcp", b"{}", {**_ACCEPT, "content-type": "text/plain"})
+    assert (answer.status, answer.code) == (415, "request.media_type")
 
 
 def test_two_callers_at_once_each_get_their_own_answer(world: World) -> None:

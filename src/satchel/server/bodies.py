@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import msgspec
 from fastapi import Request
 from fastapi.responses import Response
+from starlette.types import Message, Receive
 
 from satchel.errors import InvalidInput, TooLarge
 from satchel.objects import zstd
@@ -64,9 +65,7 @@ async def read_json(request: Request, kind: type[T], limit: int) -> T:
 
 async def read_bytes(request: Request, limit: int) -> bytes:
     """The whole body; raises ``TooLarge`` once it is known to be over ``limit`` bytes."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise TooLarge(f"the body is {int(declared):,} bytes; at most {limit:,} are taken here", limit=limit)
+    _check_declared(request, limit)
     parts: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -77,6 +76,23 @@ async def read_bytes(request: Request, limit: int) -> bytes:
             raise TooLarge(f"the body is over {limit:,} bytes", limit=limit)
         parts.append(chunk)
     return b"".join(parts)
+
+
+def bounded(request: Request, limit: int) -> Receive:
+    """What gives the body to an application that reads it itself. Raises ``TooLarge`` for one that is declared to be
+    over ``limit`` bytes, and gives no more of one that is."""
+    _check_declared(request, limit)
+    size = 0
+
+    async def receive() -> Message:
+        nonlocal size
+        message = await request.receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise TooLarge(f"the body is over {limit:,} bytes", limit=limit)
+        return message
+
+    return receive
 
 
 async def stream(request: Request, limit: int) -> AsyncIterator[bytes]:
@@ -152,6 +168,12 @@ async def packed(request: Request, response: Response) -> Response:
     data = await asyncio.to_thread(zstd.compress, bytes(response.body), FAST_LEVEL)
     headers = {"content-encoding": "zstd", "vary": "accept-encoding"}
     return Response(data, response.status_code, headers=headers, media_type=response.media_type)
+
+
+def _check_declared(request: Request, limit: int) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise TooLarge(f"the body is {int(declared):,} bytes; at most {limit:,} are taken here", limit=limit)
 
 
 def _takes_zstd(header: str) -> bool:

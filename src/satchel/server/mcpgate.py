@@ -1,6 +1,7 @@
 """What stands before /mcp: Host and Origin (against DNS rebinding), then the credential, then a reader for it.
 
-The SDK would check Origin after authentication, and takes ``127.0.0.1:evil.example`` for a port: both are done here.
+The SDK would check Origin after authentication, and takes ``127.0.0.1:evil.example`` for a port: both are done here. So
+is what it refuses without a word that a client could act on: a body that is too long, or no JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,9 +19,10 @@ from satchel.auth.scopes import DEFAULT, scope_for, scope_text
 from satchel.context.answers import ContextReader
 from satchel.context.writing import Change, Written
 from satchel.errors import SatchelError, SignInNeeded
-from satchel.mcp.http import ASK, CACHE_STATUS, LISTEN, OFFERS_WRITING, WRITE
+from satchel.mcp.http import ASK, CACHE_STATUS, LISTEN, MAX_MESSAGE_BYTES, OFFERS_WRITING, WRITE
 from satchel.server import marks
 from satchel.server.access import Caller, authenticated
+from satchel.server.bodies import bounded, require_media
 from satchel.server.cloud import Cloud
 from satchel.server.credentials import Checked
 from satchel.server.edge import Exchange, told
@@ -89,7 +92,9 @@ class McpGate:
 
         scope[LISTEN] = lambda wanted: news(caller, wanted, judge)
         scope[WRITE], scope[OFFERS_WRITING] = write, offers_writing(caller)
-        await self._endpoint(scope, receive, send_or_ask_for_more)
+        request = Request(scope, receive)
+        require_media(request, "application/json")
+        await self._endpoint(scope, bounded(request, MAX_MESSAGE_BYTES), send_or_ask_for_more)
 
     def _metadata(self) -> str:
         """Where a client learns how to log in (RFC 9728)."""
