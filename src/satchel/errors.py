@@ -248,7 +248,10 @@ class LengthRequired(UsageError):
 
 class QuotaReached(LimitReached):
     code = "quota.reached"
-    default_hint = "Free space, or ask the operator of the server for a higher quota."
+    default_hint = (
+        "Free some (storage: `satchel tenant retention`, `satchel purge`), or ask the operator of the server for a "
+        "higher quota."
+    )
 
 
 class TooManyRequests(LimitReached):

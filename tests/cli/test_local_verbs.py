@@ -186,6 +186,7 @@ def test_a_search_narrows_by_kind_and_goes_on_at_an_offset(cli: Cli, here: Path)
     both = cli("search", "warning", "--limit", "2", "--json").json["hits"]
     second = cli("search", "warning", "--limit", "1", "--offset", "1", "--json").json["hits"]
     assert second == both[1:]
+    assert cli("search", "warning", "--offset", "1000", status=2).err.count("'--offset'") == 1
 
 
 @pytest.mark.parametrize("query", ['"', "kind:", "-", "a AND (", "NEAR/3 *", "\x00", "'; DROP TABLE fts;--", "語"])
@@ -309,7 +310,7 @@ def test_link_writes_the_relation_once_and_keeps_the_rest_of_the_manifest(cli: C
     cli("init")
     cli("init", tmp_path / "harbour")
     before = json.loads((here / "context.json").read_text())
-    cli("link", "lighthouse", "harbour", "--type", "part-of")
+    assert "lighthouse: part-of harbour (context.json)" in cli("link", "lighthouse", "harbour", "--type", "part-of").err
     assert cli("link", "lighthouse", "harbour", "--type", "part-of", "--json").json["changed"] is False
     after = json.loads((here / "context.json").read_text())
     assert after.pop("relations") == [*before.pop("relations"), {"type": "part-of", "project": "harbour"}]

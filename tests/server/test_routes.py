@@ -346,6 +346,8 @@ def test_the_operator_suspends_resumes_limits_and_shreds_a_tenant(server: Runnin
     full = owner.put("acme", "b.md", b"two")
     assert (full.status, full.code) == (429, "quota.reached")
     assert full.json["quota"]["name"] == "storageBytes"
+    assert " of 10 bytes are used" in full.json["detail"]
+    assert "satchel tenant retention" in full.json["hint"]
     assert "retry-after" not in full.headers
     assert owner.post("/projects", {"slug": "second"}).code == "quota.reached"
     assert owner.get("/projects/acme/artifacts/a.md").body == b"# A\n\nword\n"

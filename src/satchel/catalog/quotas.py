@@ -191,7 +191,8 @@ def reached(name: str, used: int, limit: int, wanted: str, *, reserved: int = 0)
     if reserved:
         shown["reserved"] = reserved
         held = f", {reserved:,} are held for uploads under way"
-    message = f"quota {QUOTA_NAMES[name]} reached: {used:,} of {limit:,} are used{held}, and this asks for {wanted}"
+    most = f"{limit:,} bytes" if name.endswith("_bytes") else f"{limit:,}"
+    message = f"quota {QUOTA_NAMES[name]} reached: {used:,} of {most} are used{held}, and this asks for {wanted}"
     hint = "Uploads under way hold the rest: send it again when they have ended." if reserved else None
     return QuotaReached(message, hint=hint, quota=shown)
 

@@ -46,7 +46,7 @@ def command(face: Face, project: str, other: str, kind: str) -> None:
         durable.replace(path, after)
 
     def show() -> None:
-        face.note(f"{source.slug} is {kind} {target}{'' if changed else ' already'} ({MANIFEST_PATH}).")
+        face.note(f"{source.slug}: {kind} {target}{'' if changed else ', as before'} ({MANIFEST_PATH}).")
         if not known:
             face.warn(f"there is no project {target!r} on this machine; the relation was written all the same")
 

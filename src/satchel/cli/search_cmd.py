@@ -10,7 +10,7 @@ from satchel.cli.face import Face
 from satchel.cli.hits import show_hits
 from satchel.cli.reading import open_reading
 from satchel.cli.verb import verb
-from satchel.context.limits import MAX_SEARCH_LIMIT
+from satchel.context.limits import MAX_SEARCH_DEPTH, MAX_SEARCH_LIMIT
 
 
 @verb(
@@ -30,7 +30,12 @@ from satchel.context.limits import MAX_SEARCH_LIMIT
 )
 @click.argument("query", nargs=-1)
 @click.option("-n", "--limit", type=click.IntRange(1, MAX_SEARCH_LIMIT), default=10, help="Most hits to show (10).")
-@click.option("--offset", type=click.IntRange(0, 10_000), default=0, help="Skip this many hits.")
+@click.option(
+    "--offset",
+    type=click.IntRange(0, MAX_SEARCH_DEPTH - 1),
+    default=0,
+    help=f"Skip this many hits; with --limit at most {MAX_SEARCH_DEPTH:,}.",
+)
 @click.option("-k", "--kind", multiple=True, help="Only this kind of artifact, such as spec; may be repeated.")
 @click.option("-p", "--project", multiple=True, help="Search this project instead; may be repeated.")
 @click.option("-a", "--all", "everywhere", is_flag=True, help="Search every project you have (or may read, remotely).")
