@@ -189,6 +189,29 @@ def test_the_umask_is_obeyed(root: Path) -> None:
     assert stat.S_IMODE((root / "x.sh").stat().st_mode) == 0o750
 
 
+@pytest.mark.parametrize(
+    ("was", "mode", "then"),
+    [(0o600, "100644", 0o600), (0o640, "100755", 0o750), (0o775, "100644", 0o664), (0o444, "100644", 0o444)],
+)
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_who_could_not_read_a_file_cannot_read_what_replaces_it(
+    root: Path, was: int, mode: str, then: int, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.rename
+
+    def rename(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        if elsewhere and src_dir_fd != dst_dir_fd:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", rename)
+    (root / "a.md").chmod(was)
+    with Materialiser(root, None) as into:
+        into.write("a.md", b"new", mode, tree_of(root)["a.md"])
+    assert stat.S_IMODE((root / "a.md").stat().st_mode) == then
+    assert tree_of(root) == {"a.md": entry(b"new", mode)}
+
+
 @pytest.mark.promise("P6")
 def test_bytes_are_on_disk_before_the_name_and_the_undo_record_before_both(
     root: Path, undo: UndoStore, monkeypatch: pytest.MonkeyPatch

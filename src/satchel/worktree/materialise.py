@@ -114,9 +114,9 @@ class Materialiser:
         try:
             if expect is None:
                 self._make_way(check_path(path))
-            self._check(check_path(path), expect)
+            was = self._check(check_path(path), expect)
             folder, _, name = path.rpartition("/")
-            self._put(self._beneath.folder(folder, create=True), name, content)
+            self._put(self._beneath.folder(folder, create=True), name, content, was)
         except OSError as error:
             _drop(content.name, self._temporary)
             raise _explained(error, path) from error
@@ -184,8 +184,8 @@ class Materialiser:
         self._beneath.close()
         os.close(self._temporary)
 
-    def _check(self, path: str, expect: Entry | None) -> None:
-        """Refuse if the path is not as expected, and put what is there into the undo store."""
+    def _check(self, path: str, expect: Entry | None) -> int | None:
+        """Refuse if the path is not as expected, and put what is there into the undo store. Returns its permissions."""
         try:
             present = self._present(path)
         except OSError as error:
@@ -196,6 +196,7 @@ class Materialiser:
             raise ChangedMeanwhile(f"{path} changed while the sync ran")
         if self._undo is not None:
             self._undo.keep(path, *(present[1], present[0].mode) if present else (None, None))
+        return present[2] if present else None
 
     def _make_way(self, path: str) -> None:
         """Remove a folder in a new file's place if no file is below it: nobody's content, and no tree has it."""
@@ -205,7 +206,7 @@ class Materialiser:
             if stat.S_ISDIR(os.lstat(name, dir_fd=above).st_mode):
                 _remove_empty(name, above)
 
-    def _present(self, path: str) -> tuple[Entry, bytes] | None:
+    def _present(self, path: str) -> tuple[Entry, bytes, int] | None:
         try:
             fd, found = self._beneath.open(path)
         except FileNotFoundError:
@@ -215,11 +216,15 @@ class Materialiser:
         finally:
             os.close(fd)
         mode = "100755" if is_executable(found.st_mode) else "100644"
-        return Entry(mode, ObjectId(hashlib.sha256(data).hexdigest())), data
+        return Entry(mode, ObjectId(hashlib.sha256(data).hexdigest())), data, stat.S_IMODE(found.st_mode)
 
-    def _put(self, into: int, name: str, content: Staged) -> None:
-        """Rename staged content over; beside the target first where that is on another filesystem than ``.satchel``."""
+    def _put(self, into: int, name: str, content: Staged, was: int | None) -> None:
+        """Rename staged content over; beside the target first where that is on another filesystem than ``.satchel``.
+
+        ``was`` are the permissions of what stands there: whoever may not read that may not read this.
+        """
         try:
+            _permit(content, self._temporary, was)
             os.rename(content.name, name, src_dir_fd=self._temporary, dst_dir_fd=into)
         except OSError as error:
             if error.errno != errno.EXDEV:
@@ -227,6 +232,7 @@ class Materialiser:
             _drop(content.name, self._temporary)
             try:
                 _write_aside(content, into)
+                _permit(content, into, was)
                 os.rename(content.name, name, src_dir_fd=into, dst_dir_fd=into)
             except OSError:
                 _drop(content.name, into)
@@ -255,6 +261,18 @@ def _write_aside(content: Staged, folder: int, *, sync: bool = True) -> None:
             os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _permit(content: Staged, folder: int, was: int | None) -> None:
+    """Let a staged file be read and written by those who could before; run by the readers, if it is to be run."""
+    if was is None:
+        return
+    kept = was & 0o666
+    if content.mode == "100755":
+        kept |= (kept & 0o444) >> 2
+    if stat.S_IMODE(os.stat(content.name, dir_fd=folder).st_mode) != kept:
+        with suppress(OSError):  # a filesystem that holds none refuses
+            os.chmod(content.name, kept, dir_fd=folder)
 
 
 def _remove_empty(name: str, above: int) -> None:
