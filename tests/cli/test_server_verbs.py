@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from satchel.cli.credentials import Credential, Credentials
+from satchel.objects.ids import Digest, Lineage
+from satchel.worktree.base import Base, save_base
 from tests.cli.conftest import Cli
 
 AWAY = "http://127.0.0.1:9"
@@ -52,6 +54,12 @@ def test_status_of_a_local_project_asks_nobody_and_needs_no_account(cli: Cli, he
     assert "local-only" in cli("status").out
     assert cli("conflicts", "--json").json["items"] == []
     assert "[undo.nothing]" in cli("undo", status=1).err
+
+
+def test_status_counts_no_files_of_a_project_that_has_no_remote_any_more(cli: Cli, here: Path) -> None:
+    cli("init")
+    save_base(here, Base(Lineage("lin_00000000000000000000000000"), 7, Digest("0" * 64), {}, {}))
+    assert "local-only, last in step with version 7\n" in cli("status").out
 
 
 def test_a_project_that_never_synced_is_not_told_that_nothing_changed_since(cli: Cli, tmp_path: Path) -> None:

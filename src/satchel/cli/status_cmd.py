@@ -51,7 +51,8 @@ def command(face: Face, remote: bool) -> int:
 
 def _show(face: Face, slug: str, url: str | None, report: SyncReport) -> None:
     if url is None:
-        face.line(f"{face.bold(slug)}  local-only: {plural(len(report.pushed), 'file')}")
+        left = f", last in step with version {report.version}" if report.digest else ""
+        face.line(f"{face.bold(slug)}  local-only{left or ': ' + plural(len(report.pushed), 'file')}")
         face.note("Share it:  satchel login URL   then   satchel remote add URL")
         return
     in_step = f"version {report.version}, digest {report.digest[:8]}" if report.digest else "never synced"
