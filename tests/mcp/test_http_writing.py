@@ -148,6 +148,33 @@ def test_notes_of_many_agents_at_once_all_stay(world: World) -> None:
     assert world.owner.get("/projects/tides/artifacts").ok()["items"][0]["kind"]
 
 
+def test_who_is_overtaken_is_told_what_a_tool_can_do_about_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over REST it is said in words of headers, which no tool has."""
+
+    def overtaken(*_: object, **__: object) -> None:
+        raise PreconditionFailed("it changed")
+
+    async def overtaken_here(*_: object, **__: object) -> None:
+        overtaken()
+
+    monkeypatch.setattr("satchel.server.mcpwriting.write", overtaken_here)
+    monkeypatch.setattr(Remote, "put_artifact", overtaken)
+    for change, words in (
+        (Note("tides", "race.md", "It was."), "send the note again"),
+        (Put("tides", "race.md", "It is.", None), "pass its `object` as ifMatch"),
+    ):
+        name = "note_append" if isinstance(change, Note) else "artifacts_put"
+        asked = {"project": "tides", "path": "race.md", "text": change.text}
+        result = ask(world.robot, "tools/call", name=name, arguments=asked).ok()["result"]
+        said = json.loads(result["content"][0]["text"])
+        assert (said["code"], words in said["hint"]) == ("artifact.changed", True)
+        assert world.robot.key is not None
+        remote = Remote(world.server.url, FixedToken(world.robot.key))
+        with closing(remote), pytest.raises(PreconditionFailed) as refused:
+            write(remote, change)
+        assert words in refused.value.hint
+
+
 @pytest.mark.promise("P5")
 def test_who_may_read_alone_is_offered_nothing_to_write_and_told_so(world: World) -> None:
     before = versions(world)

@@ -19,6 +19,7 @@ from satchel.objects.reviews import is_review_list
 MAX_TEXT = 150_000
 """Characters of one artifact; as JSON with six bytes each they fit the 1 MiB that a message at /mcp may have."""
 MAX_NOTE = 20_000
+_READ_AGAIN = "Read it with artifacts_get and pass its `object` as ifMatch."
 _STAMP = r"## \d{4}-\d\d-\d\d \d\d:\d\d UTC\n\n"
 
 
@@ -108,10 +109,17 @@ def content_of(change: Change, path: str, before: bytes | None, now: str) -> Con
     data = _bytes(change.text)
     if change.replaces != there and object_id(data) != there:
         said = "does not exist" if there is None else "exists already" if change.replaces is None else "changed"
-        raise PreconditionFailed(
-            f"{path} {said}", hint="Read it with artifacts_get and pass its `object` as ifMatch.", path=path
-        )
+        raise PreconditionFailed(f"{path} {said}", hint=_READ_AGAIN, path=path)
     return Content(data, there)
+
+
+def overtaken(change: Change, path: str) -> PreconditionFailed:
+    """What to raise where others wrote to ``path`` after it was looked at, and, for a note, did so too many times."""
+    if isinstance(change, Note):
+        return PreconditionFailed(
+            f"others keep writing to {path}", hint="Nothing was written: send the note again.", path=path
+        )
+    return PreconditionFailed(f"{path} changed", hint=_READ_AGAIN, path=path)
 
 
 def _with_note(note: str, path: str, before: bytes | None, there: ObjectId | None, now: str) -> Content:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from satchel.context.part import rfc3339
-from satchel.context.writing import Change, Note, Written, content_of, path_of
+from satchel.context.writing import Change, Note, Written, content_of, overtaken, path_of
 from satchel.errors import NoSuchArtifact, PreconditionFailed
 from satchel.objects.ids import object_id
 from satchel.remote.client import Remote
@@ -29,7 +29,7 @@ def write(remote: Remote, change: Change, *, clock: float | None = None) -> Writ
             made = remote.put_artifact(slug, path, content.data, content.replaces, allow_secret=change.allow_secret)
         except PreconditionFailed:
             if last or not isinstance(change, Note):
-                raise
+                raise overtaken(change, path) from None
             continue
         return {
             "project": slug,

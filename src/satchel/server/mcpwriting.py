@@ -8,7 +8,7 @@ from satchel.auth.policy import Action, decide, role_on, writes_somewhere
 from satchel.auth.roles import Principal
 from satchel.catalog import projects, settings
 from satchel.context.part import rfc3339
-from satchel.context.writing import Change, Content, Note, Written, content_of, path_of
+from satchel.context.writing import Change, Content, Note, Written, content_of, overtaken, path_of
 from satchel.errors import InsufficientScope, NoSuchArtifact, PreconditionFailed, SatchelError
 from satchel.objects.ids import object_id
 from satchel.server.access import Caller, OnProject, absent_project, require
@@ -35,7 +35,7 @@ async def carry_out(caller: Caller, change: Change) -> Written:
             return await _written(on, path, content, [path] if change.allow_secret else [])
         except PreconditionFailed:
             if not tries_left or not isinstance(change, Note):
-                raise
+                raise overtaken(change, path) from None
     raise AssertionError("the last try returns or raises")
 
 
