@@ -14,7 +14,7 @@ from satchel.objects.listing import Entry, digest
 from satchel.sync.peer import Change, Changes, Head
 from satchel.sync.session import Strategy
 from satchel.worktree.base import Base, CloudEntry, load_base, save_base
-from satchel.worktree.undo import Bounds, UndoFull
+from satchel.worktree.undo import Bounds, UndoFull, UndoStore
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk
 
@@ -34,11 +34,11 @@ def stocked(ann: Desk, bob: Desk) -> Desk:
 
 
 def refused(desk: Desk) -> None:
-    """The sync ends in ``ServerLied`` and the folder is as it was."""
-    before, base = held(desk.root), load_base(desk.root)
+    """The sync ends in ``ServerLied``, the folder is as it was, and there is nothing to undo."""
+    before, base, steps = held(desk.root), load_base(desk.root), UndoStore(desk.root).syncs()
     with pytest.raises(ServerLied):
         desk.sync()
-    assert (held(desk.root), load_base(desk.root)) == (before, base)
+    assert (held(desk.root), load_base(desk.root), UndoStore(desk.root).syncs()) == (before, base, steps)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +133,14 @@ def test_a_pull_that_does_not_fit_the_undo_store_stops_before_it_overwrites(stoc
     with pytest.raises(UndoFull):
         stocked.sync(bounds=Bounds(20))
     assert held(stocked.root) == before
+
+
+def test_a_sync_that_may_write_nothing_leaves_nothing_to_undo_however_often_it_is_tried(stocked: Desk) -> None:
+    steps = UndoStore(stocked.root).syncs()
+    (stocked.root / "c.md").symlink_to("a.md")
+    for number in range(3):
+        assert [conflict.path for conflict in stocked.sync().conflicts] == ["c.md"]
+        assert len(UndoStore(stocked.root).syncs()) == len(steps) + 1, number  # the first wrote a.md
 
 
 def test_the_digest_after_a_pull_is_the_cloud_s(stocked: Desk) -> None:

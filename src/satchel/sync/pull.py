@@ -171,7 +171,6 @@ def write(
     undo = UndoStore(root, bounds)
     undo.begin(undo_id)
     undo.check_room(*_replaced(root, steps.keys() & local.keys()))
-    note_after(undo, undo_id, steps)
     known = {name: data for name, data in (contents or {}).items() if name in places}
     own = _own(places.keys() - known.keys(), local)
     sizes = {name: cloud.sizes.get(paths[0]) for name, paths in places.items() if name not in known | own}
@@ -191,6 +190,7 @@ def write(
             lost.add(name)
 
     try:
+        note_after(undo, undo_id, steps)
         with Materialiser(root, undo) as folder:
             for path in gone:
                 if path in first and path not in waits:

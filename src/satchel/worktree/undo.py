@@ -155,7 +155,11 @@ class UndoStore:
         self._seen.add(path)
 
     def close(self) -> None:
-        if self._journal is not None:
+        """End keeping for the sync. Of one that kept nothing, since it failed say, nothing stays."""
+        if self._journal is None:
+            if self._sync_id and not self._elsewhere() and not (self.folder / self._sync_id / "journal").exists():
+                self.forget(self._sync_id)
+        else:
             journal, self._journal = self._journal, None
             # On a full disk what is still buffered is lost: that nothing was there, or a record `keep` has refused.
             with suppress(OSError):
@@ -226,6 +230,8 @@ class UndoStore:
 
     def forget(self, sync_id: str) -> None:
         """Let go of one sync, after it was undone for example."""
+        if not (self.folder / sync_id).is_dir():
+            return
         import shutil  # with it come bz2 and lzma, for what a sync seldom does
 
         shutil.rmtree(self.folder / sync_id, ignore_errors=True)
