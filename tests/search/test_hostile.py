@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +62,18 @@ def test_a_query_of_a_megabyte_is_cut_and_answered(index: Index, piece: str) -> 
     assert len(query.text) == MAX_QUERY_CHARACTERS
     index.search(query, 10)
     index.near(query, 5)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize(("letters", "many"), [(3_900, 10), (40, 20_000)])
+def test_words_made_to_be_near_to_a_long_one_take_no_time_squared(letters: int, many: int) -> None:
+    word = ("abcdefghijklmnopqrst" * letters)[:letters]
+    edits = itertools.product(itertools.combinations(range(1, letters), 2), "uvwxyz", "uvwxyz")
+    near = [f"{word[:a]}{x}{word[a + 1 : b]}{y}{word[b + 1 :]}" for (a, b), x, y in itertools.islice(edits, many)]
+    with index_of({"a.txt": "\n\n".join(near)}) as index:
+        began = time.process_time()
+        index.near(parse_query(word), 5)
+        assert time.process_time() - began < 5  # 30 s of the long, 6 s of the many where all were measured
 
 
 def test_every_plane_of_unicode_can_be_asked_for(index: Index) -> None:
