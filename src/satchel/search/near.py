@@ -22,7 +22,7 @@ MAX_LOOKED_AT = 200_000
 """Stems compared with one word: those that begin as it does and are about as long. No text that people wrote has so
 many; it bounds the time where programs wrote it."""
 MAX_MEASURED = 5_000
-"""Of these so many are measured, at up to 0.2 ms: those that have nearly the same letters, which seldom are hundreds."""
+"""Of these so many are measured, at up to 0.2 ms: those with nearly the same letters, seldom hundreds."""
 LEAST_LETTERS, MOST_LETTERS = 4, 40
 """A shorter word is near to far too many, and a longer one is none that people spell: to compare two of 4,000 letters
 took three seconds."""
