@@ -28,6 +28,17 @@ def test_a_check_shows_a_table_and_its_status_is_that_of_the_start(cli: Cli, tmp
     assert [row["name"] for row in error["checks"] if row["state"] == "failed"] == ["installation"]
 
 
+def test_each_thing_that_is_wrong_is_shown_with_what_to_do_about_it(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SATCHEL_PUBLIC_URL", "ftp://context.example.org")
+    monkeypatch.setenv("SATCHEL_DATABASE_URL", "postgresql://role:secret@127.0.0.1:1/satchel")
+    ran = cli("serve", "--check", "--port", "0", "--data", tmp_path / "data", status=2)
+    assert "Compare SATCHEL_DATABASE_URL" in ran.out
+    assert ran.err.count("SATCHEL_PUBLIC_URL") == 1
+    assert "secret" not in ran.out + ran.err
+
+
 def test_the_data_are_looked_for_in_the_folder_that_is_acted_in(cli: Cli, tmp_path: Path) -> None:
     found = cli("serve", "--check", "--port", "0", "--data", "here", "-C", tmp_path, "--json").json
     assert (tmp_path / "here/root.key").exists()

@@ -69,6 +69,9 @@ def test_all_that_is_wrong_is_told_at_once_and_no_password_with_it(
     assert found.error is not None
     assert "SATCHEL_PUBLIC_URL" in found.error.message
     assert "canary" not in str(found.rows)
+    [catalog] = [row for row in found.rows if row.name == "catalog"]
+    assert catalog.found == "PostgreSQL at 127.0.0.1:1/satchel: the catalog does not answer"
+    assert "SATCHEL_DATABASE_URL" in catalog.hint
 
 
 def test_a_wrong_key_an_emptied_store_and_a_newer_catalog_are_found_by_the_look(tmp_path: Path) -> None:

@@ -125,7 +125,8 @@ def _told(face: Face, survey: Survey) -> None:
         state = row.state if row.state == "ok" else face.bold(row.state)
         padding = " " * (7 - len(row.state))
         face.line(f"{row.name:{width}}  {state}{padding}  {row.found}  {face.dim(f'{row.ms} ms')}")
-        if row.hint and row.state == "warning":
+        ends_with_it = survey.error is not None and row.found == survey.error.message
+        if row.hint and row.state in ("warning", "failed") and not ends_with_it:
             face.line(f"{'':{width}}           {row.hint}")
     if survey.error is not None:
         survey.error.facts["checks"] = _rows(survey)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from satchel.catalog import installation as catalog_installation
 from satchel.catalog.scope import Catalog
+from satchel.catalog.trouble import ADDRESS_HINT, CatalogUnavailable
 from satchel.config.server import ServerSettings
 from satchel.errors import SatchelError, StartRefused, StoreUnavailable, WrongKey
 from satchel.server.cloud import now_ms
@@ -175,9 +176,13 @@ class _Look:
             if not self._settings.catalog_file.exists():
                 self._asked = True
                 return _Found("SQLite, not made yet", "new")
-        self._revision = await Catalog.revision(self._settings.catalog)
-        self._asked = True
         place = "SQLite, embedded" if embedded else f"PostgreSQL at {_host(self._settings.database_url)}"
+        try:
+            self._revision = await Catalog.revision(self._settings.catalog)
+        except CatalogUnavailable as error:
+            hint = ADDRESS_HINT if error.hint == CatalogUnavailable.default_hint and not embedded else error.hint
+            raise CatalogUnavailable(f"{place}: {error.message}", hint=hint) from error
+        self._asked = True
         return _Found(f"{place}, answers")
 
     async def migrations(self) -> _Found | None:
