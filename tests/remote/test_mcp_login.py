@@ -267,3 +267,13 @@ def test_what_an_mcp_server_answers_is_bounded_and_an_error_where_it_is_no_answe
     server.send(call, got.append, Call())
     assert (got[-1]["id"], got[-1]["error"]["message"]) == (1, "=?base64?w6k=?=")
     server.close()
+
+
+def test_a_stream_that_can_be_gone_on_with_is_read_too(site: Site) -> None:
+    """Of 2025-11-25, where a server begins it with an event that has an id and no data."""
+    events = b'id: 7\nretry: 10\ndata: \n\nid: 8\ndata: {"jsonrpc": "2.0", "id": 1, "result": {}}\n\n'
+    site.pages["/mcp"] = lambda asked: asked.answer(200, events, "text/event-stream")
+    server, got = McpServer(f"{site.url}/mcp", Tokens()), list[dict[str, Any]]()
+    server.send({"jsonrpc": "2.0", "id": 1, "method": "ping"}, got.append, Call())
+    assert [each["id"] for each in got] == [1]
+    server.close()

@@ -223,7 +223,7 @@ def _messages(answer: Answer) -> Iterator[Json]:
     kind = _kind(answer)
     if kind == "text/event-stream":
         for data in _events(answer.chunks(CHUNK_BYTES)):
-            yield from _parsed(data)
+            yield from _parsed(data) if data else ()  # an empty one only names the place to go on from
         return
     data = b"".join(_bounded(answer.chunks(CHUNK_BYTES)))
     if answer.status != 202 and data.strip():
