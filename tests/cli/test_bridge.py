@@ -108,7 +108,7 @@ def test_an_agent_that_cannot_log_in_is_logged_in_once_and_renewed_by_itself(ser
 
 
 def test_a_server_that_is_away_or_no_server_is_an_answer_to_the_agent(server: Running, sam: Person) -> None:
-    for url, code in (("http://127.0.0.1:9/mcp", "remote.away"), (f"{server.url}/nothing", "remote.failed")):
+    for url, code in (("http://127.0.0.1:9/mcp", "remote.away"), (f"{server.url}/nothing", "resource.not_found")):
         said, _ = talk(sam, url)
         assert said[1]["error"]["data"]["code"] == code
     sam.run("mcp", "--remote", "http://192.0.2.1/mcp", status=5)  # in clear to another machine

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from satchel.errors import CredentialInvalid, InsufficientScope, SatchelError, ServerFailed, ServerLied
+from satchel.errors import (
+    ConfigInvalid,
+    CredentialInvalid,
+    InsufficientScope,
+    SatchelError,
+    ServerFailed,
+    ServerLied,
+)
 from satchel.remote import discovery, mcplogin
 from satchel.remote.discovery import Challenge, LoginImpossible, challenge_in, find
 from satchel.remote.mcphttp import Call, McpServer
@@ -247,7 +254,7 @@ def test_what_an_mcp_server_answers_is_bounded_and_an_error_where_it_is_no_answe
     fails(lambda asked: asked.answer(401, {}), CredentialInvalid)
     assert tokens.asked == 3  # and not for ever
     fails(lambda asked: asked.answer(403, {}, www_authenticate='Bearer scope="x"'), InsufficientScope)
-    fails(lambda asked: asked.answer(302, b"", location="http://127.0.0.1:9/"), ServerFailed)
+    fails(lambda asked: asked.answer(302, b"", location="http://127.0.0.1:9/"), ConfigInvalid)
     fails(lambda asked: asked.answer(200, b"<html>", "text/html"), ServerLied)
     fails(lambda asked: asked.answer(200, [1]), ServerLied)
     fails(lambda asked: asked.answer(200, b'{"jsonrpc": "2.0", "id": 1, "result": NaN}'), ServerLied)
@@ -266,6 +273,28 @@ def test_what_an_mcp_server_answers_is_bounded_and_an_error_where_it_is_no_answe
     )
     server.send(call, got.append, Call())
     assert (got[-1]["id"], got[-1]["error"]["message"]) == (1, "=?base64?w6k=?=")
+    got.clear()
+    server.send({"jsonrpc": "2.0", "method": "notifications/initialized"}, got.append, Call())
+    assert got == []  # nobody waits for an answer
+    server.close()
+
+
+def test_why_a_server_takes_no_message_is_told_in_its_own_words(site: Site) -> None:
+    server = McpServer(f"{site.url}/mcp", Tokens())
+
+    def refused(page: object) -> SatchelError:
+        site.pages["/mcp"] = page
+        with pytest.raises(SatchelError) as error:
+            server.send({"jsonrpc": "2.0", "id": 1, "method": "ping"}, list[object]().append, Call())
+        return error.value
+
+    said = {"code": "rate.limited", "detail": "8 requests a minute are taken", "hint": "Wait."}
+    error = refused(lambda asked: asked.answer(429, said, "application/problem+json", retry_after="3"))
+    assert (error.code, error.message, error.hint) == ("rate.limited", "8 requests a minute are taken", "Wait.")
+    error = refused(lambda asked: asked.answer(429, b"{", "application/problem+json"))
+    assert error.message == f"{server.url} answered 429"
+    error = refused(lambda asked: asked.answer(307, b"", location="https://mcp.example/mcp"))
+    assert "https://mcp.example/mcp" in error.message
     server.close()
 
 

@@ -170,10 +170,10 @@ def ask(method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes |
         server.close()
 
 
-def object_in(reply: Reply) -> dict[str, Any]:
+def object_in(body: bytes) -> dict[str, Any]:
     """The JSON object of an answer, ``{}`` where it is none."""
     try:
-        value = json.loads(reply.body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -186,7 +186,7 @@ def _document(url: str) -> dict[str, Any] | None:
         raise ServerFailed(f"{url} answered {reply.status}")
     if reply.status != 200:
         return None
-    about = object_in(reply)
+    about = object_in(reply.body)
     if not about:
         raise ServerLied(f"what {url} answers is not a JSON object")
     return about

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from satchel import __version__
-from satchel.errors import CredentialInvalid, InsufficientScope, SatchelError, ServerFailed, ServerLied
-from satchel.remote.connection import CHUNK_BYTES, CONNECT_SECONDS, checked_url, trouble_as_away
-from satchel.remote.discovery import Challenge, challenge_in
+from satchel.errors import ConfigInvalid, CredentialInvalid, InsufficientScope, SatchelError, ServerFailed, ServerLied
+from satchel.remote.connection import CHUNK_BYTES, CONNECT_SECONDS, checked_url, problem_error, trouble_as_away
+from satchel.remote.discovery import Challenge, challenge_in, object_in
 from satchel.remote.http import Answer, Broken, Pool
 
 SILENCE_SECONDS = 300.0
@@ -119,6 +119,8 @@ class McpServer:
                 if call.given_up:
                     return
                 if answer.status >= 400 and said.get("id") is None:
+                    if wanted is None:
+                        continue  # of what nobody waits for an answer to
                     said["id"] = wanted  # an error of a message that was not read as far as its id
                 if message.get("method") == "initialize" and "result" in said:
                     self._agreed(said, answer)
@@ -152,7 +154,18 @@ class McpServer:
     def _accepted(self, answer: Answer) -> Answer:
         if answer.status < 300 or (answer.status >= 400 and _kind(answer) == "application/json"):
             return answer  # an error of the protocol comes with a status of HTTP, and in an answer of the protocol
-        answer.close()
+        if answer.status < 400:
+            answer.close()
+            raise ConfigInvalid(
+                f"{self.url} answers with a redirect to {answer.headers.get('location', 'nowhere')[:200]}",
+                hint="Redirects are not followed: start the bridge with the address that answers itself.",
+            )
+        problem: Json = {}
+        with trouble_as_away(self.url), answer:
+            if _kind(answer) == "application/problem+json":
+                problem = object_in(b"".join(_bounded(answer.chunks(CHUNK_BYTES))))
+        if problem:
+            raise problem_error(answer.status, problem, answer.headers.get("retry-after"))
         if answer.status == 404 and self._session is not None:
             raise ServerFailed(f"{self.url} has ended the session: start the agent's connection anew")
         raise ServerFailed(f"{self.url} answered {answer.status}")

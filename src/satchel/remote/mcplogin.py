@@ -167,7 +167,7 @@ def _registered(at: Authorization, redirect: str) -> Client:
     }
     assert at.register is not None
     reply = ask("POST", at.register, [*JSON_HEADERS, ("content-type", "application/json")], json.dumps(asked).encode())
-    answer = object_in(reply)
+    answer = object_in(reply.body)
     if reply.status not in (200, 201):
         raise LoginImpossible(f"{at.issuer[:200]} does not register this client ({_error(answer)})")
     name, secret = answer.get("client_id"), answer.get("client_secret")
@@ -195,7 +195,7 @@ def _post(url: str, client: Client, fields: Mapping[str, str]) -> tuple[int, dic
         if client.method == "client_secret_post" and client.secret is not None:
             sent["client_secret"] = client.secret
     reply = ask("POST", url, headers, urlencode(sent).encode())
-    return reply.status, object_in(reply)
+    return reply.status, object_in(reply.body)
 
 
 def _error(answer: Mapping[str, Any]) -> str:
