@@ -9,6 +9,7 @@ import pytest
 from satchel.cli.credentials import Credential, Credentials
 from satchel.objects.ids import Digest, Lineage
 from satchel.worktree.base import Base, save_base
+from satchel.worktree.undo import UndoStore
 from tests.cli.conftest import Cli
 
 AWAY = "http://127.0.0.1:9"
@@ -54,6 +55,17 @@ def test_status_of_a_local_project_asks_nobody_and_needs_no_account(cli: Cli, he
     assert "local-only" in cli("status").out
     assert cli("conflicts", "--json").json["items"] == []
     assert "[undo.nothing]" in cli("undo", status=1).err
+
+
+def test_an_undo_that_took_nothing_back_does_not_say_it_did(cli: Cli, here: Path) -> None:
+    cli("init")
+    store = UndoStore(here)
+    store.begin(f"{2:020d}-abcdef-undoes-{1:020d}-123456")
+    store.keep("specs/warnings.md", b"as it was\n", "100644")
+    store.close()
+    ran = cli("undo")
+    assert "Left alone: " in ran.err
+    assert "took an undo back" not in ran.err
 
 
 def test_status_counts_no_files_of_a_project_that_has_no_remote_any_more(cli: Cli, here: Path) -> None:

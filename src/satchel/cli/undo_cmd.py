@@ -54,7 +54,7 @@ def command(face: Face, step: str | None, listed: bool) -> None:
             face.note(f"Left alone: {face.fit(path)} ({reason})")
         before = f"step {step}" if step else "the last sync" if result.waits else "your last step here"
         face.note(f"{plural(len(result.restored), 'file')} as before {before}.")
-        if result.again:
+        if result.again and result.restored:
             face.note("That took an undo back. To go further back:  satchel undo --list")
         if result.restored and result.waits:
             face.note(f"Then decide:  satchel resolve {pasted(result.restored[0])} --take local|cloud")
