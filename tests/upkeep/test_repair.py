@@ -266,6 +266,18 @@ async def test_reading_what_is_lost_says_so(house: House) -> None:
         await house.tree(tenant, project)
 
 
+async def test_a_keyring_that_does_not_open_is_not_taken_from_a_copy(house: House, tmp_path: Path) -> None:
+    tenant, _ = await pushed(house, MANY)
+    right, wrong, keys = copied(house, tmp_path / "right"), LocalStore(tmp_path / "wrong"), f"tenants/{tenant}/keys"
+    await wrong.put(f"{keys}/2", (await right.get(f"{keys}/1"))[:-1])
+    await house.estate.store.delete(f"{keys}/1")
+    done = await mended(house, wrong)
+    assert (done.restored, len(done.left)) == (0, 1)
+    assert not [name async for name in house.estate.store.list(keys)]
+    assert (await mended(house, right)).restored == 1
+    assert (await verify(house.estate, full=True)).clean
+
+
 async def test_what_is_sealed_under_a_key_that_is_missing_is_not_given_up(house: House) -> None:
     tenant, project = await pushed(house, MANY)
     ring, store = house.estate.keyring, house.estate.store

@@ -219,9 +219,8 @@ class _Repair:
             await self.estate.store.put(newest, data)
             try:
                 await self.estate.keyring.key_of(self.tenant, anew=True)
-            except Damaged:
-                if ours is not None:
-                    await self.estate.store.put(newest, ours)  # no better than what there was
+            except Damaged:  # no better than what there was, and one that is not there hides none of another copy
+                await (self.estate.store.delete(newest) if ours is None else self.estate.store.put(newest, ours))
                 continue
             self.done.restored += 1
             return
