@@ -70,8 +70,13 @@ def test_init_in_a_folder_of_source_code_takes_the_documents_and_says_how_to_wid
     monkeypatch.chdir(tmp_path)
     ran = cli("init", "--name", "code")
     assert "Found 1 document " in ran.out
-    assert "30 source files" in ran.err
+    assert "Left out: 30 source files (by the patterns below)\n" in ran.err
     assert "--include" in ran.err
+    assert ".goosehints" in ran.err
+    doctor = cli("doctor").err
+    assert re.search(r"by rules   only what \d+ patterns of include match", doctor)
+    (tmp_path / "AGENTS.md").with_name("b.md").symlink_to("AGENTS.md")
+    assert "1 symbolic link (`satchel doctor` names them)" in cli("init").err
     assert cli("init", "--all-files", "--json").json["artifacts"] == 31
 
 

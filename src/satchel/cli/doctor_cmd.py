@@ -43,6 +43,7 @@ def command(face: Face, every: bool, project: str | None) -> int:
     here = project_named(face, project) if project else project_here(face)
     with worktree_of(here) as worktree:
         scan = worktree.scan()
+        patterns = worktree.rules.include
         manifest = worktree.read(MANIFEST_PATH) if MANIFEST_PATH in scan.tree else None
     problems = [] if manifest is None else manifest_problems(manifest)
     with closing(LocalReader([here])) as reader:
@@ -74,6 +75,10 @@ def command(face: Face, every: bool, project: str | None) -> int:
         face.line(
             f"  searched   {plural(len(scan.tree) - len(scan.not_indexed), 'document')}, digest {answer['digest'][:8]}"
         )
+        if patterns:
+            face.note(
+                f"  by rules   only what {plural(len(patterns), 'pattern')} of include match (.satchel/config.toml)"
+            )
         _list(face, "kept and synced, but not searched", scan.not_indexed, UNINDEXED, every)
         _list(face, "left out", scan.left_out, REASONS, every)
         if not initialised:

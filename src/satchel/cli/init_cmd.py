@@ -8,11 +8,12 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from textwrap import wrap
 from typing import NamedTuple
 
 import click
 
-from satchel.cli.face import Face, plural, shown_path, size
+from satchel.cli.face import Face, one_line, plural, shown_path, size
 from satchel.cli.folders import local_project, registry, worktree_of
 from satchel.cli.inventory import counted_kinds, reasons
 from satchel.cli.verb import verb
@@ -182,15 +183,17 @@ def _show(face: Face, made: _Made, scan: Scan, answer: ContextAnswer, seconds: f
         face.line(f"Found {found} ({size(sum(scan.sizes.values()))}): {counted_kinds(answer['kinds'])}")
     else:
         face.line(f"Found no text documents in {shown_path(made.root, face.cwd)} (yet).")
-    left_out = [plural(made.source_files, "source file")] if made.source_files else []
-    left_out += reasons(scan.left_out)
+    left_out = [f"{plural(made.source_files, 'source file')} (by the patterns below)"] if made.source_files else []
+    if named := reasons(scan.left_out):
+        left_out.append(f"{', '.join(named)} (`satchel doctor` names them)")
     if scan.not_indexed:
         face.note(f"Kept, not searched: {', '.join(reasons(scan.not_indexed))}")
     if left_out:
-        face.note(f"Left out: {', '.join(left_out)} (`satchel doctor` names them)")
+        face.note(f"Left out: {', '.join(left_out)}")
     if made.source_files:
         face.note("This folder is mainly source code, so only these belong (in .satchel/config.toml):")
-        face.note(face.fit(f"  {'  '.join(made.config.include)}", face.columns))
+        for line in wrap("  ".join(map(one_line, made.config.include)), face.columns - 2, break_on_hyphens=False):
+            face.note(f"  {line}")
         face.note("  Add more:  satchel init --include 'src/**/*.proto'      Take all:  satchel init --all-files")
     face.note(f"Indexed in {seconds:.1f} s.  Nothing was moved; everything Satchel wrote is in .satchel/")
     if (outer := find_root(made.root.parent)) is not None:
