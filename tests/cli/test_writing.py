@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -131,14 +132,24 @@ def test_where_nothing_of_the_project_can_be_nothing_is_written(
     assert before == sorted(each.relative_to(folder) for each in folder.rglob("*") if ".satchel" not in each.parts)
 
 
-def test_limits_and_locks_of_the_folder_hold(folder: Path) -> None:
+def test_limits_and_locks_of_the_folder_hold(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = local_project(folder)
     small = FolderWriter([project._replace(rules=project.rules._replace(max_file_bytes=10))], BOUNDS)
     with pytest.raises(TooLarge):
         small(Put("lighthouse", "a.md", "x" * 11, None))
+    monkeypatch.setattr("satchel.cli.writing.PATIENCE_SECONDS", 0)
     with folder_lock(folder), pytest.raises(Busy):
         FolderWriter([project], BOUNDS)(Put("lighthouse", "a.md", "x", None))
     assert not (folder / "a.md").exists()
+
+
+def test_an_agent_waits_for_another_one_that_writes(
+    write: FolderWriter, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as held:
+        held.enter_context(folder_lock(folder))
+        monkeypatch.setattr("satchel.worktree.lock.time.sleep", lambda _seconds: held.close())
+        assert write(Note("lighthouse", None, "The lamp turns."))["changed"]
 
 
 def test_agents_write_into_projects_alone(here: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,27 +13,35 @@ from satchel.errors import Busy
 from satchel.worktree import durable
 from satchel.worktree.find import local_dir
 
+LOOK_SECONDS = 0.01
+
 
 @contextmanager
-def folder_lock(root: Path) -> Iterator[None]:
-    """Hold the folder. Raises ``Busy`` at once where another process holds it."""
-    with file_lock(local_dir(root) / "lock", wait=False):
+def folder_lock(root: Path, *, patience: float = 0) -> Iterator[None]:
+    """Hold the folder. Raises ``Busy`` where another process does not let go of it within ``patience`` seconds."""
+    with file_lock(local_dir(root) / "lock", wait=False, patience=patience):
         yield
 
 
 @contextmanager
-def file_lock(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold ``path``, which is made if missing and stays. Without ``wait`` raises ``Busy`` where it is held."""
+def file_lock(path: Path, *, wait: bool, patience: float = 0) -> Iterator[None]:
+    """Hold ``path``, which is made if missing and stays. Without ``wait`` raises ``Busy`` where it is held, and is so
+    still after ``patience`` seconds."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise durable.refused(error, str(path)) from error
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise Busy("another satchel command is at work in this folder") from error
+        until = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    raise Busy("another satchel command is at work in this folder") from error
+                time.sleep(LOOK_SECONDS)
         yield
     finally:
         os.close(fd)
