@@ -16,7 +16,7 @@ PASSWORD = "correct horse battery"
 def test_a_project_is_shared_by_a_link_and_joined_in_one_command(server: Server, sam: Person, kim: Person) -> None:
     sam.joins(server)
     sam.run("sync")
-    shared = sam.run("share", "--role", "write", "--uses", "2")
+    shared = sam.run("share", "--role", "write")
     url = shared.stdout.strip()
     assert url.startswith(f"{server.url}/join/stl_invite_")
     assert "satchel join URL" in shared.stderr
@@ -45,7 +45,7 @@ def test_a_project_is_shared_by_a_link_and_joined_in_one_command(server: Server,
     assert 'local_only = [\n    "for-sam.md",\n]' in config.read_text()
     assert sam.files()["from-kim.md"] == b"# From Kim\n"
     (row,) = sam.json("share", "--list")["items"]
-    assert (row["uses"], row["usesLimit"], row["state"]) == (1, 2, "open")
+    assert (row["uses"], row["usesLimit"], row["state"]) == (1, 1, "used up")
     sam.run("share", "--revoke", row["id"])
     late = kim.run("join", url, ".", stdin="", status=1)
     assert "was revoked" in late.stderr

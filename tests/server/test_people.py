@@ -150,6 +150,7 @@ def test_an_invitation_counts_for_as_many_people_as_it_says_and_the_same_person_
     assert (refused.status, refused.code) == (404, "invitation.invalid")
     assert "as often as it may" in refused.json["detail"]
     assert sign_in(server, people[2]).code == "auth.invalid"  # no account was made
+    assert server.client().post("/auth/invitation", {"invitation": url}).ok()["project"] == "notes"
     assert join(server, url, people[0]).status == 200  # who is in stays in
 
 

@@ -129,10 +129,11 @@ async def revoke_invitation(caller: TenantAdmin, invitation: str) -> Response:
     ),
 )
 async def show_invitation(request: Request) -> Response:
+    """Also for one that is used up, since whoever used it may join again."""
     known_parameters(request)
     cloud = cloud_of(request)
     asked = await read_json(request, InvitationAsked, _MAX_BODY)
-    found = await joining.look_at(cloud, asked.invitation)
+    found = await joining.check(cloud, asked.invitation)
     place = found.row.place
     return answer(
         {
