@@ -9,7 +9,7 @@ from satchel.sync.choices import Direction, Strategy
 from satchel.sync.outlook import status
 from satchel.sync.settle import NothingToUndo, StillMarked, Take, put_back, resolve, undo
 from satchel.worktree.materialise import Materialiser
-from satchel.worktree.undo import UndoStore
+from satchel.worktree.undo import Bounds, UndoFull, UndoStore
 from satchel.worktree.walk import ChangedMeanwhile
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk
@@ -308,6 +308,22 @@ def test_an_undo_that_was_cut_off_is_gone_on_with_and_one_undo_takes_all_of_it_b
         assert "B\n" in {(kept.data or b"").decode() for kept in UndoStore(bob.root).kept(sync)}
     undo(bob.worktree)
     assert held(bob.root) == before
+
+
+@pytest.mark.promise("P3")
+def test_an_undo_makes_no_room_with_what_it_brings_back(ann: Desk, bob: Desk) -> None:
+    put(ann.root, {"a.md": "old\n" * 250})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"a.md": "new\n" * 250})
+    ann.sync()
+    bob.sync()
+    before, step = held(bob.root), UndoStore(bob.root).syncs()[-1]
+    with pytest.raises(UndoFull, match=r"beside the 1,1\d\d that it brings back"):
+        undo(bob.worktree, bounds=Bounds(2_200))
+    assert held(bob.root) == before
+    assert UndoStore(bob.root).syncs()[-1] == step
+    assert undo(bob.worktree, bounds=Bounds(2_500)).restored == ["a.md"]
 
 
 def cut_after(count: int, monkeypatch: pytest.MonkeyPatch, desk: Desk) -> None:

@@ -347,6 +347,9 @@ def undo(
                 result.skipped[path] = _NOT_OURS if left_out(root, scan, path) else "changed since"
         if step and not todo and not result.restored:
             return result  # it may yet be, once what came after it is taken back
+        store.spared, replaced = (last, *begun), _kept(store, begun)
+        size = sum(scan.sizes.get(path, 0) for path in todo) + sum(len(was.data or b"") for was in replaced.values())
+        store.check_room(len(todo) + len(replaced), size)
         own = last.endswith(_RESTORE)  # a person's own step: the base has nothing to do with it
         result.waits = base is not None and not own
         if base is not None and not own:
@@ -355,7 +358,7 @@ def undo(
         undo_id = f"{clock_ns():020d}-{random(3).hex()}{name_of_undo(last)}{_RESTORE if own else ''}"
         if todo:
             done = {path: kept[path] for path in result.restored}
-            _restore(worktree, store, todo, local, undo_id, result, done, _kept(store, begun))
+            _restore(worktree, store, todo, local, undo_id, result, done, replaced)
         reach("undo.after_restore")
         if any(kept[path].data is not None for path in result.skipped):
             store.set_aside(last)  # what could not be brought back is still nowhere else

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +92,8 @@ class UndoStore:
     bounds: Bounds = BOUNDS
     dropped: list[str] = field(default_factory=list, init=False)
     """Syncs let go of, since they were too old or the room was needed."""
+    spared: Sequence[str] = field(default=(), init=False)
+    """Syncs that stay, whatever room is needed: what an undo is bringing back is nowhere else."""
     _journal: BinaryIO | None = field(default=None, init=False, repr=False)
     _sync_id: str = field(default="", init=False)
     _room: int = field(default=0, init=False)
@@ -119,10 +121,12 @@ class UndoStore:
 
     def check_room(self, files: int, size: int) -> None:
         """Raises ``UndoFull`` if so many files of ``size`` bytes together cannot be kept for one sync."""
-        if size + files * _RECORD_BYTES > self.bounds.bytes:
+        held = sum(map(self._size, self.spared))
+        if size + files * _RECORD_BYTES > self.bounds.bytes - held:
+            beside = f" beside the {held:,} that it brings back" if held else ""
             raise UndoFull(
-                f"what this sync overwrites ({size:,} bytes, files: {files:,}) does not fit the undo store's "
-                f"{self.bounds.bytes:,} bytes"
+                f"what this overwrites ({size:,} bytes, files: {files:,}) does not fit the undo store's "
+                f"{self.bounds.bytes:,} bytes{beside}"
             )
 
     def keep(self, path: str, data: bytes | None, mode: str | None) -> None:
@@ -296,11 +300,11 @@ class UndoStore:
         if self._journal is None:
             self._room = self.bounds.bytes - len(_HEADER) - sum(self._size(sync) for sync in self.syncs())
         for sync in self.syncs() if needed > self._room else ():
-            if sync != self._sync_id and needed > self._room:
+            if sync != self._sync_id and sync not in self.spared and needed > self._room:
                 self._room += self._size(sync)
                 self._drop(sync)
         if needed > self._room:
-            raise UndoFull(f"what this sync overwrites does not fit the undo store's {self.bounds.bytes:,} bytes")
+            raise UndoFull(f"what this overwrites does not fit the undo store's {self.bounds.bytes:,} bytes")
 
     def _drop(self, sync: str) -> None:
         self.forget(sync)
