@@ -300,6 +300,9 @@ def test_somebody_elses_person_cannot_be_added_to_another_tenant(new_tenant: Cal
     first.post("/members", {"email": "shared@example.org", "name": "S", "password": PASSWORD}).ok()
     answer = second.post("/members", {"email": "shared@example.org", "name": "S", "password": PASSWORD + "x"})
     assert (answer.status, answer.code) == (409, "resource.exists")
+    again = first.post("/members", {"email": "shared@example.org", "name": "S", "password": PASSWORD})
+    assert (again.status, again.json["detail"]) == (409, "this person is a member already")
+    assert answer.json["detail"] != again.json["detail"]
 
 
 @pytest.mark.promise("P5")

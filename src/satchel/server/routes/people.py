@@ -81,7 +81,11 @@ async def add_member(request: Request, caller: TenantAdmin) -> Response:
         await caller.stands(s, Action.TENANT_ADMIN)
         # Whoever set a person's password could sign in as that person wherever it is a member: so nobody
         # who exists already can be added to a second tenant.
-        if await members.find_person(d, asked.email) is not None:
+        if (known := await members.find_person(d, asked.email)) is not None:
+            if any(each.tenant == caller.tenant for each in await members.memberships(d, known.id)):
+                raise AlreadyExists(
+                    "this person is a member already", hint="If this was sent twice, the first one did it."
+                )
             raise AlreadyExists(
                 "this address cannot be added", hint="Use an address that is not in use on this server."
             )

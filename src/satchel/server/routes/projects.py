@@ -33,7 +33,7 @@ from satchel.server.schemas import Done, Project, ProjectCreate, ProjectPage, Pr
 router = APIRouter(tags=["projects"])
 _MAX_BODY = 64 * 1024
 ABSENT = ("project.not_found",)
-IDEMPOTENT = {"Idempotency-Key": "Any text of at most 200 characters: the same key and body are done once in 24 hours."}
+IDEMPOTENT = {"Idempotency-Key": "1 to 200 visible ASCII characters: the same key and body are done once in 24 hours."}
 PageLimit = Annotated[int, Query(ge=1, le=1_000, description="Rows in a page.")]
 Cursor = Annotated[str | None, Query(max_length=2_048, description="`next` of the page before.")]
 
