@@ -26,6 +26,7 @@ def _fill(owner: Client) -> dict[str, bytes]:
     owner.post("/projects", {"slug": "acme", "description": "The platform"}).ok()
     owner.post("/projects", {"slug": "archive"}).ok()
     files = {"docs/a.md": b"# A\n", "docs/empty.md": b"", LONG: b"# Long\n", "tool.sh": b"#!/bin/sh\n"}
+    files["x.sha256"] = b"# as of sums\n"
     for path, data in files.items():
         mode = "100755" if path.endswith(".sh") else "100644"
         owner.put("acme", path, data, **{"satchel-mode": mode}).ok()
@@ -86,9 +87,9 @@ def test_an_export_has_every_file_of_every_head_and_all_about_the_tenant(server:
         digest, path = line.split("  ")
         assert hashlib.sha256(held[f"projects/{path}"][1]).hexdigest() == digest
     manifest = json.loads(held["manifest.json"][1])
-    assert [(row["slug"], row["files"]) for row in manifest["projects"]] == [("acme", 4), ("archive", 1)]
+    assert [(row["slug"], row["files"]) for row in manifest["projects"]] == [("acme", 5), ("archive", 1)]
     assert manifest["projects"][0]["digest"] == owner.get("/projects/acme").ok()["digest"]
-    assert _checked(answer.body) == Exported(len(answer.body), 5, 2, 0, ())
+    assert _checked(answer.body) == Exported(len(answer.body), 6, 2, 0, ())
 
 
 @pytest.mark.promise("P10")
