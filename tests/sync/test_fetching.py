@@ -102,6 +102,19 @@ def test_what_is_missing_in_a_batch_is_told_and_the_rest_comes() -> None:
     assert came == [*NAMES[:5], *NAMES[6:]]
 
 
+def test_what_came_before_something_turned_out_missing_does_not_come_again() -> None:
+    class Losing(Peer):
+        def _frames(self, objects: Sequence[ObjectId]) -> Iterator[Frame]:
+            for name in objects:
+                if name == NAMES[1]:  # a delta that did not open here, say, and is then asked for whole
+                    raise ObjectsMissing("some are not there", objects=[name])
+                yield from make_frames([(name, self.contents[name])])
+
+    lost = set[ObjectId]()
+    assert [name for name, _ in taken(Losing(), dict(list(SIZES.items())[:3]), lost)] == [NAMES[0], NAMES[2]]
+    assert lost == {NAMES[1]}
+
+
 def test_an_error_on_the_way_is_raised_where_the_content_is_taken() -> None:
     class Away(Peer):
         def _frames(self, objects: Sequence[ObjectId]) -> Iterator[Frame]:

@@ -92,15 +92,18 @@ def _whatever_is_there(
     held: Held | None,
 ) -> Iterator[tuple[ObjectId, bytes]]:
     """A batch without what the server says it does not have, which is put into ``lost``."""
+    came: set[ObjectId] = set()
     try:
-        yield from _fetch(peer, project, sizes, batch, frames, keeping, held)
+        for name, data in _fetch(peer, project, sizes, batch, frames, keeping, held):
+            came.add(name)
+            yield name, data
     except ObjectsMissing as error:
         named = error.facts.get("objects")
         absent = set(batch) & {name for name in named if isinstance(name, str)} if isinstance(named, list) else set()
         if not absent:
             raise
         lost |= absent
-        if rest := [name for name in batch if name not in absent]:
+        if rest := [name for name in batch if name not in absent | came]:
             yield from _fetch(peer, project, sizes, rest, peer.read_objects(project, rest), keeping)
 
 
