@@ -265,8 +265,8 @@ def test_a_message_that_is_too_long_or_no_json_is_a_problem_with_code_and_limit(
     for sent in (_ACCEPT, {**_ACCEPT, "mcp-protocol-version": "2026-07-28"}):
         answer = world.reader.send("POST", "/mcp", long, sent)
         assert (answer.status, answer.code, answer.json["limit"]) == (413, "request.too_large", 1024 * 1024)
-        sent |= {"authorization": f"Bearer {world.reader.key}"}
-        chunked = urllib3.request("POST", world.server.url + "/mcp", body=iter([long[:9], long]), headers=sent)
+        by_key = {**sent, "authorization": f"Bearer {world.reader.key}"}
+        chunked = urllib3.request("POST", world.server.url + "/mcp", body=iter([long[:9], long]), headers=by_key)
         assert (chunked.status, chunked.json()["code"]) == (413, "request.too_large")
     answer = world.reader.send("POST", "/mcp", b"{}", {**_ACCEPT, "content-type": "text/plain"})
     assert (answer.status, answer.code) == (415, "request.media_type")
