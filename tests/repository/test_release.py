@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import zipfile
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -87,6 +88,15 @@ def test_a_base_over_its_bounds_is_refused(offline_base: Path, monkeypatch: pyte
     monkeypatch.setattr(release, "MAX_BASE_BYTES", 1_000_000)
     with pytest.raises(release.Failed, match="over its bounds"):
         release.measure_base(offline_base)
+
+
+def test_the_licences_of_all_that_a_wheel_holds_come_with_it(built: tuple[Path, Path]) -> None:
+    with zipfile.ZipFile(built[0]) as wheel:
+        names = wheel.namelist()
+    assert {name.partition("/licenses/")[2] for name in names if "/licenses/" in name} == {
+        "LICENSE",
+        "src/satchel/server/common_passwords.LICENSE",
+    }
 
 
 @pytest.mark.parametrize("kind", ["base", "server"])
