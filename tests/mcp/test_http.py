@@ -130,6 +130,23 @@ def test_resources_can_be_listed_and_read(world: World, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ERAS)
+def test_what_is_no_fault_of_the_client_is_not_called_wrong_parameters(
+    world: World, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("it does not answer")
+
+    async def ask(mcp: McpClient) -> MCPError:
+        with pytest.raises(MCPError) as caught:
+            await mcp.list_resources()
+        return caught.value
+
+    monkeypatch.setattr(world.server.cloud.readers, "ask", away)
+    refused = _with(world.reader, mode, ask)
+    assert (refused.code, refused.data["code"]) == (-32603, "store.unavailable")
+
+
+@pytest.mark.parametrize("mode", ERAS)
 def test_prompts_are_offered_and_name_the_project(world: World, mode: str) -> None:
     async def ask(mcp: McpClient) -> Any:
         with pytest.raises(MCPError) as caught:

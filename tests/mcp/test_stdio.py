@@ -16,6 +16,7 @@ from mcp_types import TextContent, TextResourceContents
 
 from satchel.context.answers import ContextReader
 from satchel.context.local import LocalReader
+from satchel.errors import StoreUnavailable
 from satchel.mcp import stdio
 from satchel.mcp.prompts import PROMPTS
 from satchel.mcp.stdio import HANDSHAKE, MAX_MESSAGE_BYTES, Session, serve
@@ -204,6 +205,18 @@ def test_notifications_and_responses_are_not_answered(reader: LocalReader, line:
 def test_the_handshake_agrees_on_a_version(reader: LocalReader, asked: str, agreed: str) -> None:
     (answer,) = ask(reader, request("initialize", {"protocolVersion": asked}))
     assert answer["result"]["protocolVersion"] == agreed
+
+
+@pytest.mark.parametrize("envelope", [{}, {"_meta": ENVELOPE}])
+def test_what_is_no_fault_of_the_client_is_not_called_wrong_parameters(
+    reader: LocalReader, monkeypatch: pytest.MonkeyPatch, envelope: dict[str, object]
+) -> None:
+    def away() -> list[object]:
+        raise StoreUnavailable("it does not answer")
+
+    monkeypatch.setattr(reader, "projects", away)
+    (answer,) = ask(reader, request("resources/list", envelope))
+    assert (answer["error"]["code"], answer["error"]["data"]["code"]) == (stdio.INTERNAL_ERROR, "store.unavailable")
 
 
 def test_a_modern_request_needs_a_version_that_is_served(reader: LocalReader) -> None:

@@ -28,10 +28,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from satchel.context.answers import ContextReader
 from satchel.context.writing import Change, Written
-from satchel.errors import NotFound, SatchelError
+from satchel.errors import SatchelError
 from satchel.mcp import prompts, resources, shortcut
 from satchel.mcp.shortcut import Plain
-from satchel.mcp.stdio import HANDSHAKE, MODERN, RESOURCE_NOT_FOUND, tool_result
+from satchel.mcp.stdio import HANDSHAKE, MODERN, error_code, tool_result
 from satchel.mcp.tool import Tool, ToolResult, failure
 from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, change_of, find_tool
 from satchel.mcp.watching import SUBSCRIPTION_KEY, wanted_of
@@ -325,7 +325,7 @@ async def _listen(ctx: Context, params: types.SubscriptionsListenRequestParams) 
                     told = types.ResourceUpdatedNotificationParams(uri=uri, _meta=meta)
                     await say(types.ResourceUpdatedNotification(params=told))
     except SatchelError as error:
-        raise MCPError(types.INVALID_PARAMS, error.message, failure(error)) from error
+        raise MCPError(error_code(error, modern=True), error.message, failure(error)) from error
     return types.SubscriptionsListenResult(_meta=meta)
 
 
@@ -346,6 +346,5 @@ async def _asked(ctx: Context, question: Callable[[ContextReader], T]) -> T:
     try:
         return await _ask(ctx)(question)
     except SatchelError as error:
-        absent = isinstance(error, NotFound) and ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS
-        code = RESOURCE_NOT_FOUND if absent else types.INVALID_PARAMS
+        code = error_code(error, modern=ctx.protocol_version in MODERN_PROTOCOL_VERSIONS)
         raise MCPError(code, error.message, failure(error)) from error

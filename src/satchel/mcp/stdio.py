@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from satchel import __version__
 from satchel.context.answers import ContextReader
-from satchel.errors import InternalError, InvalidInput, NotFound, SatchelError
+from satchel.errors import InternalError, InvalidInput, NotFound, SatchelError, TooLarge, UsageError
 from satchel.mcp import prompts, resources
 from satchel.mcp.tool import ToolResult, Writer, failure
 from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, find_tool
@@ -202,8 +202,7 @@ class Session:
         try:
             result = handler(given)
         except SatchelError as error:
-            absent = isinstance(error, NotFound) and not modern
-            raise _Fault(RESOURCE_NOT_FOUND if absent else INVALID_PARAMS, error.message, failure(error)) from error
+            raise _Fault(error_code(error, modern=modern), error.message, failure(error)) from error
         if not modern:
             return result
         if method in ("tools/call", "prompts/get"):
@@ -279,7 +278,7 @@ class Session:
         try:
             return self._watching.listen(name, wanted_of(params.get("notifications")))
         except SatchelError as error:
-            raise _Fault(INVALID_PARAMS, error.message, failure(error)) from error
+            raise _Fault(error_code(error, modern=True), error.message, failure(error)) from error
 
     def _cancel(self, params: object) -> None:
         name = params.get("requestId") if isinstance(params, dict) else None
@@ -298,6 +297,13 @@ def is_modern(params: object) -> bool:
     """Whether a request with these parameters says that it is of 2026-07-28 or later."""
     meta = params.get("_meta") if isinstance(params, dict) else None
     return isinstance(meta, dict) and _VERSION_KEY in meta
+
+
+def error_code(error: SatchelError, *, modern: bool) -> int:
+    """What the protocol calls an error outside of tools: something the client asked wrongly, or something else."""
+    if isinstance(error, NotFound) and not modern:
+        return RESOURCE_NOT_FOUND
+    return INVALID_PARAMS if isinstance(error, NotFound | UsageError | TooLarge) else INTERNAL_ERROR
 
 
 def tool_result(result: ToolResult) -> Result:

@@ -137,6 +137,7 @@ class Listeners:
                 more = f"; {named} named resources count for {weight - 1}" if weight > 1 else ""
                 raise TooManyRequests(
                     f"{count} listeners of {whose} are connected; at most {most} can be{more}",
+                    hint="End one of them first.",
                     retry_after=RETRY_SECONDS,
                 )
         listener = Listener(principal, project, judge, weight)
