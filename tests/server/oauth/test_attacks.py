@@ -343,6 +343,7 @@ def test_a_question_for_tokens_that_is_put_wrongly_is_refused_in_words_of_oauth(
     assert answer.status == status
     assert {"error", "error_description"} == answer.json.keys()
     assert answer.headers["cache-control"] == "no-store"
+    assert ("www-authenticate" in answer.headers) == (status == 401)
 
 
 @pytest.mark.parametrize(

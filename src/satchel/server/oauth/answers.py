@@ -25,6 +25,8 @@ from satchel.server.problems import RETRY_SECONDS, WrongMediaType, page_of, stat
 
 REGISTRATIONS_A_MINUTE = 20
 """Of one address: registrations, and device logins begun."""
+_BASIC = 'Basic realm="satchel"'
+"""What a 401 has to carry: the scheme of clients with a secret, although none is known here (RFC 6749, 5.2)."""
 
 
 class OAuthError(Exception):
@@ -66,7 +68,8 @@ def machine_router() -> APIRouter:
 
 def refused(error: str, description: str, status: int = 400, headers: Mapping[str, str] | None = None) -> Response:
     said = {"error": error, "error_description": description.replace('"', "'").replace("\\", "/")}
-    return answer(said, status, headers)
+    challenge = {"www-authenticate": _BASIC} if status == 401 else {}
+    return answer(said, status, {**challenge, **(headers or {})})
 
 
 def _of(error: SatchelError) -> Response:
