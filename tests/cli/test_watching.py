@@ -31,15 +31,18 @@ def test_a_signal_ends_it_also_where_the_exception_is_lost(
         monkeypatch.setattr(watching, hear, lambda *_: None)
     (tmp_path / ".satchel").mkdir()
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    went_on: list[bool] = []
 
     def sync() -> SyncReport:
         with suppress(KeyboardInterrupt if lost else ZeroDivisionError):  # as a finalizer would
             os.kill(os.getpid(), number)
+        went_on.append(True)
         return SyncReport(Direction.BOTH)
 
     out = StringIO()
     remote = cast(Any, SimpleNamespace(url="http://127.0.0.1:1"))
     face = Face(Machine(), json=True, out=out, err=StringIO())
     assert watching.watch(face, tmp_path, remote, "p", sync, lambda _: None) == status
+    assert bool(went_on) == lost
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()][-1] == "stopped"
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

@@ -34,17 +34,18 @@ def watch(
     one = Watch(sync, synced=told.synced, waiting=told.waiting)
     stopped, interrupted = threading.Event(), threading.Event()
 
-    def interrupt(*_: object) -> None:
+    def stop(number: int, _frame: object) -> None:
         # Both: what is raised here is lost where it meets a finalizer, and a sync that goes on would wait for a signal.
-        interrupted.set()
+        if number == signal.SIGINT:
+            interrupted.set()
         one.signal(Signal.STOP)
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt  # after SIGTERM too: a server that says nothing is waited for longer than a service is
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with file_lock(local_dir(root) / "watch.lock", wait=False):
-            signal.signal(signal.SIGTERM, lambda *_: one.signal(Signal.STOP))
-            signal.signal(signal.SIGINT, interrupt)
+            for number in before:
+                signal.signal(number, stop)
             # They end with the process: one may be waiting for a server that says nothing.
             for hear, args in ((hear_folder, (one, root, stopped)), (hear_cloud, (one, remote, project, stopped))):
                 threading.Thread(target=hear, args=args, name=hear.__name__, daemon=True).start()
