@@ -210,6 +210,16 @@ def test_a_project_can_be_renamed_described_archived_and_brought_back(owner: Cli
     owner.put("renamed", "b.md", b"two").ok()
 
 
+def test_a_field_that_no_body_has_is_refused_by_name_with_those_there_are(owner: Client) -> None:
+    refused = owner.post("/search", {"q": "word"})
+    assert (refused.status, refused.json["detail"]) == (
+        422,
+        "the body has unknown field `q`; known: at, limit, offset, projects, query, related",
+    )
+    inner = owner.post("/keys", {"name": "bot", "projects": [{"project": "acme", "rolle": "read"}]})
+    assert inner.json["detail"] == "projects[0]: the body has unknown field `rolle`"
+
+
 def test_the_manifest_is_merged_and_has_to_stay_valid(owner: Client) -> None:
     _project(owner)
     owner.post("/projects/acme/context", {"name": "Acme", "services": [{"name": "api"}], "own": {"a": 1, "b": 2}}).ok()

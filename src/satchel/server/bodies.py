@@ -55,7 +55,7 @@ async def read_json(request: Request, kind: type[T], limit: int) -> T:
     try:
         value: T = decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise InvalidInput(_plain(str(error))) from None
+        raise InvalidInput(_plain(str(error), kind)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedBody("the body is not well-formed JSON") from None
     if len(data) <= NAMES_ONCE_BYTES:
@@ -199,10 +199,14 @@ def _no_name_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return value
 
 
-def _plain(text: str) -> str:
-    """msgspec's message in the words of a caller: ``- at `$.limit``` becomes ``limit: …``."""
+def _plain(text: str, kind: type) -> str:
+    """msgspec's message in the words of a caller: ``- at `$.limit``` becomes ``limit: …``. For a field that the body of
+    this kind does not have, those that it has."""
     message, _, place = text.partition(" - at `")
     field = place.rstrip("`").removeprefix("$").removeprefix(".")
+    if message.startswith("Object contains unknown field") and not field:
+        known = (each.encode_name for each in msgspec.structs.fields(kind))
+        message = f"{message}; known: {', '.join(sorted(known))}"
     message = message.replace("Object contains", "the body has").replace("Object missing", "the body lacks")
     pattern = message.partition(" matching regex ")[2]
     message = f"expected {FORMS[pattern]}" if pattern in FORMS else message

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from satchel.context.limits import MAX_SEARCH_DEPTH
+
 RoleName = Literal["read", "write", "admin"]
 TenantRoleName = Literal["member", "admin", "owner"]
 _END = r"$(?!\n)"
@@ -97,7 +99,7 @@ class SearchRequest(Request):
     projects: Annotated[list[Name], Meta(max_length=1_000)] | None = None
     related: bool = False
     limit: Annotated[int, Meta(ge=1, le=50)] = 10
-    offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    offset: Annotated[int, Meta(ge=0, le=MAX_SEARCH_DEPTH)] = 0
     at: Annotated[str, Meta(max_length=40)] | None = None
 
 

@@ -18,6 +18,7 @@ from satchel.context.answers import (
     TaskList,
     VersionList,
 )
+from satchel.context.limits import MAX_SEARCH_DEPTH
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.manifest import merged
 from satchel.errors import InvalidInput, NoSuchArtifact
@@ -43,7 +44,7 @@ Then = Annotated[
     Query(max_length=40, description="An old version: its number, or a date such as 2025-01-31 (its end counts)."),
 ]
 HitLimit = Annotated[int, Query(ge=1, le=50, description="Hits in the answer.")]
-HitOffset = Annotated[int, Query(ge=0, le=10_000, description="Hits to skip.")]
+HitOffset = Annotated[int, Query(ge=0, le=MAX_SEARCH_DEPTH, description="Hits to skip; with `limit` at most 1,000.")]
 SEARCH_ERRORS = (*ABSENT, "version.not_found", "version.expired")
 _MAX_QUERY_BODY = 256 * 1024
 
