@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from typing import NamedTuple
@@ -18,13 +19,17 @@ from satchel.errors import InvalidInput, NoSuchArtifact
 from satchel.objects.ids import object_id
 from satchel.objects.listing import Tree
 from satchel.remote import Remote
-from satchel.sync.merge import MAX_MERGE_BYTES
+from satchel.sync.merge import MAX_MERGE_BYTES, MAX_PAIRS, pairs, shared
 from satchel.worktree.base import Base, load_base
 from satchel.worktree.selecting import selection
 from satchel.worktree.walk import Worktree
 
 MAX_FILES = 1_000
 """Compared in one call: each is asked of the server."""
+CONTEXT = 3
+"""Lines shown around what differs."""
+_PLACE = re.compile(r"([-+])(\d+)")
+"""In the head of a hunk, which begins with ``@@``."""
 
 
 class _Difference(NamedTuple):
@@ -32,7 +37,7 @@ class _Difference(NamedTuple):
     how: str
     """``added``, ``changed`` or ``deleted``, seen from the version."""
     diff: str | None
-    """``None`` where a side is no text, or too long."""
+    """``None`` where a side is no text, or too long, or too many lines are equal."""
 
 
 @verb(
@@ -80,7 +85,7 @@ def command(face: Face, path: str | None, at: str | None) -> None:
     def show() -> None:
         for item in found:
             if item.diff is None:
-                face.line(f"{item.path}: {item.how}; not compared, since it is no text or too long")
+                face.line(f"{item.path}: {item.how}; not compared: it is no text, or would take too long")
             for line in (item.diff or "").splitlines():
                 face.change(line)
         many = f"{plural(len(found), 'file')} {'differs' if len(found) == 1 else 'differ'}"
@@ -136,5 +141,14 @@ def _unified(path: str, version: int, old: bytes, new: bytes) -> str | None:
     if b"\0" in old or b"\0" in new or max(len(old), len(new)) > MAX_MERGE_BYTES:
         return None
     was, now = (data.decode("utf-8", "replace").splitlines() for data in (old, new))
+    # Only what stands between the lines that both begin and end with, and a few of these to be shown around it.
+    head, tail = (max(same - CONTEXT, 0) for same in shared(was, now))
+    was, now = was[head : len(was) - tail], now[head : len(now) - tail]
+    if pairs(was, now) > MAX_PAIRS:
+        return None
     names = f"{path} (version {version})", f"{path} (here)"
-    return "\n".join(difflib.unified_diff(was, now, *names, lineterm=""))
+    lines = difflib.unified_diff(was, now, *names, n=CONTEXT, lineterm="")
+    return "\n".join(
+        _PLACE.sub(lambda found: f"{found[1]}{int(found[2]) + head}", line) if line.startswith("@@") else line
+        for line in lines
+    )

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from satchel.objects.reviews import REVIEWED_PATH, merge_reviews
 
@@ -33,6 +33,9 @@ MAX_PAIRS = 300_000
 grows with it, and faster. 2,000,000 took 55 s (20,000 lines, 200 different ones), 300,000 at most 2 s."""
 MAX_DEPTH = 64
 """Nesting of a YAML file that is checked."""
+
+
+Line = TypeVar("Line", bytes, str)
 
 
 class Clean(NamedTuple):
@@ -101,7 +104,7 @@ def _shown(texts: _Texts, reason: str) -> Marked | None:
 
 def _differences(texts: _Texts) -> list[_Part]:
     """The two sides with everything that differs as a conflict, whoever changed it."""
-    head, tail = _shared(texts.local, texts.cloud)
+    head, tail = shared(texts.local, texts.cloud)
     mine, theirs = (side[head : len(side) - tail] for side in (texts.local, texts.cloud))
     return [_Part(texts.local[:head]), *_apart(mine, theirs), _Part(texts.local[len(texts.local) - tail :])]
 
@@ -182,9 +185,9 @@ class _Texts:
 
     def merged(self) -> list[_Part] | None:
         """The result in stretches; ``None`` where finding them would take too long."""
-        head, tail = _shared(self.base, self.local, self.cloud)
+        head, tail = shared(self.base, self.local, self.cloud)
         was, mine, theirs = (side[head : len(side) - tail] for side in (self.base, self.local, self.cloud))
-        if max(_pairs(was, mine), _pairs(was, theirs), _pairs(mine, theirs)) > MAX_PAIRS:
+        if max(pairs(was, mine), pairs(was, theirs), pairs(mine, theirs)) > MAX_PAIRS:
             return None
         ends = self.local[len(self.local) - tail :]
         return [_Part(self.local[:head]), *_regions(was, mine, theirs), _Part(ends)]
@@ -257,7 +260,7 @@ def _apart(mine: Sequence[bytes], theirs: Sequence[bytes]) -> Iterator[_Part]:
         yield _Part(mine[a:b]) if what == "equal" else _Part(mine[a:b], theirs[c:d])
 
 
-def _shared(*sides: Sequence[bytes]) -> tuple[int, int]:
+def shared(*sides: Sequence[Line]) -> tuple[int, int]:
     """How many lines at the beginning and at the end all of them share."""
     shortest = min(map(len, sides))
     first = sides[0]
@@ -270,7 +273,8 @@ def _shared(*sides: Sequence[bytes]) -> tuple[int, int]:
     return head, tail
 
 
-def _pairs(one: Sequence[bytes], other: Sequence[bytes]) -> int:
+def pairs(one: Sequence[Line], other: Sequence[Line]) -> int:
+    """How many pairs of equal lines difflib may have to look at to compare them."""
     counts = Counter(other)
     # As difflib does: in a long text, lines that make up more than a hundredth of it are not looked for.
     popular = len(other) // 100 + 1 if len(other) >= 200 else len(other)
@@ -312,13 +316,13 @@ def _once(keys: Iterator[object]) -> None:
 
 
 def _check_json(text: str) -> None:
-    def pairs(found: list[tuple[str, Any]]) -> None:
+    def once(found: list[tuple[str, Any]]) -> None:
         _once(key for key, _ in found)
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)
 
-    json.loads(text, object_pairs_hook=pairs, parse_constant=refuse)
+    json.loads(text, object_pairs_hook=once, parse_constant=refuse)
 
 
 def _check_toml(text: str) -> None:

@@ -1,0 +1,62 @@
+"""How two texts differ, told in bounded time, with the numbers of the lines of the whole files."""
+
+from __future__ import annotations
+
+import difflib
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from satchel.cli.diff_cmd import _unified
+
+TEXT = st.lists(st.sampled_from(["a", "b", "c +5 d", "@@ -1 +1 @@", ""]), max_size=12)
+
+
+@settings(max_examples=200)
+@given(TEXT, TEXT, TEXT, TEXT)
+def test_a_difference_brings_one_file_to_the_other(
+    head: list[str], was: list[str], now: list[str], tail: list[str]
+) -> None:
+    old, new = ("\n".join([*head, *head, *part, *tail]) for part in (was, now))
+    told = _unified("a.md", 7, old.encode(), new.encode())
+    assert told is not None
+    assert _patched(old.splitlines(), told) == new.splitlines()
+
+
+def test_a_difference_is_told_as_difflib_tells_it_of_the_whole() -> None:
+    old = [f"line {number}" for number in range(60)]
+    new = [*old[:20], "new", *old[21:40], *old[41:]]
+    whole = difflib.unified_diff(old, new, "a.md (version 7)", "a.md (here)", lineterm="")
+    assert _unified("a.md", 7, "\n".join(old).encode(), "\n".join(new).encode()) == "\n".join(whole)
+
+
+@pytest.mark.promise("P8")
+def test_texts_made_of_the_same_few_lines_are_not_compared_for_ever() -> None:
+    old, new = (b"\n".join(b"%d" % (at * step % 101) for at in range(30_000)) for step in (7, 13))
+    began = time.process_time()
+    assert _unified("a.csv", 7, old, new) is None
+    assert _unified("a.csv", 7, old, old + b"\none more") is not None
+    assert time.process_time() - began < 3
+
+
+def _patched(old: list[str], told: str) -> list[str]:
+    """What a patch makes of a text."""
+    new, at, left = list[str](), 0, (0, 0)
+    for line in told.splitlines()[2:]:
+        if left == (0, 0):
+            gone, come = (each[1:].split(",") for each in line.split()[1:3])
+            left = int(gone[1]) if gone[1:] else 1, int(come[1]) if come[1:] else 1
+            begin = int(gone[0]) - (left[0] > 0)
+            new += old[at:begin]
+            at = begin
+            continue
+        sign, text = line[:1], line[1:]
+        if sign != "+":
+            assert old[at] == text
+            at += 1
+        if sign != "-":
+            new.append(text)
+        left = left[0] - (sign != "+"), left[1] - (sign != "-")
+    return new + old[at:]
