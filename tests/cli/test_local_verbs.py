@@ -9,7 +9,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 
+from satchel.cli.main import satchel
 from tests.cli.conftest import Cli, process
 
 
@@ -428,6 +430,24 @@ def test_connect_finds_the_project_from_below_and_codex_at_home(
 def test_completion_prints_a_script_for_each_shell(cli: Cli) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_SATCHEL_COMPLETE" in cli("completion", shell).out
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["get"], "file"),
+        (["resolve"], "file"),
+        (["resolve", "a.md"], "file"),
+        (["purge"], "file"),
+        (["sync", "--allow-secret"], "file"),
+        (["init"], "dir"),
+        (["get", "-C"], "dir"),
+        (["login", "--key-file"], "file"),
+    ],
+)
+def test_files_and_folders_are_completed_by_the_shell(words: list[str], kind: str) -> None:
+    found = ShellComplete(satchel, {}, "satchel", "_SATCHEL_COMPLETE").get_completions(words, "speci")
+    assert [(item.type, item.value) for item in found] == [(kind, "speci")]
 
 
 # Asking more ------------------------------------------------------------------------------------------------------

@@ -12,13 +12,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from satchel.cli.face import Face
 from satchel.config.machine import machine
 from satchel.errors import NotAFolder
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 STATUSES: dict[int, str] = {
     0: "done",
@@ -57,6 +60,30 @@ def help_options() -> list[click.Parameter]:
     ]
 
 
+class Place(click.ParamType):
+    """Text that names a file or a folder, so that a shell completes it."""
+
+    name = "text"
+    _KINDS: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("PATH", "PATHS", "ARTIFACT", "FILE"), "file"),
+        "FOLDER": "dir",
+    }
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    @classmethod
+    def of(cls, param: click.Parameter) -> Place | None:
+        """By what the help calls it."""
+        called = (param.metavar or param.name or "").upper().strip(".")
+        return cls(cls._KINDS[called]) if param.type is click.STRING and called in cls._KINDS else None
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem  # only where a shell asks
+
+        return [CompletionItem(incomplete, type=self.kind)]
+
+
 class VerbCommand(click.Command):
     """A verb, or one word of a verb such as ``key create``."""
 
@@ -69,6 +96,8 @@ class VerbCommand(click.Command):
         self.gives = gives
         self.statuses = tuple(statuses)
         self.params.extend(help_options())
+        for param in self.params:
+            param.type = Place.of(param) or param.type
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         summary, _, rest = (self.help or "").partition("\n")
