@@ -68,6 +68,16 @@ def test_a_resource_is_the_text_of_its_artifact(reader: LocalReader, sample_proj
     assert read(reader, uri) == {"contents": [{"uri": uri, "mimeType": "text/markdown", "text": "# Hello\n"}]}
 
 
+def test_a_type_is_told_where_the_name_tells_it(reader: LocalReader, sample_project: Path) -> None:
+    for name in ("a.html", "b.png", "c.py", "d.toml", "e"):
+        (sample_project / name).write_text("x\n")
+    found = {one["name"]: one.get("mimeType") for one in list_page(reader, None)["resources"]}
+    assert [found[name] for name in ("a.html", "b.png", "c.py", "d.toml", "e")] == [
+        "text/html", None, None, "text/plain", None,
+    ]  # fmt: skip
+    assert read(reader, "satchel://lighthouse/c.py")["contents"][0]["mimeType"] == "text/plain"
+
+
 def test_what_cannot_be_read_as_text_says_why(reader: LocalReader, sample_project: Path) -> None:
     (sample_project / "data.txt").write_bytes(b"\0")
     (sample_project / "long.txt").write_text("x\n" * MAX_ARTIFACT_BUDGET)

@@ -11,7 +11,10 @@ from satchel.mcp.watching import MAX_WATCHED
 
 _RESOURCES = (
     "Every artifact is a resource, `satchel://{project}/{path}`, the path percent-encoded part by part; lists come in",
-    "pages. A client of 2026-07-28 hears of changes by `subscriptions/listen`, over stdio and HTTP: of the resources",
+    "pages. What is not text is listed and cannot be read so: it is read over REST or from the folder. `mimeType` is",
+    "left out where the name does not tell.",
+    "",
+    "A client of 2026-07-28 hears of changes by `subscriptions/listen`, over stdio and HTTP: of the resources",
     f"it names (at most {MAX_WATCHED:,}), and of other resources being listed (`resourcesListChanged`). Over stdio, a",
     "client of the versions with a handshake subscribes with `resources/subscribe`, and hears of another list once it",
     "asked for one. A folder is looked at every five seconds, a server whenever something was committed. Tools and",

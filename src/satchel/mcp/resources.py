@@ -6,6 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from satchel.context.answers import MAX_ARTIFACT_BUDGET, ContextReader
+from satchel.documents.kinds import DATA, PROSE, suffix_of
 from satchel.errors import InvalidInput, TooLarge
 from satchel.mcp.schemas import is_whole
 
@@ -21,7 +22,7 @@ TEMPLATE: dict[str, Any] = {
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
-_MIME = {"md": "text/markdown", "markdown": "text/markdown", "json": "application/json", "html": "text/html"}
+_MIME = {".md": "text/markdown", ".markdown": "text/markdown", ".json": "application/json", ".html": "text/html"}
 
 
 class Place(NamedTuple):
@@ -48,8 +49,10 @@ def place_of(uri: str) -> Place:
         raise InvalidInput("the path of the resource is not UTF-8") from error
 
 
-def mime_type(path: str) -> str:
-    return _MIME.get(path.rpartition(".")[2].lower(), "text/plain")
+def mime_type(path: str) -> str | None:
+    """What the name says of the content; ``None`` where it may be text or not."""
+    suffix = suffix_of(path)
+    return _MIME.get(suffix) or ("text/plain" if suffix in PROSE or suffix in DATA else None)
 
 
 def list_page(reader: ContextReader, cursor: str | None) -> dict[str, Any]:
@@ -70,16 +73,17 @@ def list_page(reader: ContextReader, cursor: str | None) -> dict[str, Any]:
                 last = place_of(resources[-1]["uri"])
                 return {"resources": resources, "nextCursor": f"{last.project}/{last.path}"}
             page = reader.artifacts(slug, cursor=after, limit=room)
-            resources += [
-                {
-                    "uri": uri_of(slug, item["path"]),
-                    "name": item["path"],
-                    "title": item["title"],
-                    "mimeType": mime_type(item["path"]),
-                    "size": item["size"],
-                }
-                for item in page["items"]
-            ]
+            for item in page["items"]:
+                kind = mime_type(item["path"])
+                resources.append(
+                    {
+                        "uri": uri_of(slug, item["path"]),
+                        "name": item["path"],
+                        "title": item["title"],
+                        **({} if kind is None else {"mimeType": kind}),
+                        "size": item["size"],
+                    }
+                )
             after = page["next"]
             if after is None:
                 break
@@ -101,4 +105,5 @@ def read(reader: ContextReader, uri: str) -> dict[str, Any]:
             f"{place.path} is longer than {MAX_ARTIFACT_BUDGET:,} characters",
             hint="Read it by lines with the tool artifacts_get.",
         )
-    return {"contents": [{"uri": uri, "mimeType": mime_type(place.path), "text": answer["text"]}]}
+    kind = mime_type(place.path) or "text/plain"
+    return {"contents": [{"uri": uri, "mimeType": kind, "text": answer["text"]}]}
