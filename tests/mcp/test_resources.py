@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satchel.context.answers import MAX_ARTIFACT_BUDGET
-from satchel.context.local import LocalReader
-from satchel.errors import InvalidInput, NoSuchArtifact, NoSuchProject, TooLarge
+from satchel.context.local import LocalProject, LocalReader
+from satchel.errors import InvalidInput, NoSuchArtifact, NoSuchProject, NotAFolder, TooLarge
 from satchel.mcp import resources
 from satchel.mcp.resources import Place, list_page, place_of, read, uri_of
+from satchel.worktree.ignore import Rules
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80))
@@ -55,6 +57,20 @@ def test_all_artifacts_are_listed_page_by_page(reader: LocalReader, monkeypatch:
         if cursor is None:
             break
     assert found == whole["resources"]
+
+
+def test_a_folder_that_is_gone_leaves_the_lists_of_the_others(sample_project: Path, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    projects = [
+        LocalProject(slug, f"prj_{slug[0]}" + "0" * 25, root, Rules(), tmp_path / f"{slug}.state", tmp_path / slug)
+        for slug, root in (("also", tmp_path / "gone"), ("lighthouse", sample_project))
+    ]
+    with closing(LocalReader(projects)) as reader:
+        before = list_page(reader, None)
+        (tmp_path / "gone").rmdir()
+        assert list_page(reader, None) == before
+        with closing(LocalReader(projects[:1])) as alone, pytest.raises(NotAFolder):
+            list_page(alone, None)
 
 
 def test_a_cursor_with_half_a_surrogate_pair_is_none(reader: LocalReader) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from satchel.context.answers import MAX_ARTIFACT_BUDGET, ContextReader
 from satchel.documents.kinds import DATA, PROSE, suffix_of
-from satchel.errors import InvalidInput, TooLarge
+from satchel.errors import InvalidInput, NoSuchProject, NotAFolder, TooLarge
 from satchel.mcp.schemas import is_whole
 
 PAGE = 200
@@ -56,12 +56,16 @@ def mime_type(path: str) -> str | None:
 
 
 def list_page(reader: ContextReader, cursor: str | None) -> dict[str, Any]:
-    """``resources`` and, where there are more, ``nextCursor``: all artifacts of all projects, by project and path."""
+    """``resources`` and, where there are more, ``nextCursor``: all artifacts of all projects, by project and path.
+
+    Of several projects one that is gone since has no artifacts.
+    """
     if cursor is not None and not is_whole(cursor):
         raise InvalidInput("the cursor is not one of this list")
     after_project, _, after_path = (cursor or "").partition("/")
     resources: list[dict[str, Any]] = []
-    for info in reader.projects():
+    projects = reader.projects()
+    for info in projects:
         slug = info["project"]
         if slug < after_project:
             continue
@@ -72,7 +76,12 @@ def list_page(reader: ContextReader, cursor: str | None) -> dict[str, Any]:
                 # The page is full: the next one begins after its last resource.
                 last = place_of(resources[-1]["uri"])
                 return {"resources": resources, "nextCursor": f"{last.project}/{last.path}"}
-            page = reader.artifacts(slug, cursor=after, limit=room)
+            try:
+                page = reader.artifacts(slug, cursor=after, limit=room)
+            except (NoSuchProject, NotAFolder):
+                if len(projects) == 1:
+                    raise
+                break
             for item in page["items"]:
                 kind = mime_type(item["path"])
                 resources.append(
