@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
+from click.types import StringParamType
 
 from satchel.cli.face import Face
 from satchel.config.machine import machine
@@ -60,10 +61,9 @@ def help_options() -> list[click.Parameter]:
     ]
 
 
-class Place(click.ParamType):
+class Place(StringParamType):
     """Text that names a file or a folder, so that a shell completes it."""
 
-    name = "text"
     _KINDS: ClassVar[dict[str, str]] = {
         **dict.fromkeys(("PATH", "PATHS", "ARTIFACT", "FILE"), "file"),
         "FOLDER": "dir",
