@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from satchel.cli.verb import verb
 from satchel.errors import DiskFull, InvalidInput
 from satchel.remote import Remote
 from satchel.remote.exported import ExportCheck, Exported
+from satchel.worktree import durable
 
 _NO_SPACE = (28, 122)
 """ENOSPC and EDQUOT."""
@@ -89,15 +91,37 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         raise InvalidInput(f"{path} exists already", hint="Name another file, or remove this one.")
     part = path.with_name(path.name + ".part")
     try:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise InvalidInput(f"{part} cannot be written: {error.strerror}") from error
+    with os.fdopen(handle, "wb") as file:
+        if not _is_ours(file, part):
+            raise InvalidInput(f"another command is writing {path}", hint="Wait for it, or name another file.")
+        yield from _written(file, part, path)
+
+
+def _is_ours(file: IO[bytes], part: Path) -> bool:
+    """Whether nobody else writes the file, nor gave it its name a moment ago; then it is ours until it is closed."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a filesystem without locks
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.lstat(part))
+    except FileNotFoundError:
+        return False
+
+
+def _written(file: IO[bytes], part: Path, path: Path) -> Iterator[IO[bytes]]:
+    try:
+        file.truncate()  # of one that was killed
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
         os.replace(part, path)
+        durable.sync_folder(path.parent)
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
