@@ -291,6 +291,9 @@ def test_why_a_server_takes_no_message_is_told_in_its_own_words(site: Site) -> N
     said = {"code": "rate.limited", "detail": "8 requests a minute are taken", "hint": "Wait."}
     error = refused(lambda asked: asked.answer(429, said, "application/problem+json", retry_after="3"))
     assert (error.code, error.message, error.hint) == ("rate.limited", "8 requests a minute are taken", "Wait.")
+    said = {"code": "tenant.suspended", "detail": "this tenant is suspended"}
+    error = refused(lambda asked: asked.answer(403, said, "application/problem+json"))
+    assert (error.code, error.message) == ("tenant.suspended", "this tenant is suspended")
     error = refused(lambda asked: asked.answer(429, b"{", "application/problem+json"))
     assert error.message == f"{server.url} answered 429"
     error = refused(lambda asked: asked.answer(307, b"", location="https://mcp.example/mcp"))

@@ -138,14 +138,14 @@ class McpServer:
             if answer.status not in (401, 403):
                 return self._accepted(answer)
             challenge = challenge_in(answer.pairs())
-            with trouble_as_away(self.url), answer:
-                for _ in _bounded(answer.chunks(CHUNK_BYTES)):
-                    pass  # the connection is of use still
+            problem = self._problem(answer)
             tries += 1
             fresh = self._tokens.another(token, answer.status, challenge) if tries < MAX_TRIES else None
             if fresh is None:
                 break
             token = fresh
+        if problem is not None:
+            raise problem
         if answer.status == 403:
             lacks = f" It asks for: {challenge.scope[:300]}" if challenge.scope else ""
             raise InsufficientScope(f"{self.url} does not allow this.{lacks}")
@@ -160,15 +160,19 @@ class McpServer:
                 f"{self.url} answers with a redirect to {answer.headers.get('location', 'nowhere')[:200]}",
                 hint="Redirects are not followed: start the bridge with the address that answers itself.",
             )
-        problem: Json = {}
-        with trouble_as_away(self.url), answer:
-            if _kind(answer) == "application/problem+json":
-                problem = object_in(b"".join(_bounded(answer.chunks(CHUNK_BYTES))))
-        if problem:
-            raise problem_error(answer.status, problem, answer.headers.get("retry-after"))
+        problem = self._problem(answer)
+        if problem is not None:
+            raise problem
         if answer.status == 404 and self._session is not None:
             raise ServerFailed(f"{self.url} has ended the session: start the agent's connection anew")
         raise ServerFailed(f"{self.url} answered {answer.status}")
+
+    def _problem(self, answer: Answer) -> SatchelError | None:
+        """Why a message is not taken, if the server says so in a problem document; its answer is read to the end."""
+        with trouble_as_away(self.url), answer:
+            body = b"".join(_bounded(answer.chunks(CHUNK_BYTES)))
+        about = object_in(body) if _kind(answer) == "application/problem+json" else {}
+        return problem_error(answer.status, about, answer.headers.get("retry-after")) if about else None
 
     def _headers(self, message: Mapping[str, Any]) -> dict[str, str]:
         headers = {
