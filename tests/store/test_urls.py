@@ -49,8 +49,8 @@ def test_a_url_names_a_place(url: str, place: BucketPlace) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("", "no form known"),
-        ("/just/a/path", "no form known"),
+        ("", "is no URL"),
+        ("/just/a/path", "is no URL"),
         ("file:relative", "no form known"),
         ("file://host/path", "no form known"),
         ("memory://x", "no form known"),

@@ -41,6 +41,8 @@ def open_store(url: str, wait_seconds: float = WAIT_SECONDS) -> ObjectStore:
         from satchel.store.bucket import open_bucket
 
         return open_bucket(bucket_place(url), wait_seconds)
+    if not parts.scheme:
+        raise ConfigInvalid("the place of the object store is no URL", hint=FORMS)
     if parts.query or parts.fragment:
         raise ConfigInvalid(f"a store at {shown_word(parts.scheme)} takes no options", hint=FORMS)
     if parts.scheme == "memory" and not parts.netloc and parts.path in {"", "/"}:
