@@ -23,6 +23,7 @@ SCOPE = "satchel:admin"
 """No cap: the session may do what its person may."""
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 MAX_INTERVAL_SECONDS = 60
+MAX_DEVICE_SECONDS = 24 * 60 * 60
 
 
 class LoginRefused(SignInNeeded):
@@ -118,7 +119,7 @@ class Login:
         if status != 200:
             raise problem_error(status, {"detail": answer.get("error_description")})
         try:
-            return Device(
+            device = Device(
                 str(answer["device_code"]),
                 str(answer["user_code"]),
                 str(answer["verification_uri"]),
@@ -126,8 +127,11 @@ class Login:
                 float(answer["expires_in"]),
                 float(answer.get("interval", 5)),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ServerLied("the server's answer to a device is not one") from error
+        if not (0 < device.seconds <= MAX_DEVICE_SECONDS and 1 <= device.interval <= MAX_INTERVAL_SECONDS):
+            raise ServerLied("the server's answer to a device is not one")  # no time, or one to ask without a rest in
+        return device
 
     def wait_for_device(self, device: Device, sleep: Callable[[float], None]) -> Tokens:
         """Ask until the person has decided. Raises ``LoginRefused``."""
