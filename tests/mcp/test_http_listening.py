@@ -96,6 +96,21 @@ def test_another_list_is_told_and_another_content_is_none(world: World) -> None:
     run(world.reader, talk, resources_list_changed=True, resource_subscriptions=[A])
 
 
+def test_a_project_by_another_name_is_another_list(world: World) -> None:
+    def named(slug: str) -> None:
+        world.owner.send("PATCH", f"/projects/{made['id']}", {"slug": slug}).ok()
+
+    async def talk(mcp: McpClient, events: Any) -> None:
+        await in_thread(named, "flood")
+        assert await heard(events) == ResourcesListChanged()
+        assert [r.uri for r in (await mcp.list_resources()).resources if "flood" in r.uri] == ["satchel://flood/a.md"]
+
+    made = world.owner.post("/projects", {"slug": "ebb"}).ok()
+    world.owner.put("ebb", "a.md", b"one").ok()
+    run(world.owner, talk, resources_list_changed=True)
+    world.owner.send("DELETE", f"/projects/{made['id']}").ok()
+
+
 @pytest.mark.promise("P5")
 def test_nobody_hears_of_what_it_may_not_read(world: World) -> None:
     hidden = "satchel://hidden/a.md"

@@ -31,8 +31,8 @@ class News(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    heads: dict[str, tuple[str, int]]
-    """Lineage and version of each project, by id."""
+    heads: dict[tuple[str, str], tuple[str, int]]
+    """Lineage and version of each project, by its id and the slug in the addresses of what it holds."""
     objects: dict[str, str | None]
     """What each wanted resource is, by its address."""
 
@@ -84,7 +84,7 @@ async def _look(caller: Caller, checked: Checked, wanted: Wanted) -> _Seen:
             paths = {uri: place.path for uri, place in places.items() if place.project == name}
             entries = await versions.entries_at(s, row.id, sorted(set(paths.values())), row.version)
             objects |= {uri: entries[path].object for uri, path in paths.items() if path in entries}
-    return _Seen({row.id: (row.lineage, row.version) for row in rows}, objects)
+    return _Seen({(row.id, row.slug): (row.lineage, row.version) for row in rows}, objects)
 
 
 async def _other_list(caller: Caller, before: _Seen, now: _Seen) -> bool:
@@ -92,7 +92,7 @@ async def _other_list(caller: Caller, before: _Seen, now: _Seen) -> bool:
         return True
     moved = [(name, before.heads[name], head) for name, head in now.heads.items() if before.heads[name] != head]
     async with caller.cloud.catalog.read(caller.tenant) as s:
-        for name, (lineage, since), (lineage_now, version) in moved:
+        for (name, _slug), (lineage, since), (lineage_now, version) in moved:
             if lineage != lineage_now or version - since > MAX_VERSIONS or version < since:
                 return True
             made = await versions.versions(s, name, None, MAX_VERSIONS)
