@@ -23,6 +23,19 @@ from satchel.server.traces import MAX_CALLS, Traces
 from tests.server.running import Answer, Running, serving, until
 
 logging.getLogger("opentelemetry").propagate = False  # it would tell of the collector that hangs, from its thread
+
+
+@pytest.fixture(autouse=True)
+def threads_end() -> Iterator[None]:
+    """What sends the last spans outlives a server that need not wait for it; its draws are not for another test."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name == "traces" or thread.name.startswith("Otel"):
+            thread.join(60)
+            assert not thread.is_alive(), thread.name
+
+
 CALLER = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{CALLER}-b7ad6b7169203331-01"
 
