@@ -17,6 +17,7 @@ from satchel.sync.report import ChangedPath
 from satchel.sync.settle import undo
 from satchel.worktree.base import load_base
 from satchel.worktree.lock import folder_lock
+from satchel.worktree.walk import Look
 from tests.sync.cloud import Cloud, held, put
 from tests.sync.conftest import Desk
 
@@ -264,14 +265,14 @@ def test_a_file_that_changes_while_it_is_sent_goes_as_it_is_or_next_time(
     put(ann.root, FILES)
     real, times = ann.worktree.scan, 0
 
-    def scan_then_edit() -> object:
+    def scan_then_edit(look: Look) -> object:
         nonlocal times
-        scan = real()
+        scan = real(look)
         times += 1
         put(ann.root, {"docs/a.md": f"edit number {times}\n"})
         return scan
 
-    monkeypatch.setattr(type(ann.worktree), "scan", lambda _: scan_then_edit())
+    monkeypatch.setattr(type(ann.worktree), "scan", lambda _, look: scan_then_edit(look))
     report = ann.sync()
     assert report.unsettled == ["docs/a.md"]
     assert {c.path for c in report.pushed} == {"README.md", "docs/b.md"}

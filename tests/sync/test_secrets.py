@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import string
+import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +13,16 @@ from typing import Any
 import pytest
 
 from satchel.errors import InvalidInput
+from satchel.objects.ids import object_id
 from satchel.objects.listing import Entry
-from satchel.sync import holdback
+from satchel.sync import holdback, reading
 from satchel.sync.choices import Strategy
 from satchel.sync.run import run
 from satchel.sync.secrets import _PLACEHOLDER, MARK, MAX_FINDINGS, Finding, find_secrets, may_hold_secrets, new_secrets
+from satchel.worktree.find import local_dir
 from satchel.worktree.policy import Governing, Policies
+from satchel.worktree.state import forget
+from satchel.worktree.walk import Worktree
 from tests.sync.cloud import Cloud, held, put
 from tests.sync.conftest import Desk
 
@@ -200,17 +205,45 @@ def test_a_file_that_waits_is_not_read_again_and_nothing_is_looked_at_where_noth
     assert ann.sync().secrets == []
 
 
+def test_what_the_scan_read_is_not_read_again_to_be_looked_at(ann: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> bytes:
+        raise AssertionError("it was read")
+
+    many = {f"{number}.md": f"{number}\n" * 3_000 for number in range(20)}
+    put(ann.root, {**many, "key.md": REAL["npm token"](), "same.md": REAL["npm token"]()})
+    with monkeypatch.context() as patch:
+        patch.setattr(holdback, "_read", never)
+        report = ann.sync()
+    assert [found.path for found in report.secrets] == ["key.md", "same.md"]
+    assert len(report.pushed) == len(many)
+
+
+def test_what_the_cloud_had_is_not_looked_into_when_it_is_read_again(
+    ann: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, {"a.md": "A\n", "b.md": "B\n"})
+    ann.sync()
+    put(ann.root, {"b.md": "new\n"})
+    ann.worktree.close()
+    forget(local_dir(ann.root) / "state.db")
+    assert list(reading.start(Worktree.open(ann.root)).findings) == [object_id(b"new\n")]
+
+
 @pytest.mark.parametrize("meanwhile", ["harmless\n", None])
 def test_a_file_that_is_another_while_it_is_looked_at_is_not_sent_unseen(
     ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch, meanwhile: str | None
 ) -> None:
-    secret, real = REAL["npm token"](), holdback._read
+    secret, real, times = REAL["npm token"](), holdback._read, 0
     put(ann.root, {"a.md": "A\n", "key.md": secret})
+    monkeypatch.setattr(ann.worktree, "_clock_ns", lambda: time.time_ns() + 10**10)
+    ann.worktree.scan()  # remembered, so that the scan of the sync has no content to be looked at
 
     def swapped(*asked: Any) -> Any:
         """What an editor that saves twice may make of it."""
+        nonlocal times
         if "key.md" not in asked:
             return real(*asked)
+        times += 1
         (ann.root / "key.md").rename(ann.root.parent / "away.md")
         if meanwhile is not None:
             put(ann.root, {"key.md": meanwhile})
@@ -222,6 +255,7 @@ def test_a_file_that_is_another_while_it_is_looked_at_is_not_sent_unseen(
     with monkeypatch.context() as patch:
         patch.setattr(holdback, "_read", swapped)
         ann.sync()
+    assert times
     bob.sync()
     assert held(bob.root) == {"a.md": "A\n"}
     assert [found.path for found in ann.sync().secrets] == ["key.md"]

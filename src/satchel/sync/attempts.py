@@ -38,17 +38,18 @@ from satchel.sync.holdback import Judged, judge
 from satchel.sync.naming import after_refusals
 from satchel.sync.outgoing import bases_of, counted, outgoing_of, weigh
 from satchel.sync.outlook import seen
-from satchel.sync.peer import Changes, Committed, Head, Peer
+from satchel.sync.peer import Committed, Head, Peer
 from satchel.sync.plan import Clash, Plan, plan
 from satchel.sync.pull import Cloud
 from satchel.sync.push import FileMoved, Outgoing, Progress, body
+from satchel.sync.reading import Findings, Start, start
 from satchel.sync.record import Remembered, Sides
 from satchel.sync.report import ChangedPath, SyncReport
 from satchel.sync.resume import LARGE_BYTES, Sending
 from satchel.sync.session import Conflict, Steps, choose, fold
 from satchel.sync.telling import Lines, changed_paths, conflict_path, hunks_of, near, tell_waiting
 from satchel.sync.texts import Looked, look
-from satchel.worktree.base import Base, CloudEntry, History, save_base
+from satchel.worktree.base import Base, CloudEntry, save_base
 from satchel.worktree.flush import flush_news
 from satchel.worktree.former import Former
 from satchel.worktree.policy import Governing
@@ -106,9 +107,9 @@ class Attempts:
         bounds: Bounds,
         random: Callable[[int], bytes],
         clock_ns: Callable[[], int],
-        looked: tuple[Scan, History, Changes | None],
+        start: Start,
     ) -> None:
-        self.looked: tuple[Scan, History, Changes | None] | None = looked
+        self.start: Start | None = start
         self.worktree, self.peer, self.project = worktree, peer, project
         self.report, self.strategy, self.trust, self.progress = report, strategy, trust, progress
         self.root, self.bounds = worktree.root, bounds
@@ -141,8 +142,8 @@ class Attempts:
                 raise
 
     def _attempt(self) -> None:
-        first, self.looked = self.looked, None
-        scan, history, changes = first or (self.worktree.scan(), History(self.root), None)
+        first, self.start = self.start or start(self.worktree), None
+        scan, findings, history, changes = first
         base, notices = history.load()
         self.loaded = self.saved = base
         found = self.records.load()
@@ -181,7 +182,8 @@ class Attempts:
             fresh = {path: clash for path, clash in made.merge.items() if path not in kept.open}
             looked = look(self.worktree, self.peer, self.project, fresh, scan, cloud)
         steps = self._choose(made, before, whole, theirs, looked, kept, found)
-        judged = self._judged(steps, theirs)
+        judged = self._judged(steps, theirs, findings)
+        del first, findings  # of many files they take room
         if hoping and (judged.found or not steps.push):  # nothing, or not all of it, would be sent: so ask
             self._attempt()
             return
@@ -243,10 +245,10 @@ class Attempts:
                     steps.contents[mine.object] = own
         return steps
 
-    def _judged(self, steps: Steps, theirs: Tree) -> Judged:
+    def _judged(self, steps: Steps, theirs: Tree, looked: Findings) -> Judged:
         """Look for credentials in what would be sent."""
         try:
-            return judge(self.root, steps.push, theirs, self.governing, steps.contents, steps.moves)
+            return judge(self.root, steps.push, theirs, self.governing, steps.contents, steps.moves, looked)
         except FileMoved as error:
             raise self._look_again(error) from error
 

@@ -17,6 +17,7 @@ from satchel.errors import InvalidInput, SatchelError
 from satchel.objects.ids import ObjectId, is_hex_id, object_id
 from satchel.objects.listing import Entry, Tree
 from satchel.sync.push import FileMoved
+from satchel.sync.reading import TOGETHER_BYTES, Findings, findings
 from satchel.worktree import durable
 from satchel.worktree.beneath import Beneath, read_all
 from satchel.worktree.find import local_dir
@@ -26,9 +27,6 @@ MAX_ALLOWED = 50
 """Most files that one sync sends although they look so: each is named in the audit."""
 MAX_ALLOWED_BYTES = 7_000
 """Of the header that names them to a server: proxies commonly take 8 KiB of one, and refuse more without a word."""
-TOGETHER_BYTES = 64 << 10
-"""Content looked at in one go: the rules cost a file 40 us however short it is. More is no faster, and has to be looked
-at again where one file has something."""
 _MAX_KEPT = 10_000
 _NAME = "secrets.json"
 
@@ -57,8 +55,11 @@ def judge(
     governing: Governing,
     contents: Mapping[ObjectId, bytes] | None = None,
     moves: Mapping[str, str] | None = None,
+    looked: Findings | None = None,
 ) -> Judged:
     """Look into what is to be sent; ``contents`` is what of it is no file yet, ``moves`` has names files still go by.
+
+    ``looked`` is what was found where somebody looked already.
 
     Raises ``InvalidInput`` where too many files at once are allowed all the same, and ``FileMoved`` for one that is not
     what it was any more: what would be judged in its place, and what would be sent, may be two things.
@@ -69,10 +70,11 @@ def judge(
         return Judged([], ())
     from satchel.sync.secrets import VERSION  # for a sync that sends something
 
-    known = _load(root, VERSION)
-    kept = {name: known[name] for name in fresh.values() if name in known}
-    for batch in _batches(root, {path: name for path, name in fresh.items() if name not in known}, contents, moves):
-        kept |= _findings(batch)
+    known, looked = _load(root, VERSION), looked or {}
+    kept = {name: rows for name in fresh.values() if (rows := known.get(name) or looked.get(name))}
+    unread = {path: name for path, name in fresh.items() if name not in known and name not in looked}
+    for batch in _batches(root, unread, contents, moves):
+        kept |= {name: rows for name, rows in findings(batch).items() if rows}
     found: list[SecretFound] = []
     allowed: list[str] = []
     for path, name in fresh.items() if kept else ():
@@ -115,15 +117,6 @@ def _batches(
                 batch, held = [], 0
     if batch:
         yield batch
-
-
-def _findings(batch: list[tuple[ObjectId, bytes]]) -> dict[ObjectId, list[tuple[int, str]]]:
-    from satchel.sync.secrets import find_secrets, may_hold_secrets
-
-    if not may_hold_secrets(data for _, data in batch):
-        return {}
-    found = {name: [(finding.line, finding.kind) for finding in find_secrets(data)] for name, data in batch}
-    return {name: findings for name, findings in found.items() if findings}
 
 
 def _read(beneath: Beneath, path: str, name: ObjectId) -> bytes:

@@ -13,15 +13,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from satchel.sync.choices import Direction, Strategy
-from satchel.sync.peer import Changes, Peer
+from satchel.sync.peer import Peer
+from satchel.sync.reading import Start, start
 from satchel.sync.report import SyncReport
-from satchel.worktree.base import History
 from satchel.worktree.durable import by_name
 from satchel.worktree.find import local_dir
 from satchel.worktree.lock import folder_lock
 from satchel.worktree.policy import Governing
 from satchel.worktree.undo import BOUNDS, Bounds
-from satchel.worktree.walk import Scan, Worktree
+from satchel.worktree.walk import Worktree
 
 if TYPE_CHECKING:
     from satchel.sync.attempts import Attempts
@@ -70,6 +70,7 @@ def run(
             from satchel.sync.attempts import Attempts  # what most syncs have no use for
 
             one = Attempts(worktree, peer, project, report, strategy, trust, progress, bounds, random, clock_ns, looked)
+            del looked  # of many files it takes room
             one.prune, one.person, one.governing = prune, person, governing or one.governing
         one.through()
 
@@ -81,20 +82,19 @@ def run(
     return report
 
 
-def _look(
-    worktree: Worktree, peer: Peer, project: str, report: SyncReport
-) -> tuple[Scan, History, Changes | None] | None:
+def _look(worktree: Worktree, peer: Peer, project: str, report: SyncReport) -> Start | None:
     """``None``, and a finished ``report``, where folder and cloud are as the last sync left them, and whole.
 
-    Else what was seen of both and of the base; the changes are ``None`` where the cloud was not asked.
+    Else what was seen.
     """
-    scan, base = worktree.scan(), History(worktree.root)
+    found = start(worktree)
+    scan, base = found.scan, found.base
     head = base.head if base.plain and not _conflicts(worktree) else None
     if head is None or head[2] != scan.digest:
-        return scan, base, None
+        return found
     changes = peer.changes(project, head[1], head[0])
     if changes.items or changes.damaged or changes.head != head:
-        return scan, base, changes
+        return found._replace(changes=changes)
     report.lineage, report.version, report.digest = changes.head
     report.left_out = scan.left_out
     report.notices += scan.notices

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -178,6 +179,11 @@ class History:
     @property
     def digest(self) -> Digest | None:
         return Digest(self._whole.about["digest"]) if self._whole else None
+
+    def objects(self) -> frozenset[str]:
+        """The objects it names, at least, without decoding it."""
+        found = re.findall(rb'"([0-9a-f]{64})"', self._whole.body) if self._whole else []
+        return frozenset(name.decode() for name in found)
 
     def of(self, paths: Iterable[str]) -> dict[str, CloudEntry]:
         """The entries of those paths the cloud has. A file changed since has another object: compare before use."""

@@ -61,6 +61,9 @@ class ChangedMeanwhile(Conflict):
     default_hint = "The file changed while the command ran: nothing of it was lost. Run the command again."
 
 
+Look = Callable[[ObjectId, bytes], None]
+
+
 class Named(Protocol):
     """An entry of a folder, as far as its name goes."""
 
@@ -182,8 +185,11 @@ class Worktree:
         walk = self._walk(Remembered({}, {}, {}))
         return walk.files, walk.left_out
 
-    def scan(self) -> Scan:
-        """The tree as it is now. Raises ``NotAFolder``, ``FolderUnreadable`` where it cannot be read."""
+    def scan(self, look: Look | None = None) -> Scan:
+        """The tree as it is now; ``look`` is given the content of each file that had to be read.
+
+        Raises ``NotAFolder``, ``FolderUnreadable`` where it cannot be read.
+        """
         before = self._remember()
         with by_name(self.root):
             walk = self._walk(before)
@@ -192,7 +198,7 @@ class Worktree:
         unsure: list[FileRow] = []
         with by_name(self.root), Beneath(self.root) as beneath:
             for path in walk.files:
-                row, sure = self._read_row(beneath, path, walk.left_out)
+                row, sure = self._read_row(beneath, path, walk.left_out, look)
                 if row is not None and sure:
                     fresh.append(row)
                     kept[path] = row
@@ -366,7 +372,9 @@ class Worktree:
 
     # Reading ---------------------------------------------------------------------------------------------------
 
-    def _read_row(self, beneath: Beneath, path: str, left_out: list[LeftOut]) -> tuple[FileRow | None, bool]:
+    def _read_row(
+        self, beneath: Beneath, path: str, left_out: list[LeftOut], look: Look | None
+    ) -> tuple[FileRow | None, bool]:
         """Read one file; what to remember of it, and whether that can be trusted next time."""
         try:
             for _ in range(READ_TRIES):
@@ -382,6 +390,8 @@ class Worktree:
                     os.close(fd)
                 if len(data) == after.st_size and _same(before, after):
                     name = ObjectId(hashlib.sha256(data).hexdigest())
+                    if look is not None:
+                        look(name, data)
                     return FileRow(path, *_told(after), name, _unindexed(path, data)), settled(after, read_at)
             left_out.append(LeftOut(path, "unsettled"))
         except OSError as error:
