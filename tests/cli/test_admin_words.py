@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from satchel.catalog import upkeep
+from satchel.catalog.bootstrap import found_tenant
+from satchel.cli.estate import with_estate
 from satchel.cli.face import error_data
+from satchel.config.server import server_settings
 from satchel.objects.ids import ObjectId
 from satchel.upkeep import verify
 from satchel.upkeep.estate import Estate
 from satchel.upkeep.findings import ASKED_FOR, Problem, VerifyReport
+from satchel.upkeep.lease import LEASE_MS
 from tests.cli.conftest import Cli
+from tests.upkeep.house import PEPPER
 
 WORDS = ["verify", "collect", "key rotate-root", "key rotate-tenant default"]
 
@@ -82,3 +88,24 @@ def test_facts_of_an_error_are_in_camel_case() -> None:
     assert told == {
         "error": {"code": "a.b", "message": "m", "hint": "h", "exitStatus": 6, "retryAfter": "5", "path": "x"}
     }
+
+
+def test_a_tenant_on_which_other_upkeep_is_under_way_keeps_no_other_from_being_collected(cli: Cli, data: Path) -> None:
+    settings = server_settings({"data": data}, env={})
+
+    async def begin(estate: Estate) -> None:
+        """What another tenant is, and work on the first that was killed."""
+        (first,), now = await estate.tenants(), estate.clock()
+        async with estate.catalog.directory(write=True) as d:
+            second = await found_tenant(d, slug="second", name="Second", pepper=PEPPER, now=now)
+            await estate.keyring.create(second.tenant.id)
+        async with estate.catalog.write(first.id) as s:
+            await upkeep.take(s, "verify", "another", now, now + LEASE_MS)
+
+    with_estate(settings, begin)
+    ran = cli("admin", "collect", "--data", data, "--json", status=6)
+    assert ran.json["busy"] == ["default"]
+    assert [tenant["tenant"] for tenant in ran.json["tenants"]] == ["second"]
+    assert "satchel admin collect --tenant default" in ran.err
+    refused = cli("admin", "collect", "--tenant", "default", "--data", data, "--json", status=6)
+    assert refused.json["error"]["code"] == "upkeep.busy"

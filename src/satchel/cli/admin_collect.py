@@ -11,6 +11,7 @@ from satchel.cli.estate import data_option, note_operator, server_part, settings
 from satchel.cli.face import Face, plural, size
 from satchel.cli.progress import Progress
 from satchel.cli.verb import verb
+from satchel.errors import Unavailable
 
 if TYPE_CHECKING:
     from satchel.upkeep.collect import CollectReport, Counted
@@ -28,7 +29,8 @@ DAY_MS = 24 * 60 * 60 * 1000
     ],
     gives=(
         "`dryRun`, and `tenants`, each with `tenant`, `projects`, `expiredVersions`, `entries`, `items` and `bytes` "
-        "of `abandoned`, `dying`, `repacked`, `deleted`, `swept`, `history`; `damaged`, `behind`."
+        "of `abandoned`, `dying`, `repacked`, `deleted`, `swept`, `history`; `damaged`, `behind`. `busy`: tenants on "
+        "which other upkeep was under way."
     ),
     statuses=(0, 1, 2, 5, 6),
 )
@@ -43,11 +45,13 @@ def command(face: Face, tenant: str | None, dry_run: bool, data: str | None) -> 
     SATCHEL_BACKUP_WINDOW_DAYS: until then a backup of the catalog may still name them.
 
     Safe beside a running server and after any crash: run it again. The server runs it by itself every
-    SATCHEL_COLLECT_HOURS.
+    SATCHEL_COLLECT_HOURS. A tenant on which other upkeep is under way is left for the next run.
     """
     settings = settings_for(data)
-    collecting = server_part("satchel.upkeep.collect")
+    collecting, lease = server_part("satchel.upkeep.collect"), server_part("satchel.upkeep.lease")
     progress = Progress(face)
+
+    busy: list[str] = []
 
     async def work(estate: Estate) -> list[tuple[str, CollectReport]]:
         await server_part("satchel.upkeep.clock").check_clock(estate.clock, estate.store, estate.random)
@@ -55,13 +59,19 @@ def command(face: Face, tenant: str | None, dry_run: bool, data: str | None) -> 
         window = settings.backup_window_days * DAY_MS
         found = []
         for row in rows:
-            report = await collecting.collect(
-                estate,
-                row.id,
-                window_ms=window,
-                dry=dry_run,
-                progress=lambda done, total: progress("collect", done, total),
-            )
+            try:
+                report = await collecting.collect(
+                    estate,
+                    row.id,
+                    window_ms=window,
+                    dry=dry_run,
+                    progress=lambda done, total: progress("collect", done, total),
+                )
+            except lease.UpkeepBusy:
+                if tenant is not None:
+                    raise
+                busy.append(row.slug)
+                continue
             if not dry_run:
                 await note_operator(estate, "tenant.collect", row.id)
             found.append((row.slug, report))
@@ -69,9 +79,13 @@ def command(face: Face, tenant: str | None, dry_run: bool, data: str | None) -> 
 
     with closing(progress):
         reports = with_estate(settings, work)
-    answer = {"dryRun": dry_run, "tenants": [_data(slug, report) for slug, report in reports]}
+    answer = {"dryRun": dry_run, "tenants": [_data(slug, report) for slug, report in reports], "busy": busy}
     face.answer(answer, lambda: _show(face, reports, settings.backup_window_days))
-    return 1 if any(report.behind for _, report in reports) else 0
+    for slug in busy:
+        face.warn(f"other upkeep is under way on {slug}. When it has ended:  satchel admin collect --tenant {slug}")
+    if any(report.behind for _, report in reports):
+        return 1
+    return Unavailable.exit_status if busy else 0
 
 
 def _data(slug: str, report: CollectReport) -> dict[str, object]:
