@@ -9,6 +9,7 @@ from satchel.cli.get_cmd import _whole
 from satchel.cli.reading import Reading
 from satchel.context.answers import ContextReader
 from satchel.errors import ServerLied
+from tests.cli.conftest import Cli
 
 
 class Liar:
@@ -34,3 +35,10 @@ def test_pages_of_an_artifact_that_never_end_are_a_lie(step: int, monkeypatch: p
     with pytest.raises(ServerLied, match="do not end"):
         _whole(reading, "a.md")
     assert liar.asked <= 21
+
+
+def test_a_folder_is_called_one(cli: Cli, here: Path) -> None:
+    cli("init")
+    for verb in ("get", "outline"):
+        ran = cli(verb, "specs", status=1)
+        assert "specs is a folder   [artifact.not_found]" in ran.err

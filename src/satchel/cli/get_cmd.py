@@ -99,10 +99,12 @@ def _page(reading: Reading, path: str, **asked: Any) -> ArtifactText:
 
 @contextmanager
 def told_apart(reading: Reading, path: str) -> Iterator[None]:
-    """Say of a file that is there, and is no artifact, that it is left out."""
+    """Say of a file that is there, and is no artifact, that it is left out; and of a folder that it is one."""
     try:
         yield
     except NoSuchArtifact as error:
+        if reading.root is not None and (reading.root / path).is_dir():
+            raise NoSuchArtifact(f"{path} is a folder", hint="Name one file of it.") from error
         if reading.root is not None and os.path.lexists(reading.root / path):
             raise NoSuchArtifact(
                 f"{path} is here, but does not belong to project {reading.one}",
