@@ -137,7 +137,7 @@ def test_limits_and_locks_of_the_folder_hold(folder: Path, monkeypatch: pytest.M
     small = FolderWriter([project._replace(rules=project.rules._replace(max_file_bytes=10))], BOUNDS)
     with pytest.raises(TooLarge):
         small(Put("lighthouse", "a.md", "x" * 11, None))
-    monkeypatch.setattr("satchel.cli.writing.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("satchel.worktree.lock.PATIENCE_SECONDS", 0)
     with folder_lock(folder), pytest.raises(Busy):
         FolderWriter([project], BOUNDS)(Put("lighthouse", "a.md", "x", None))
     assert not (folder / "a.md").exists()

@@ -5,6 +5,7 @@ import random as seeded
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -403,9 +404,18 @@ def test_a_server_that_is_away_loses_nothing(ann: Desk, monkeypatch: pytest.Monk
     assert len(ann.sync().pushed) == 3
 
 
-def test_two_commands_in_one_folder_do_not_meet(ann: Desk) -> None:
+def test_two_commands_in_one_folder_do_not_meet(ann: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("satchel.worktree.lock.PATIENCE_SECONDS", 0)
     with folder_lock(ann.root), pytest.raises(Busy):
         ann.sync()
+
+
+def test_a_command_waits_for_the_sync_of_a_watch_to_end(ann: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(ann.root, FILES)
+    with ExitStack() as held_:
+        held_.enter_context(folder_lock(ann.root))
+        monkeypatch.setattr("satchel.worktree.lock.time.sleep", lambda _: held_.close())
+        assert len(ann.sync().pushed) == 3
 
 
 def test_status_knows_without_asking(ann: Desk) -> None:

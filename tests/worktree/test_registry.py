@@ -84,7 +84,8 @@ def test_processes_that_register_at_once_lose_no_entry(tmp_path: Path) -> None:
     assert len(Registry(path).gone()) == 8
 
 
-def test_a_folder_is_held_by_one_command_at_a_time(tmp_path: Path) -> None:
+def test_a_folder_is_held_by_one_command_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("satchel.worktree.lock.PATIENCE_SECONDS", 0)
     with folder_lock(tmp_path), pytest.raises(Busy), folder_lock(tmp_path):
         pass
     with folder_lock(tmp_path):

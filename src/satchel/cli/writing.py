@@ -21,10 +21,6 @@ from satchel.worktree.walk import Scan, Worktree
 if TYPE_CHECKING:
     from satchel.context.project import LocalProject
 
-PATIENCE_SECONDS = 10.0
-"""How long an agent waits for whoever else is at work in the folder: mostly another agent, which writes in
-milliseconds."""
-
 
 class FolderWriter:
     """Writes into the folders of these projects."""
@@ -57,9 +53,7 @@ class FolderWriter:
                     raise TooLarge(f"{path} would have {len(data):,} bytes; a file has at most {most:,} here")
                 return data, "100644" if there is None else there.mode
 
-            changed, digest = edit(
-                worktree, path, decide, bounds=self._bounds, clock_ns=self._clock_ns, patience=PATIENCE_SECONDS
-            )
+            changed, digest = edit(worktree, path, decide, bounds=self._bounds, clock_ns=self._clock_ns)
         [content] = made
         return {
             "project": project.slug,

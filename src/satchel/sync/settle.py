@@ -273,15 +273,13 @@ def edit(
     bounds: Bounds = BOUNDS,
     random: Callable[[int], bytes] = os.urandom,
     clock_ns: Callable[[], int] = time.time_ns,
-    patience: float = 0,
 ) -> tuple[bool, Digest]:
     """Make a file hold what ``decide`` gives (bytes and mode) for the folder as it is, with nobody else at work in it.
 
     Says whether it held something else, and the digest of the folder afterwards. What stood there can be brought back
-    by ``undo``. Raises ``Busy`` after ``patience`` seconds of it, ``ChangedMeanwhile`` where something else is in the
-    way, and ``UndoFull``.
+    by ``undo``. Raises ``Busy``, ``ChangedMeanwhile`` where something else is in the way, and ``UndoFull``.
     """
-    with folder_lock(worktree.root, patience=patience), by_name(worktree.root):
+    with folder_lock(worktree.root), by_name(worktree.root):
         scan = worktree.scan()
         require_read(scan, [path])
         data, mode = decide(scan)

@@ -14,12 +14,15 @@ from satchel.worktree import durable
 from satchel.worktree.find import local_dir
 
 LOOK_SECONDS = 0.01
+PATIENCE_SECONDS = 10.0
+"""How long a command waits for whoever else is at work in the folder: mostly a watch that syncs what was just saved, or
+an agent, which writes in milliseconds."""
 
 
 @contextmanager
-def folder_lock(root: Path, *, patience: float = 0) -> Iterator[None]:
-    """Hold the folder. Raises ``Busy`` where another process does not let go of it within ``patience`` seconds."""
-    with file_lock(local_dir(root) / "lock", wait=False, patience=patience):
+def folder_lock(root: Path) -> Iterator[None]:
+    """Hold the folder. Raises ``Busy`` where another process does not let go of it within ``PATIENCE_SECONDS``."""
+    with file_lock(local_dir(root) / "lock", wait=False, patience=PATIENCE_SECONDS):
         yield
 
 
