@@ -61,6 +61,15 @@ def test_arguments_that_do_not_fit_are_refused_by_name(arguments: object, told: 
     assert not Draft202012Validator(INPUT).is_valid(arguments)
 
 
+def test_a_whole_number_is_one_however_it_is_written() -> None:
+    arguments = {"query": "x", "limit": 3.0}
+    Draft202012Validator(INPUT).validate(arguments)
+    assert repr(checked(arguments, INPUT)["limit"]) == "3"
+    for value in (4.0, 1e300, float("inf"), float("nan")):
+        with pytest.raises(InvalidInput):
+            checked({"query": "x", "limit": value}, INPUT)
+
+
 def test_a_null_argument_counts_as_left_out() -> None:
     assert checked({"query": "x", "limit": None}, INPUT) == {"query": "x"}
 

@@ -55,10 +55,15 @@ def checked(arguments: object, schema: Mapping[str, Any]) -> dict[str, Any]:
     for name in schema.get("required", ()):
         if arguments.get(name) is None:
             raise InvalidInput(f"the argument {name!r} is missing")
-    given = {name: value for name, value in arguments.items() if value is not None}
+    given = {name: _plain(value) for name, value in arguments.items() if value is not None}
     for name, value in given.items():
         _check(name, value, properties[name])
     return given
+
+
+def _plain(value: object) -> object:
+    """A whole number is one however it is written: 5.0 is one to JSON Schema, and some programs know no others."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def is_whole(text: str) -> bool:
