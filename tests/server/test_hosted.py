@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from satchel.context.local import LocalProject, LocalReader
+from satchel.errors import DiskFull
 from satchel.objects.ids import ProjectId, TenantId
+from satchel.search.index import Index
 from satchel.server.indexes import Ref
 from satchel.worktree.ignore import Rules
 from tests.sample import write_sample_project
@@ -171,3 +173,23 @@ def test_the_cache_of_indexes_stays_within_its_bound(tmp_path_factory: pytest.Te
         found = bounded.admin.get("/search", q="w0x7").ok()
         assert ([hit["project"] for hit in found["hits"]], len(found["projects"])) == (["p0"], 12)
         until(lambda: bounded.cloud.indexes.bytes_used <= 1024 * 1024)
+
+
+def test_where_the_disk_is_full_caches_make_room_for_the_index_that_is_asked_for(
+    server: Running, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for slug in ("one", "two"):
+        owner.post("/projects", {"slug": slug}).ok()
+        owner.put(slug, "a.md", f"# {slug}\n\nword\n".encode()).ok()
+    owner.get("/projects/one/search?q=word").ok()
+    indexes = server.cloud.indexes
+    held, bring = indexes.bytes_used, Index.bring
+
+    def full(index: Index, *what: Any) -> None:
+        if indexes.bytes_used >= held:
+            raise DiskFull("the disk is full: the index could not be written")
+        bring(index, *what)
+
+    monkeypatch.setattr(Index, "bring", full)
+    [hit] = owner.get("/projects/two/search?q=word").ok()["hits"]
+    assert hit["path"] == "a.md"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -189,3 +190,29 @@ def test_a_file_comes_too_late_where_the_index_was_discarded_meanwhile(tmp_path:
     assert files(tmp_path) == []
     IndexCache(tmp_path, 1 << 30, random=os.urandom).close()
     assert not list(tmp_path.rglob("*.part"))  # what was cut off goes at the next start
+
+
+def test_on_a_full_disk_the_less_recently_used_half_goes_before_an_index_cannot_be_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[int]()
+    cache = IndexCache(tmp_path, 1 << 30, random=os.urandom, yields=lambda: asked.append(1))
+    refs = [Ref(REF.tenant, ProjectId(f"prj_{number:026}")) for number in range(4)]
+    for ref in refs:
+        bring(cache, keys(1), "# One\n", ref)
+    new, make = Ref(REF.tenant, ProjectId(f"prj_{9:026}")), Path.mkdir
+
+    def full(path: Path, *how: int, **more: bool) -> None:
+        if new.project in path.parts and not asked:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        make(path, *how, **more)  # type: ignore[arg-type]  # passed on as it came
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    done = bring(cache, keys(1), "# New\n", new)
+    with cache.borrow(new, keys(1)) as index:
+        assert index.digest == done
+    assert ({path.parent.name for path in tmp_path.rglob("*.db")}, asked) == (
+        {refs[2].project, refs[3].project, new.project},
+        [1],
+    )
+    cache.close()

@@ -352,3 +352,15 @@ def test_nothing_is_kept_in_memory_for_what_lies_on_disk(inner: Counted, tmp_pat
         assert (len(_files(tmp_path)), now) == (50, held)
 
     _run(work())
+
+
+def test_where_somebody_else_needs_the_disk_the_less_recently_used_half_goes(tmp_path: Path) -> None:
+    async def go() -> None:
+        store = CachedStore(MemoryStore(), tmp_path / "c", 1 << 20)
+        for number in range(4):
+            await store.put(f"{PACK}{number}", DATA)
+        store.halve()
+        assert store.bytes_used == 2 * len(DATA)
+        assert [path.parent.name for path in _files(tmp_path)] == ["pak_12", "pak_13"]
+
+    _run(go())

@@ -190,6 +190,7 @@ async def open_cloud(
             settings.index_cache_bytes,
             random=random,
             max_open=indexes_at_most(settings.connections),
+            yields=cached.halve if cached else lambda: None,
         )
         checkpoints = Checkpointer(
             catalog,

@@ -10,6 +10,7 @@ time writes through its own connection while they go on reading what was. Deleti
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from satchel.errors import DiskFull
 from satchel.objects.ids import ProjectId, TenantId
 from satchel.search.index import Index, remove
 
@@ -62,8 +64,18 @@ class _Open(NamedTuple):
 class IndexCache:
     """Safe for many threads. ``key_of`` gives the key of a file by its id and may block."""
 
-    def __init__(self, root: Path, max_bytes: int, *, random: Callable[[int], bytes], max_open: int = 32) -> None:
-        """At most ``max_bytes`` of disk are used, and at most ``max_open`` indexes are kept open."""
+    def __init__(
+        self,
+        root: Path,
+        max_bytes: int,
+        *,
+        random: Callable[[int], bytes],
+        max_open: int = 32,
+        yields: Callable[[], None] = lambda: None,
+    ) -> None:
+        """At most ``max_bytes`` of disk are used, and at most ``max_open`` indexes are kept open. ``yields`` has what
+        else is kept on this disk to be faster give some of its room, where the disk is full."""
+        self._yields = yields
         self._root, self._max_bytes, self._random, self._max_open = root, max_bytes, random, max_open
         self._lock = threading.Lock()
         # By last use: the first is the first to go.
@@ -106,7 +118,7 @@ class IndexCache:
                     if self._slots.get(ref) is slot:
                         self._used += size - slot.size
                     slot.size = size
-        self._make_room()
+        self._trim(self._max_bytes)
 
     @contextmanager
     def _taken(self, ref: Ref, key_of: Callable[[bytes], bytes]) -> Iterator[tuple[_Slot, Index]]:
@@ -149,7 +161,7 @@ class IndexCache:
             with self._lock:
                 for slot in slots:
                     slot.borrowed -= 1
-            self._make_room()
+            self._trim(self._max_bytes)
 
     def held(self, ref: Ref) -> object:
         """What stands for a project's file as long as it is that one."""
@@ -250,13 +262,15 @@ class IndexCache:
     def _opened(self, slot: _Slot, key_of: Callable[[bytes], bytes]) -> Index:
         with self._lock:
             file_id, path, key = slot.file_id, slot.path, slot.key
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = key or key_of(file_id)
         with self._lock:
             if slot.file_id == file_id:  # else another file took its place meanwhile
                 slot.key = key
-        index, _ = Index.open_or_rebuild(path, key=key)
-        return index
+        try:
+            return _open_file(path, key)
+        except DiskFull:
+            self.make_room()
+            return _open_file(path, key)
 
     def _give_back(self, ref: Ref, slot: _Slot, index: Index) -> list[Index]:
         """Keep an index open for the next question; returns those to close instead."""
@@ -291,14 +305,21 @@ class IndexCache:
         self._used -= slot.size
         return self._take_all(ref, slot)
 
-    def _make_room(self) -> None:
-        """Delete the least recently used files until the bound holds; those in use stay."""
+    def make_room(self) -> None:
+        """The disk is full: delete the less recently used half of all that is kept on it to be faster."""
+        self._yields()
+        with self._lock:
+            half = self._used // 2
+        self._trim(half)
+
+    def _trim(self, most: int) -> None:
+        """Delete the least recently used files until it is ``most``; those in use stay."""
         gone: list[tuple[Path, list[Index]]] = []
         with self._lock:
-            if self._used <= self._max_bytes:
+            if self._used <= most:
                 return
             for ref, slot in list(self._slots.items()):
-                if self._used <= self._max_bytes:
+                if self._used <= most:
                     break
                 if slot.borrowed == 0:
                     gone.append((slot.path, self._drop(ref)))
@@ -319,6 +340,17 @@ class IndexCache:
             return
         slot = self._slots[ref] = _Slot(file_id, path, _size(path))
         self._used += slot.size
+
+
+def _open_file(path: Path, key: bytes) -> Index:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull("the disk is full: the index could not be written") from error
+        raise
+    index, _ = Index.open_or_rebuild(path, key=key)
+    return index
 
 
 def _written(path: Path) -> int:

@@ -26,6 +26,7 @@ from satchel.catalog.versions import EntryRow
 from satchel.context.answers import ContextReader
 from satchel.errors import (
     ArtifactPurged,
+    DiskFull,
     NoSuchArtifact,
     ObjectsMissing,
     SatchelError,
@@ -322,15 +323,24 @@ class Readers:
         large = not ref.past and self.checkpoints.wanted(row, rows)
         if large:
             self.checkpoints.begin(ref)
+        try:
+            changed = self._brought(ref, row, rows)
+        except DiskFull:
+            self._indexes.make_room()
+            changed = self._brought(ref, row, rows)
+        if large and changed:
+            self._loop.call_soon_threadsafe(self.checkpoints.brought, ref)
+
+    def _brought(self, ref: Ref, row: ProjectRow, rows: Mapping[str, EntryRow]) -> bool:
+        """Bring an index to these rows; whether it was not there yet."""
         with self._indexes.build(ref, lambda file_id: self._key(ref, file_id)) as index:
             if index.digest == row.digest:
-                return
+                return False
             tree = {path: Entry(entry.mode, entry.object) for path, entry in rows.items()}
             sizes = {path: entry.size for path, entry in rows.items()}
             ahead = _Ahead(_unread(index, rows.values()), lambda ids: self._wait(self._objects(ref, ids)))
             index.bring(Digest(row.digest), tree, ahead.read, sizes)
-        if large:
-            self._loop.call_soon_threadsafe(self.checkpoints.brought, ref)
+        return True
 
     async def _objects(self, ref: Ref, ids: Sequence[ObjectId]) -> dict[ObjectId, bytes]:
         purged: set[ObjectId] = set()
