@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -28,6 +29,7 @@ def test_a_project_is_shared_by_a_link_and_joined_in_one_command(server: Server,
     (kim.folder / "notes/.satchel").mkdir(parents=True)  # as a join that was cut off leaves it
     joined = kim.run("join", url, "notes", stdin=f"kim@example.org\n{PASSWORD}\n", status=0)
     assert "may write" in joined.stderr
+    assert re.search(r"fetched, .* up and .* down in \d+ requests, ", joined.stdout)
     assert PASSWORD not in joined.stdout + joined.stderr
     theirs = {path: data for path, data in kim.files().items() if path.startswith("notes/")}
     ignored = ("build/report.md", "dispatcher.log")

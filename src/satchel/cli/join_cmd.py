@@ -23,7 +23,7 @@ from satchel.cli.sync_report import report_data
 from satchel.cli.verb import verb
 from satchel.cli.waiting import patience
 from satchel.errors import InvalidInput, NotFound, SignInNeeded
-from satchel.remote import FixedToken, Remote, checked_url
+from satchel.remote import FixedToken, Remote, Traffic, checked_url
 from satchel.remote.values import text
 from satchel.sync.choices import Direction
 from satchel.sync.report import SyncReport
@@ -81,10 +81,10 @@ def command(
     if root is None:
         face.answer(data, lambda: face.note(f"Joined {to['tenant']}. Next:  satchel projects --remote"))
         return 0
-    report, took = _clone(face, root, address, joined["project"], to["project"])
+    report, took, traffic = _clone(face, root, address, joined["project"], to["project"])
 
     def show() -> None:
-        show_sync(face, report, took, False)
+        show_sync(face, report, took, False, traffic)
         face.note(f"{to['project']} is in {shown_path(root, face.cwd)}.  Next:  satchel sync, or satchel search there")
 
     face.answer({**data, "sync": report_data(report)}, show)
@@ -156,7 +156,7 @@ def _is_project(root: Path) -> bool:
     return os.path.lexists(local_dir(root) / CONFIG_NAME)
 
 
-def _clone(face: Face, root: Path, address: str, project: str, slug: str) -> tuple[SyncReport, float]:
+def _clone(face: Face, root: Path, address: str, project: str, slug: str) -> tuple[SyncReport, float, Traffic]:
     began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
     if _is_project(root):
@@ -188,4 +188,4 @@ def _clone(face: Face, root: Path, address: str, project: str, slug: str) -> tup
         )
     for notice in report.notices:
         face.warn(notice)
-    return report, time.perf_counter() - began
+    return report, time.perf_counter() - began, remote.traffic
