@@ -443,11 +443,13 @@ def test_a_device_code_is_for_its_client_alone(server: Running, probe: Client, g
         ({"client_id": "nobody"}, "invalid_client"),
         ({"client_id": "satchel-cli", "scope": "root"}, "invalid_scope"),
         ({"client_id": "satchel-cli", "resource": "https://evil.example"}, "invalid_target"),
+        ({"client_id": "satchel-cli", "client_secret": "x"}, "invalid_client"),
     ],
 )  # fmt: skip
 def test_a_device_login_that_is_begun_wrongly_is_refused(fields: dict[str, str], error: str, server: Running) -> None:
     answer = Person(server.url).post("/oauth/device", fields)
-    assert (answer.status, answer.json["error"]) == (400, error)
+    assert (answer.status, answer.json["error"]) == (401 if "client_secret" in fields else 400, error)
+    assert Person(server.url).post("/oauth/device?client_id=satchel-cli", fields).json["error"] == "invalid_request"
 
 
 def test_a_link_alone_connects_no_device(server: Running, grace: Person) -> None:

@@ -27,9 +27,9 @@ from satchel.server.oauth.clients import DAY_MS
 from satchel.server.oauth.consent import allowed, consent_page, member_of, shown_place
 from satchel.server.oauth.registration import limit_beginnings
 from satchel.server.oauth.rules import audience_of
-from satchel.server.oauth.tokens import device_mac
+from satchel.server.oauth.tokens import client_fields, device_mac
 from satchel.server.web.browser import Browser, browser_of, posted
-from satchel.server.web.forms import fields_of, only, read_fields
+from satchel.server.web.forms import fields_of, only
 from satchel.server.web.layout import NOTHING
 from satchel.server.web.routing import pages_router
 from satchel.server.web.signin import ready
@@ -57,7 +57,7 @@ _WARNING = Markup(
 @machines.post(DEVICE)
 async def begin(request: Request) -> Response:
     cloud = cloud_of(request)
-    fields = await read_fields(request)
+    fields = await client_fields(request)
     limit_beginnings(cloud, exchange_of(request))
     client = await clients.find(cloud, fields.get("client_id", ""))
     scope = scope_of(fields.get("scope", ""))

@@ -39,7 +39,7 @@ router = machine_router()
 @router.post("/oauth/token")
 async def token(request: Request) -> Response:
     cloud, exchange = cloud_of(request), exchange_of(request)
-    fields = await _fields(request)
+    fields = await client_fields(request)
     match fields.get("grant_type"):
         case "authorization_code":
             return await _by_code(cloud, exchange, fields)
@@ -54,7 +54,7 @@ async def token(request: Request) -> Response:
 async def revoke(request: Request) -> Response:
     """Ends the whole session a token belongs to; one that does not count already is no error (RFC 7009)."""
     cloud, exchange = cloud_of(request), exchange_of(request)
-    fields = await _fields(request)
+    fields = await client_fields(request)
     text, client_id = _needed(fields, "token"), _client(fields)
     try:
         if looks_like_token(text):
@@ -69,7 +69,8 @@ async def revoke(request: Request) -> Response:
     return answer({})
 
 
-async def _fields(request: Request) -> dict[str, str]:
+async def client_fields(request: Request) -> dict[str, str]:
+    """What a client sends, in the body alone. Raises ``OAuthError`` where it shows a secret."""
     if request.scope["query_string"]:
         raise OAuthError("invalid_request", "parameters are taken in the body alone")
     fields = await read_fields(request)
