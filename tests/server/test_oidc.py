@@ -460,6 +460,31 @@ def test_a_provider_that_does_not_answer_in_time_is_away_and_holds_up_nobody_els
     assert (answer.status, "oidc.unavailable" in answer.body.decode()) == (503, True)
 
 
+def test_who_asks_while_the_keys_are_fetched_is_answered_by_what_comes(
+    connected: Running, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_module, "NEW_KEY_SECONDS", 60.0)
+    now = int(time.time() * 1000)
+
+    people = [somebody() for _ in range(3)]
+    subjects = [person["sub"] for person in people]
+    made: Any = provider_of(connected.settings)
+
+    async def at_once() -> list[str]:
+        asked = [made.verified(provider.token(person), AUDIENCE, now) for person in people]
+        return [claims["sub"] for claims in await asyncio.gather(*asked)]
+
+    async def begin_and_go_on() -> None:
+        assert await at_once() == subjects
+        provider.rotate("meanwhile")
+        made._looked -= 60.0
+        asked = len(provider.asked)
+        assert await at_once() == subjects
+        assert provider.asked[asked:] == ["/keys"]
+
+    asyncio.run(begin_and_go_on())
+
+
 def again(connected: Running) -> Any:
     """Let the server forget what it remembers of the provider; what asks it now."""
     made = provider_of(connected.settings)

@@ -7,6 +7,7 @@ at most.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from base64 import b64encode
 from collections.abc import Callable
@@ -60,6 +61,7 @@ class Provider:
         self._discovery: tuple[float, Discovery] | None = None
         self._keys: tuple[float, tuple[PublicKey, ...]] | None = None
         self._looked = -LOOK_SECONDS
+        self._looking = asyncio.Lock()
         if self.audience and not self.rules:
             raise ConfigInvalid(
                 "SATCHEL_OIDC_AUDIENCE needs SATCHEL_OIDC_RULES",
@@ -124,21 +126,29 @@ class Provider:
         stale = self._keys is None or now - self._keys[0] > LOOK_SECONDS
         if (stale or anew) and now - self._looked >= NEW_KEY_SECONDS:
             self._looked = now
-            try:
-                said = await self._fetcher.document((await self.discovery()).jwks, fresh=anew)
-                keys = read_keys(said)
-                if not keys:
-                    raise FetchFailed("the identity provider shows no key that can be used")
-                self._keys = (now, keys)
-            except SatchelError as error:
-                if not isinstance(error, FetchFailed | FetchRefused | ProviderAway | ProviderRefused):
-                    raise
-                if self._keys is None or now - self._keys[0] > KEEP_SECONDS:
-                    self._keys = None
-                    raise ProviderAway(f"the identity provider's keys cannot be got: {error.message}") from error
+            async with self._looking:
+                await self._look(now, anew=anew)
+        elif self._keys is None or anew:
+            async with self._looking:  # who asks while they are being fetched is answered by what comes
+                pass
         if self._keys is None:
             raise ProviderAway("the identity provider's keys cannot be got at this moment")
         return self._keys[1]
+
+    async def _look(self, now: float, *, anew: bool) -> None:
+        """Fetch the keys; those that are known go on where they cannot be got."""
+        try:
+            said = await self._fetcher.document((await self.discovery()).jwks, fresh=anew)
+            keys = read_keys(said)
+            if not keys:
+                raise FetchFailed("the identity provider shows no key that can be used")
+            self._keys = (now, keys)
+        except SatchelError as error:
+            if not isinstance(error, FetchFailed | FetchRefused | ProviderAway | ProviderRefused):
+                raise
+            if self._keys is None or now - self._keys[0] > KEEP_SECONDS:
+                self._keys = None
+                raise ProviderAway(f"the identity provider's keys cannot be got: {error.message}") from error
 
     def _checked(self, said: dict[str, Any]) -> Discovery:
         if said.get("issuer") != self.issuer:
