@@ -128,3 +128,10 @@ async def test_a_pooler_that_the_address_does_not_mention_is_noticed_and_named(p
 async def rename(catalog: Catalog, tenant: str) -> None:
     async with catalog.write(tenant) as s:
         await projects.update(s, PROJECT, description="renamed")
+
+
+async def test_a_pooler_that_refuses_the_password_is_not_said_to_be_too_busy(pooled: str) -> None:
+    with pytest.raises(CatalogUnavailable, match="the pooler before the database does not take this") as caught:
+        await Catalog.open(f"{pooled.replace(PASSWORD, 'wrong')}?pooler=transaction")
+    assert "SATCHEL_DATABASE_URL" in caught.value.hint
+    assert "wrong" not in str(caught.value)

@@ -30,6 +30,12 @@ ADDRESS_HINT = (
     "Compare SATCHEL_DATABASE_URL, and for `satchel admin migrate` SATCHEL_DATABASE_OWNER_URL, with the database."
 )
 _TLS_HINT = "Compare sslmode and sslrootcert of the catalog's address with how the database does TLS."
+_POOLER_HINT = (
+    "The same request may succeed later. The pooler's log says why: a role, password or database that it does not know "
+    "(SATCHEL_DATABASE_URL), too many clients, or no connection in time."
+)
+_POOLER = "08P01"
+"""A violation of the protocol, by the book: with this pgbouncer refuses whatever it refuses."""
 _NOT_PREPARED = ("26000", "42P05")
 _NO_TABLE, _FULL, _CORRUPTED = "42P01", "53100", ("XX001", "XX002")
 
@@ -121,6 +127,8 @@ def _of_postgres(state: str | None) -> SatchelError | None:
             "the database does not know a statement that was prepared on the same connection",
             hint="A pooler hands out its connections in turn: write ?pooler=transaction behind SATCHEL_DATABASE_URL.",
         )
+    if state == _POOLER:
+        return CatalogUnavailable("the pooler before the database does not take this", hint=_POOLER_HINT)
     if state in _NOT_LET_IN:
         return CatalogUnavailable(_NOT_LET_IN[state], hint=ADDRESS_HINT)
     if state == _NO_TABLE or state[:2] in _NOT_NOW:
