@@ -104,7 +104,8 @@ def test_an_agent_that_cannot_log_in_is_logged_in_once_and_renewed_by_itself(ser
     assert (gone["forgotten"], gone["revoked"]) == (True, True)
     kept(sam).put(f"mcp:{url}", second._replace(access="of.an.hour-ago"))
     said, _ = talk(sam, url, env={"DECISION": "deny"})
-    assert said["two"]["error"]["data"]["code"] == "auth.login_refused"
+    refused = said["two"]["error"]["data"]
+    assert (refused["code"], "satchel login" in refused["hint"]) == ("auth.login_refused", False)
 
 
 def test_a_server_that_is_away_or_no_server_is_an_answer_to_the_agent(server: Running, sam: Person) -> None:

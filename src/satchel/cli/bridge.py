@@ -26,6 +26,7 @@ from satchel.mcp.stdio import INTERNAL_ERROR, INVALID_REQUEST, MAX_MESSAGE_BYTES
 from satchel.remote.discovery import Authorization, Challenge, find
 from satchel.remote.mcphttp import CONNECTIONS, Call, McpServer
 from satchel.remote.mcplogin import Client, Granted, McpLogin, renewed, revoke
+from satchel.remote.oauth import LoginRefused
 from satchel.worktree.lock import file_lock
 
 ENDLESS = "subscriptions/listen"
@@ -160,6 +161,8 @@ class BridgeTokens:
                 try:
                     fresh = self._by_browser(at, challenge, known)
                 except SatchelError as error:
+                    if isinstance(error, LoginRefused):
+                        error.hint = "Nothing was kept. Ask again: the browser opens anew."
                     self._refused = (time.monotonic(), error)
                     raise
             self._keep(fresh)
