@@ -414,6 +414,9 @@ def test_connect_leaves_a_file_it_cannot_read_alone(cli: Cli, here: Path) -> Non
     (here / ".mcp.json").write_text("{ // mine\n}")
     assert "[config.invalid]" in cli("connect", "claude-code", "--yes", status=2).err
     assert (here / ".mcp.json").read_text() == "{ // mine\n}"
+    (here / ".mcp.json").unlink()
+    os.mkfifo(here / ".mcp.json")  # which nobody writes to
+    assert "is not a file" in cli("connect", "claude-code", "--yes", status=2).err
 
 
 def test_connect_finds_the_project_from_below_and_codex_at_home(

@@ -75,6 +75,8 @@ def _program() -> str:
 
 
 def _read(path: Path) -> str | None:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ConfigInvalid(f"{path} is not a file: nothing was written")
     try:
         return path.read_bytes().decode()  # its line ends stay
     except FileNotFoundError:
