@@ -16,8 +16,25 @@ import pytest
 from satchel.cli import watching
 from satchel.cli.face import Face
 from satchel.config.machine import Machine
+from satchel.errors import InvalidInput
 from satchel.sync.choices import Direction
 from satchel.sync.report import SyncReport
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_watch_whose_output_it_would_sync_is_refused(stream: int, tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("x")
+    log = os.open(tmp_path / "w.log", os.O_WRONLY | os.O_CREAT)
+    before = os.dup(stream)
+    try:
+        os.dup2(log, stream)
+        watching.refuse_own_output(tmp_path, lambda: ["other.md", "gone.md"])
+        with pytest.raises(InvalidInput, match=r"goes into w\.log"):
+            watching.refuse_own_output(tmp_path, lambda: ["other.md", "w.log"])
+    finally:
+        os.dup2(before, stream)
+        os.close(before)
+        os.close(log)
 
 
 @pytest.mark.parametrize(

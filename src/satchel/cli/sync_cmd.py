@@ -158,6 +158,8 @@ def sync(
         if watch:
             from satchel.cli import watching
 
+            with worktree_of(here) as worktree:
+                watching.refuse_own_output(here.root, lambda: worktree.scan().tree)
             return watching.watch(
                 face, here.root, remote, project, lambda: once(None), lambda report: show(face, report, None, verbose)
             )

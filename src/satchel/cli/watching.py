@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from satchel.cli.face import Face
 from satchel.cli.sync_report import report_data
-from satchel.errors import Busy
+from satchel.errors import Busy, InvalidInput
 from satchel.remote import Remote
 from satchel.sync.report import SyncReport
 from satchel.sync.watch import Signal, Waiting, Watch, hear_cloud, hear_folder
@@ -63,6 +66,25 @@ def watch(
             signal.signal(number, handler)
     told.stopped()
     return STOPPED if interrupted.is_set() else 0
+
+
+def refuse_own_output(root: Path, files: Callable[[], Iterable[str]]) -> None:
+    """Raise ``InvalidInput`` where what a watch says goes into one of the folder's ``files``: each line would be a change
+    to sync and to tell of, without end."""
+    outputs = set()
+    for stream in (1, 2):
+        with suppress(OSError):  # closed
+            of = os.fstat(stream)
+            if stat.S_ISREG(of.st_mode):
+                outputs.add((of.st_dev, of.st_ino))
+    for path in files() if outputs else ():
+        with suppress(OSError):  # gone meanwhile
+            of = os.lstat(root / path)
+            if (of.st_dev, of.st_ino) in outputs:
+                raise InvalidInput(
+                    f"the output of this watch goes into {path}, which it would sync again and again",
+                    hint="Send it to a file elsewhere, or leave that one out with .satchelignore.",
+                )
 
 
 class _Told:
