@@ -69,8 +69,8 @@ def watch(
 
 
 def refuse_own_output(root: Path, files: Callable[[], Iterable[str]]) -> None:
-    """Raise ``InvalidInput`` where what a watch says goes into one of the folder's ``files``: each line would be a change
-    to sync and to tell of, without end."""
+    """Raise ``InvalidInput`` where what a watch says goes into one of the folder's ``files``: each line would be a
+    change to sync and to tell of, without end."""
     outputs = set()
     for stream in (1, 2):
         with suppress(OSError):  # closed
