@@ -349,6 +349,9 @@ def test_files_that_tools_execute_arrive_only_with_trust(server: Server, sam: Pe
     assert not (kim.folder / ".mcp.json").exists()
     assert kim.json("diff")["items"] == kim.json("diff", "--at", "1")["items"] == []  # it is no deletion of Kim's
     (kim.folder / ".satchelignore").write_text("plan.md\n")
+    linked = next(kim.folder / path for path in kim.files() if path.endswith(".md") and path != "plan.md")
+    linked.unlink()
+    linked.symlink_to("plan.md")  # left out, not deleted
     assert [item["path"] for item in kim.json("diff")["items"]] == [".satchelignore"]
     kim.run("sync", "--trust")
     assert (kim.folder / ".mcp.json").read_bytes() == (sam.folder / ".mcp.json").read_bytes()

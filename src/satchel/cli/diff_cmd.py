@@ -19,6 +19,7 @@ from satchel.errors import InvalidInput, NoSuchArtifact
 from satchel.objects.ids import object_id
 from satchel.objects.listing import Tree
 from satchel.remote import Remote
+from satchel.sync.folder import left_out
 from satchel.sync.merge import MAX_MERGE_BYTES, MAX_PAIRS, pairs, shared
 from satchel.worktree.base import Base, load_base
 from satchel.worktree.selecting import selection
@@ -59,8 +60,8 @@ def command(face: Face, path: str | None, at: str | None) -> None:
     """Show what differs from a version of the hosted project.
 
     PATH is a file or a folder. Lines with - are the version's, lines with + are in this folder. Without --at the
-    version is the one this folder was last in step with, so that the lines are your own edits. What the rules of this
-    folder leave out is not compared.
+    version is the one this folder was last in step with, so that the lines are your own edits. What is left out of this
+    folder, as `satchel doctor` says, is not compared.
     """
     named = None if path is None else in_project(face, path)
     here = local_project(project_root(face))
@@ -68,10 +69,11 @@ def command(face: Face, path: str | None, at: str | None) -> None:
     base, _ = load_base(here.root)
     with closing(remote), worktree_of(here) as worktree:
         version = version_at(remote, project, at) if at is not None else base.version if base is not None else 0
-        tree = worktree.scan().tree
+        scan = worktree.scan()
+        tree = scan.tree
         selects = selection(worktree)
         candidates = _candidates(remote, project, base, tree, version)
-        paths = [path for path in candidates if path in tree or selects(path)]
+        paths = [path for path in candidates if path in tree or (selects(path) and not left_out(here.root, scan, path))]
         if named not in (None, "."):
             if not any(_within(path, named) for path in (*paths, *tree)):
                 raise NoSuchArtifact(f"neither this folder nor version {version} has {path!r}")
