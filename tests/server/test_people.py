@@ -7,15 +7,20 @@ import itertools
 import json
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
 
 from satchel.auth import passwords
-from satchel.catalog import invitations, members
+from satchel.auth.roles import TenantRole
+from satchel.catalog import invitations, members, principals
 from satchel.catalog.invitations import InvitationRow
 from satchel.catalog.scope import Scope
-from satchel.server import signin
+from satchel.objects.ids import PrincipalId, TenantId
+from satchel.server import bodies, signin
+from satchel.server.routes import invitations as invites
+from satchel.server.routes import keys, people
 from tests import logged
 from tests.server.oauth.flow import registered
 from tests.server.running import Answer, Client, Running
@@ -476,6 +481,46 @@ def test_roles_change_within_what_the_changer_has(server: Running, owner: Client
     assert as_owner.send("PATCH", f"/members/{target}", {"tenantRole": "king"}).status == 422
     assert as_owner.send("PATCH", "/members/mem_unknown", {"tenantRole": "admin"}).code == "resource.not_found"
     assert "member.role" in actions(owner)
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "body"),
+    [
+        ("PATCH", "/members/{who}", {"tenantRole": "owner"}),
+        ("PATCH", "/members/{owner}", {"tenantRole": "member"}),
+        ("POST", "/members/{owner}/password", {"password": OTHER}),
+        ("POST", "/members", {"email": "x@example.org", "name": "X", "password": OTHER, "tenantRole": "owner"}),
+        ("POST", "/keys", {"name": "k", "tenantRole": "owner"}),
+        ("POST", "/keys/{key}/reroll", {}),
+        ("POST", "/invitations", {"tenantRole": "owner"}),
+    ],
+)
+def test_who_is_an_owner_no_more_when_the_request_has_come_in_gives_and_changes_no_owner(
+    server: Running,
+    owner: Client,
+    as_owner: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    address: str,
+    body: dict[str, object],
+) -> None:
+    other = joined(server, invite(owner, "owner"), f"person-{next(_numbers)}@example.org")
+    who, tenant = PrincipalId(member_id(as_owner)), TenantId(owner.get("/tenant").ok()["id"])
+    key = owner.post("/keys", {"name": "k", "tenantRole": "owner"}).ok(201)["id"]
+
+    async def read_json(*given: Any) -> Any:
+        asked = await bodies.read_json(*given)
+        async with server.cloud.catalog.write(tenant) as s:
+            await principals.set_tenant_role(s, who, TenantRole.ADMIN, server.cloud.clock())
+        return asked
+
+    with monkeypatch.context() as patched:
+        for module in (people, keys, invites):
+            patched.setattr(module, "read_json", read_json)
+        answer = as_owner.send(method, address.format(who=who, owner=member_id(other), key=key), body)
+    assert (answer.status, answer.code) == (403, "auth.insufficient_scope")
+    roles = {row["id"]: row["tenantRole"] for row in owner.get("/members").ok()["items"]}
+    assert (roles[who], roles[member_id(other)]) == ("admin", "owner")
 
 
 def test_the_last_owner_can_neither_leave_nor_be_demoted_nor_removed(

@@ -56,9 +56,11 @@ class Caller:
     def tenant(self) -> TenantId:
         return self.checked.principal.tenant
 
-    async def stands(self, s: Scope, action: Action, project: ProjectId | None = None) -> None:
-        """Judge once more inside the transaction of a write: revocation, grants, tenant."""
-        require(decide(await self.cloud.authenticator.recheck(s, self.checked), action, project))
+    async def stands(self, s: Scope, action: Action, project: ProjectId | None = None) -> Principal:
+        """Judge once more inside the transaction of a write: revocation, grants, tenant. The caller as it is now."""
+        who = await self.cloud.authenticator.recheck(s, self.checked)
+        require(decide(who, action, project))
+        return who
 
     async def record(self, s: Scope, action: str, target: str, now: int) -> None:
         """Write into the audit of the scope's tenant that the caller did it, in the transaction of the deed."""

@@ -100,10 +100,7 @@ async def list_invitations(caller: TenantAdmin, cursor: Cursor = None, limit: Pa
 )
 async def invite_to_tenant(request: Request, caller: TenantAdmin) -> Response:
     asked = await read_json(request, InvitationCreate, _MAX_BODY)
-    role = TenantRole(asked.tenant_role)
-    if role > caller.principal.tenant_role:
-        raise InsufficientScope("an invitation cannot give more than its maker has", needs=role.value)
-    return await _make(request, caller, Place(role), asked, Action.TENANT_ADMIN)
+    return await _make(request, caller, Place(TenantRole(asked.tenant_role)), asked, Action.TENANT_ADMIN)
 
 
 @router.delete(
@@ -192,7 +189,8 @@ async def _make(
 ) -> Response:
     cloud, now = caller.cloud, caller.cloud.clock()
     async with cloud.catalog.write(caller.tenant) as s:
-        await caller.stands(s, action, place.project)
+        if place.tenant_role > (await caller.stands(s, action, place.project)).tenant_role:
+            raise InsufficientScope("an invitation cannot give more than its maker has", needs=place.tenant_role.value)
 
         async def do() -> dict[str, object]:
             row, text = await invitations.create(

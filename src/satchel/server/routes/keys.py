@@ -6,14 +6,14 @@ from fastapi import APIRouter, Request, Response
 from msgspec import UNSET
 
 from satchel.auth.policy import Action
-from satchel.auth.roles import Role, TenantRole
+from satchel.auth.roles import Principal, Role, TenantRole
 from satchel.catalog import grants, principals, projects
 from satchel.catalog.principals import PrincipalRow
 from satchel.catalog.scope import Scope
 from satchel.context.part import rfc3339
 from satchel.errors import InsufficientScope, InvalidInput, NoSuchThing
 from satchel.objects.ids import ProjectId
-from satchel.server.access import Caller, TenantAdmin, absent_project
+from satchel.server.access import TenantAdmin, absent_project
 from satchel.server.bodies import answer, read_json
 from satchel.server.once import once
 from satchel.server.openapi import operation
@@ -50,13 +50,12 @@ async def create_key(request: Request, caller: TenantAdmin) -> Response:
     """`role` is for every project of the tenant, `projects` for some of them. A replay answers without `key`."""
     asked = await read_json(request, KeyCreate, _MAX_BODY)
     wanted = TenantRole(asked.tenant_role)
-    if wanted > caller.principal.tenant_role:
-        raise InsufficientScope("a key cannot have more than its maker", needs=wanted.value)
     if asked.role is UNSET and not asked.projects and wanted is TenantRole.MEMBER:
         raise InvalidInput("say what the key is for: role, projects, or tenantRole")
     now = caller.cloud.clock()
     async with caller.cloud.catalog.write(caller.tenant) as s:
-        await caller.stands(s, Action.TENANT_ADMIN)
+        if wanted > (await caller.stands(s, Action.TENANT_ADMIN)).tenant_role:
+            raise InsufficientScope("a key cannot have more than its maker", needs=wanted.value)
         given = await _grants(s, asked)
 
         async def do() -> dict[str, object]:
@@ -90,11 +89,12 @@ async def create_key(request: Request, caller: TenantAdmin) -> Response:
 async def revoke_key(caller: TenantAdmin, key: str) -> Response:
     now = caller.cloud.clock()
     async with caller.cloud.catalog.write(caller.tenant) as s:
-        await caller.stands(s, Action.TENANT_ADMIN)
+        who = await caller.stands(s, Action.TENANT_ADMIN)
         row = await principals.get(s, key)
         if row is None or row.kind != principals.KEY:
             raise NoSuchThing("there is no such key", hint="List them:  GET /api/v1/keys, or `satchel key list`.")
-        _not_above(caller, row)
+        if row.tenant_role > who.tenant_role:
+            raise InsufficientScope("an admin cannot end an owner", needs=row.tenant_role.value)
         await principals.revoke(s, row.id, now)
         await caller.record(s, "key.revoke", row.id, now)
     return answer({"ok": True})
@@ -116,9 +116,9 @@ async def reroll_key(request: Request, caller: TenantAdmin, key: str) -> Respons
     asked = await read_json(request, KeyReroll, _MAX_BODY)
     now = caller.cloud.clock()
     async with caller.cloud.catalog.write(caller.tenant) as s:
-        await caller.stands(s, Action.TENANT_ADMIN)
+        who = await caller.stands(s, Action.TENANT_ADMIN)
         row = await _key(s, key)
-        await _not_beyond(caller, s, row)
+        await _not_beyond(s, who, row)
 
         async def do() -> dict[str, object]:
             expires = None if asked.expires_in is UNSET else now + asked.expires_in * 1000
@@ -141,18 +141,13 @@ async def _key(s: Scope, key: str) -> PrincipalRow:
     return row
 
 
-async def _not_beyond(caller: Caller, s: Scope, row: PrincipalRow) -> None:
-    """Whoever gets a key's secret may do what the key may: it must not be more than the caller may."""
-    if row.tenant_role > caller.principal.tenant_role:
+async def _not_beyond(s: Scope, who: Principal, row: PrincipalRow) -> None:
+    """Whoever gets a key's secret may do what the key may: it must not be more than ``who`` may."""
+    if row.tenant_role > who.tenant_role:
         raise InsufficientScope("an admin cannot have an owner's key", needs=row.tenant_role.value)
-    who = await principals.resolve(s, row.id)
-    if who is not None and who.operator and not caller.principal.operator:
+    key = await principals.resolve(s, row.id)
+    if key is not None and key.operator and not who.operator:
         raise InsufficientScope("only an operator can have an operator's key", needs="operator")
-
-
-def _not_above(caller: Caller, row: PrincipalRow) -> None:
-    if row.tenant_role > caller.principal.tenant_role:
-        raise InsufficientScope("an admin cannot end an owner", needs=row.tenant_role.value)
 
 
 async def _grants(s: Scope, asked: KeyCreate) -> dict[ProjectId, Role]:

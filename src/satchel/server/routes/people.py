@@ -9,13 +9,13 @@ from fastapi import APIRouter, Request, Response
 from satchel.auth.emails import normal_email
 from satchel.auth.passwords import verify_password
 from satchel.auth.policy import Action
-from satchel.auth.roles import Role, TenantRole
+from satchel.auth.roles import Principal, Role, TenantRole
 from satchel.catalog import grants, members, principals
 from satchel.catalog.scope import Scope
 from satchel.context.part import rfc3339
 from satchel.errors import AlreadyExists, InsufficientScope, InvalidInput, NoSuchThing, Refused
 from satchel.objects.ids import PrincipalId, new_id
-from satchel.server.access import Caller, ProjectAdmin, SignedIn, TenantAdmin
+from satchel.server.access import ProjectAdmin, SignedIn, TenantAdmin
 from satchel.server.bodies import answer, read_json
 from satchel.server.openapi import operation
 from satchel.server.passwords import hashed
@@ -72,13 +72,12 @@ async def add_member(request: Request, caller: TenantAdmin) -> Response:
     """For a person new to the server. One who has an account already joins by an invitation (POST /invitations)."""
     asked = await read_json(request, MemberCreate, _MAX_BODY)
     role = TenantRole(asked.tenant_role)
-    if role > caller.principal.tenant_role:
-        raise InsufficientScope("a member cannot have more than who adds it", needs=role.value)
     cloud, now = caller.cloud, caller.cloud.clock()
     password = await hashed(cloud, asked.password, normal_email(asked.email))
     async with cloud.catalog.directory(write=True) as d:
         s = d.enter(caller.tenant)
-        await caller.stands(s, Action.TENANT_ADMIN)
+        if role > (await caller.stands(s, Action.TENANT_ADMIN)).tenant_role:
+            raise InsufficientScope("a member cannot have more than who adds it", needs=role.value)
         # Whoever set a person's password could sign in as that person wherever it is a member: so nobody
         # who exists already can be added to a second tenant.
         if (known := await members.find_person(d, asked.email)) is not None:
@@ -108,8 +107,7 @@ async def add_member(request: Request, caller: TenantAdmin) -> Response:
 async def remove_member(caller: TenantAdmin, member: str) -> Response:
     now = caller.cloud.clock()
     async with caller.cloud.catalog.write(caller.tenant) as s:
-        await caller.stands(s, Action.TENANT_ADMIN)
-        row = await _below(s, caller, member)
+        row = await _below(s, await caller.stands(s, Action.TENANT_ADMIN), member)
         await members.remove(s, row.id, now)
         await caller.record(s, "member.remove", row.id, now)
     return answer({"ok": True})
@@ -128,13 +126,13 @@ async def remove_member(caller: TenantAdmin, member: str) -> Response:
 async def change_member(request: Request, caller: TenantAdmin, member: str) -> Response:
     """Nobody gives more than they have, and a tenant keeps an owner."""
     async with caller.cloud.catalog.read(caller.tenant) as s:
-        await _below(s, caller, member)
+        await _below(s, caller.principal, member)
     asked = await read_json(request, MemberPatch, _MAX_BODY)
     role, now = TenantRole(asked.tenant_role), caller.cloud.clock()
     async with caller.cloud.catalog.write(caller.tenant) as s:
-        await caller.stands(s, Action.TENANT_ADMIN)
-        row = await _below(s, caller, member)
-        if role > caller.principal.tenant_role:
+        who = await caller.stands(s, Action.TENANT_ADMIN)
+        row = await _below(s, who, member)
+        if role > who.tenant_role:
             raise InsufficientScope("nobody gives a role above their own", needs=role.value)
         await principals.set_tenant_role(s, row.id, role, now)
         await caller.record(s, "member.role", f"{row.id} {role.value}", now)
@@ -154,16 +152,15 @@ async def reset_password(request: Request, caller: TenantAdmin, member: str) -> 
     """For a person who is a member of this tenant alone: an admin of one tenant gets into no other."""
     cloud, now = caller.cloud, caller.cloud.clock()
     async with cloud.catalog.read(caller.tenant) as s:
-        row = await _below(s, caller, member)
+        row = await _below(s, caller.principal, member)
     asked = await read_json(request, PasswordReset, _MAX_BODY)
     stored = await hashed(cloud, asked.password, row.email or "")
     async with cloud.catalog.directory(write=True) as d:
         s = d.enter(caller.tenant)
-        await caller.stands(s, Action.TENANT_ADMIN)
-        await _below(s, caller, member)
+        await _below(s, await caller.stands(s, Action.TENANT_ADMIN), member)
         person = await members.person_of(s, row.id)
         if person is None:
-            raise NoSuchThing("there is no such member")
+            raise _no_member()
         if len(await members.memberships(d, person)) > 1:
             raise MemberElsewhere("this person is a member of another tenant too")
         await members.set_password(d, person, stored)
@@ -277,14 +274,18 @@ async def take_grant(on: ProjectAdmin, principal: str) -> Response:
     return answer({"ok": True})
 
 
-async def _below(s: Scope, caller: Caller, member: str) -> principals.PrincipalRow:
-    """A member whom the caller may change. Raises ``NoSuchThing``, and ``InsufficientScope`` for one above it."""
+async def _below(s: Scope, who: Principal, member: str) -> principals.PrincipalRow:
+    """A member whom ``who`` may change. Raises ``NoSuchThing``, and ``InsufficientScope`` for one above it."""
     row = await principals.get(s, member)
     if row is None or row.kind != principals.MEMBER:
-        raise NoSuchThing("there is no such member", hint="List them:  satchel tenant members")
-    if row.tenant_role > caller.principal.tenant_role:
+        raise _no_member()
+    if row.tenant_role > who.tenant_role:
         raise InsufficientScope("an admin cannot change or end an owner", needs=row.tenant_role.value)
     return row
+
+
+def _no_member() -> NoSuchThing:
+    return NoSuchThing("there is no such member", hint="List them:  satchel tenant members")
 
 
 def _member(row: principals.PrincipalRow) -> dict[str, object]:
