@@ -523,6 +523,15 @@ def test_who_is_an_owner_no_more_when_the_request_has_come_in_gives_and_changes_
     assert (roles[who], roles[member_id(other)]) == ("admin", "owner")
 
 
+def test_who_is_no_member_any_more_is_changed_no_more(server: Running, owner: Client, email: str) -> None:
+    person = joined(server, invite(owner), email)
+    gone = member_id(person)
+    owner.send("DELETE", f"/members/{gone}").ok()
+    answer = owner.send("PATCH", f"/members/{gone}", {"tenantRole": "admin"})
+    assert (answer.status, answer.code) == (404, "resource.not_found")
+    assert "member.role" not in actions(owner)
+
+
 def test_the_last_owner_can_neither_leave_nor_be_demoted_nor_removed(
     server: Running, owner: Client, as_owner: Client
 ) -> None:

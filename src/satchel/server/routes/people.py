@@ -134,7 +134,8 @@ async def change_member(request: Request, caller: TenantAdmin, member: str) -> R
         row = await _below(s, who, member)
         if role > who.tenant_role:
             raise InsufficientScope("nobody gives a role above their own", needs=role.value)
-        await principals.set_tenant_role(s, row.id, role, now)
+        if not await principals.set_tenant_role(s, row.id, role, now):
+            raise _no_member()
         await caller.record(s, "member.role", f"{row.id} {role.value}", now)
     return answer(_member(row._replace(tenant_role=role)))
 
