@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -108,8 +109,9 @@ def test_one_tenant_cannot_take_every_place(tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.promise("P8")
+@pytest.mark.parametrize("mcp", [False, True])
 def test_one_tenants_large_bodies_wait_for_each_other_and_nobody_else_waits_for_them(
-    server: Running, new_tenant: Callable[[], Client]
+    server: Running, new_tenant: Callable[[], Client], mcp: bool
 ) -> None:
     owner, other = new_tenant(), new_tenant()
     for one in (owner, other):
@@ -118,8 +120,11 @@ def test_one_tenants_large_bodies_wait_for_each_other_and_nobody_else_waits_for_
     with ExitStack() as opened:
         for number in range(LARGE_BODIES_OF_ONE + 2):
             head = _head(server, f"/projects/large/artifacts/{number}.md", 2 * LARGE_BYTES, key=owner.key)
+            put = head.replace(b"POST", b"PUT", 1).replace(b"host:", b"if-none-match: *\r\nhost:", 1)
+            accepting = b"accept: application/json, text/event-stream\r\nhost:"
+            posted = re.sub(rb"/api/v1\S*", b"/mcp", head).replace(b"host:", accepting, 1)
             connection = opened.enter_context(closing(socket.create_connection(("127.0.0.1", server.settings.port))))
-            connection.sendall(head.replace(b"POST", b"PUT", 1).replace(b"host:", b"if-none-match: *\r\nhost:", 1))
+            connection.sendall(posted if mcp else put)
             connection.sendall(b"x" * (LARGE_BYTES + 1))
         until(lambda: (bodies.busy, bodies.waiting) == (LARGE_BODIES_OF_ONE, 2), 60)
         owner.put("large", "small.md", b"small").ok()

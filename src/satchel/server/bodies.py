@@ -65,29 +65,23 @@ async def read_json(request: Request, kind: type[T], limit: int) -> T:
 
 async def read_bytes(request: Request, limit: int) -> bytes:
     """The whole body; raises ``TooLarge`` once it is known to be over ``limit`` bytes."""
-    _check_declared(request, limit)
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        if size <= LARGE_BYTES < size + len(chunk):
-            await request.scope["satchel"].grow()
-        size += len(chunk)
-        if size > limit:
-            raise TooLarge(f"the body is over {limit:,} bytes", limit=limit)
-        parts.append(chunk)
-    return b"".join(parts)
+    return b"".join([chunk async for chunk in Request(request.scope, bounded(request, limit)).stream()])
 
 
 def bounded(request: Request, limit: int) -> Receive:
-    """What gives the body to an application that reads it itself. Raises ``TooLarge`` for one that is declared to be
-    over ``limit`` bytes, and gives no more of one that is."""
-    _check_declared(request, limit)
+    """What gives a body to whoever keeps it whole: one that is large in its tenant's turn. Raises ``TooLarge`` for one
+    that is declared to be over ``limit`` bytes, and gives no more of one that is."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise TooLarge(f"the body is {int(declared):,} bytes; at most {limit:,} are taken here", limit=limit)
     size = 0
 
     async def receive() -> Message:
         nonlocal size
         message = await request.receive()
-        size += len(message.get("body", b""))
+        before, size = size, size + len(message.get("body", b""))
+        if before <= LARGE_BYTES < size:
+            await request.scope["satchel"].grow()
         if size > limit:
             raise TooLarge(f"the body is over {limit:,} bytes", limit=limit)
         return message
@@ -168,12 +162,6 @@ async def packed(request: Request, response: Response) -> Response:
     data = await asyncio.to_thread(zstd.compress, bytes(response.body), FAST_LEVEL)
     headers = {"content-encoding": "zstd", "vary": "accept-encoding"}
     return Response(data, response.status_code, headers=headers, media_type=response.media_type)
-
-
-def _check_declared(request: Request, limit: int) -> None:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise TooLarge(f"the body is {int(declared):,} bytes; at most {limit:,} are taken here", limit=limit)
 
 
 def _takes_zstd(header: str) -> bool:
