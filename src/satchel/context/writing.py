@@ -17,7 +17,8 @@ from satchel.objects.paths import check_path, executed_by_tools
 from satchel.objects.reviews import is_review_list
 
 MAX_TEXT = 150_000
-"""Characters of one artifact; as JSON with six bytes each they fit the 1 MiB that a message at /mcp may have."""
+"""Characters of one artifact; as JSON with six bytes each they fit the 1 MiB that a message at /mcp may have. Only a
+client that writes most of them as pairs of such escapes, twelve bytes each, is told that its message is too long."""
 MAX_NOTE = 20_000
 _READ_AGAIN = "Read it with artifacts_get and pass its `object` as ifMatch."
 _STAMP = r"## \d{4}-\d\d-\d\d \d\d:\d\d UTC\n\n"

@@ -17,8 +17,8 @@ _RESOURCES = (
     "A client of 2026-07-28 hears of changes by `subscriptions/listen`, over stdio and HTTP: of the resources",
     f"it names (at most {MAX_WATCHED:,}), and of other resources being listed (`resourcesListChanged`). Over stdio, a",
     "client of the versions with a handshake subscribes with `resources/subscribe`, and hears of another list once it",
-    "asked for one. A folder is looked at every five seconds, a server whenever something was committed. Tools and",
-    "prompts never change.",
+    "asked for one. Over stdio, folder or server is looked at every five seconds; at `/mcp` whenever something was",
+    "committed. Tools and prompts never change.",
 )
 
 
