@@ -144,7 +144,7 @@ CHANGES: dict[str, Callable[[Scope, PrincipalId], Awaitable[object]]] = {
 async def test_it_is_announced_that(catalog: Catalog, tenants: Tenants, what: str) -> None:
     async with catalog.write(tenants.a) as s:
         row, _ = await principals.issue_key(s, pepper=PEPPER, name="k", now=NOW)
-        await sessions.start(s, pepper=PEPPER, family=FAMILY, principal_id=row.id, now=NOW)
+        await sessions.start(s, pepper=PEPPER, family=FAMILY, principal_id=row.id, now=NOW, lifetime_ms=60_000)
     start = await now(catalog)
     async with catalog.write(tenants.a) as s:
         await CHANGES[what](s, row.id)

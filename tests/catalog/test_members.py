@@ -73,7 +73,7 @@ async def test_a_removed_member_loses_grants_and_sessions_and_can_come_back(cata
         await members.add(s, id=ANN, who=ann, role=TenantRole.MEMBER, now=NOW)
         await grants.give(s, PROJECT, ANN, Role.WRITE, NOW)
         family = new_id("fam", bytes(16))
-        _, text = await sessions.start(s, pepper=PEPPER, family=family, principal_id=ANN, now=NOW)
+        _, text = await sessions.start(s, pepper=PEPPER, family=family, principal_id=ANN, now=NOW, lifetime_ms=60_000)
         assert await members.remove(s, ANN, NOW)
         assert not await members.remove(s, ANN, NOW)
         assert await principals.resolve(s, ANN) is None

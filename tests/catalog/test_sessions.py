@@ -11,7 +11,7 @@ from satchel.auth.keys import derive_refresh
 from satchel.auth.roles import Role
 from satchel.catalog import principals, sessions
 from satchel.catalog.scope import Catalog
-from satchel.catalog.sessions import FAMILY_LIFETIME_MS, Family, rotate
+from satchel.catalog.sessions import Family, rotate
 from satchel.catalog.standing import of_token
 from satchel.errors import CredentialExpired, CredentialInvalid
 from satchel.objects.ids import PrincipalId, new_id
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 FAMILY, OTHER = (new_id("fam", bytes([n]) * 16) for n in (1, 2))
+LIFETIME_MS = 1_000_000
 
 
 class Begun(NamedTuple):
@@ -42,7 +43,8 @@ class Begun(NamedTuple):
             await self.renew(text)
 
 
-async def begin(catalog: Catalog, tenants: Tenants, family: str = FAMILY, **given: Any) -> Begun:
+async def begin(catalog: Catalog, tenants: Tenants, family: str = FAMILY, **more: Any) -> Begun:
+    given = {"lifetime_ms": LIFETIME_MS, **more}
     async with catalog.write(tenants.a) as s:
         row, _ = await principals.issue_key(s, pepper=PEPPER, name="x", now=NOW)
         begun, text = await sessions.start(s, pepper=PEPPER, family=family, principal_id=row.id, now=NOW, **given)
@@ -55,7 +57,7 @@ async def test_each_refresh_token_brings_another(catalog: Catalog, tenants: Tena
     for _ in range(3):
         texts.append(await session.renew(texts[-1]))
     assert len(set(texts)) == 4
-    assert session.family == Family(FAMILY, session.who, NOW + FAMILY_LIFETIME_MS)
+    assert session.family == Family(FAMILY, session.who, NOW + LIFETIME_MS)
 
 
 @pytest.mark.promise("P7")
@@ -131,7 +133,7 @@ async def test_a_session_of_an_oauth_client_keeps_what_was_granted_and_serves_th
 
 async def test_a_family_ends_by_time_by_revocation_and_with_its_principal(catalog: Catalog, tenants: Tenants) -> None:
     session, brief = await begin(catalog, tenants), await begin(catalog, tenants, OTHER, lifetime_ms=10)
-    for one, end in ((session, NOW + FAMILY_LIFETIME_MS), (brief, NOW + 10)):
+    for one, end in ((session, NOW + LIFETIME_MS), (brief, NOW + 10)):
         with pytest.raises(CredentialExpired):
             await one.renew(one.text, end)
     async with catalog.write(tenants.a) as s:
@@ -162,7 +164,7 @@ async def test_a_token_is_revoked_once_however_often_it_is_and_in_its_tenant_alo
 
 async def test_what_is_past_its_time_is_forgotten_and_the_rest_kept(catalog: Catalog, tenants: Tenants) -> None:
     old = await begin(catalog, tenants)
-    new = await begin(catalog, tenants, OTHER, lifetime_ms=FAMILY_LIFETIME_MS + 1)
+    new = await begin(catalog, tenants, OTHER, lifetime_ms=LIFETIME_MS + 1)
     async with catalog.write(tenants.a) as s:
         await sessions.revoke_token(s, "old", NOW)
         await sessions.revoke_token(s, "new", NOW + 2)
@@ -170,6 +172,6 @@ async def test_what_is_past_its_time_is_forgotten_and_the_rest_kept(catalog: Cat
         await of_token(s, new.who, "old", OTHER)
         with pytest.raises(CredentialInvalid):
             await of_token(s, new.who, "new", OTHER)
-        await sessions.expire(s, NOW + FAMILY_LIFETIME_MS)
+        await sessions.expire(s, NOW + LIFETIME_MS)
     await new.renew(new.text)
     await old.refused(old.text)

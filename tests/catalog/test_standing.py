@@ -86,7 +86,7 @@ async def test_a_token_is_checked_in_one_query_with_its_session(
 ) -> None:
     async with catalog.write(tenants.a) as s:
         row, _ = await key(s)
-        await sessions.start(s, pepper=PEPPER, family=FAMILY, principal_id=row.id, now=NOW)
+        await sessions.start(s, pepper=PEPPER, family=FAMILY, principal_id=row.id, now=NOW, lifetime_ms=60_000)
         await sessions.revoke_token(s, "gone", NOW + 9)
     async with catalog.read(tenants.a) as s:
         for family in (None, FAMILY):

@@ -32,7 +32,7 @@ async def fill(s: Scope, mark: str) -> None:
     )
     await principals.add(s, row, mac=mark.encode())
     await grants.give(s, PROJECT, KEY, Role.WRITE, NOW)
-    await sessions.start(s, pepper=mark.encode(), family=FAMILY, principal_id=KEY, now=NOW)
+    await sessions.start(s, pepper=mark.encode(), family=FAMILY, principal_id=KEY, now=NOW, lifetime_ms=60_000)
     await sessions.revoke_token(s, mark, NOW + 1)
     await hold(s, mark, pack="pack-same")
     change = files({"same.md": mark})[0]._replace(title=mark)

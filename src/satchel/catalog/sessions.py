@@ -28,7 +28,6 @@ from satchel.catalog.scope import Catalog, Record, Scope
 from satchel.errors import CredentialExpired, CredentialInvalid
 from satchel.objects.ids import PrincipalId
 
-FAMILY_LIFETIME_MS = 30 * 24 * 60 * 60 * 1000
 """A person signs in anew after thirty days, however often the session was refreshed."""
 
 
@@ -123,10 +122,10 @@ async def start(
     family: str,
     principal_id: PrincipalId,
     now: int,
+    lifetime_ms: int,
     client_id: str | None = None,
     scope: Role | None = None,
     audience: str | None = None,
-    lifetime_ms: int = FAMILY_LIFETIME_MS,
 ) -> tuple[Family, str]:
     """Begin a session (``fam_…``); returns it, and the text of its first refresh token, which is stored nowhere."""
     begun = Family(family, principal_id, now + lifetime_ms, 0, client_id, scope, audience)

@@ -112,7 +112,12 @@ async def begin(cloud: Cloud, who: Principal, exchange: Exchange) -> dict[str, o
     now = cloud.clock()
     async with cloud.catalog.write(who.tenant) as s:
         family, text = await sessions.start(
-            s, pepper=cloud.pepper, family=new_id("fam", cloud.random(16)), principal_id=who.id, now=now
+            s,
+            pepper=cloud.pepper,
+            family=new_id("fam", cloud.random(16)),
+            principal_id=who.id,
+            now=now,
+            lifetime_ms=cloud.settings.refresh_seconds * 1000,
         )
         await audit.record(s, who, "session.start", family.id, audit.DONE, exchange.id, now, address=exchange.address)
     return tokens_for(cloud, who, family=family, refresh=text)

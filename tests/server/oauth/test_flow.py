@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -141,6 +143,26 @@ def test_a_connected_client_is_listed_and_ended_by_its_person_alone(
     ended = grace.post("/oauth/clients/end", {"csrf": _csrf(page.body), "session": family})
     assert ended.status == 303
     assert call_tool(server, tokens["access_token"]) == 401
+
+
+def test_a_session_ends_when_the_server_was_set_to_end_it_however_it_began(
+    server: Running, owner: Rest, probe: Client, grace: Person, later: Callable[[int], None]
+) -> None:
+    settings = server.cloud.settings
+    url = owner.post("/invitations", {"tenantRole": "member"}).ok()["url"]
+    object.__setattr__(server.cloud, "settings", replace(settings, refresh_seconds=86_400))
+    try:
+        page = grace.get("/oauth/authorize?" + probe.query()).body.decode()
+        by_code = probe.redeem(probe.code(grace)).ok()["refresh_token"]
+        person = {"invitation": url, "email": "joan@example.org", "password": PASSWORD}
+        by_invitation = server.client().post("/auth/join", person).ok()["refreshToken"]
+    finally:
+        object.__setattr__(server.cloud, "settings", settings)
+    tomorrow = datetime.fromtimestamp(server.cloud.clock() / 1000 + 86_400, UTC)
+    assert f"{tomorrow:%d %B %Y}".lstrip("0") in page
+    later(86_401)
+    assert probe.refresh(by_code).json["error"] == "invalid_grant"
+    assert server.client().post("/auth/refresh", {"refreshToken": by_invitation}).code == "auth.expired"
 
 
 def test_a_device_is_connected_by_its_code(server: Running, grace: Person, later: Callable[[int], None]) -> None:

@@ -11,7 +11,7 @@ from satchel.auth.keys import SECRET_BYTES, key_mac, make_code
 from satchel.auth.policy import role_on
 from satchel.auth.roles import Principal, Role, TenantRole, narrower
 from satchel.auth.scopes import scope_for
-from satchel.catalog import audit, oauth, principals, projects, sessions, tenants
+from satchel.catalog import audit, oauth, principals, projects, tenants
 from satchel.catalog.members import MembershipRow
 from satchel.catalog.oauth import CODE_LIFETIME_MS, CodeRow
 from satchel.catalog.scope import Scope
@@ -129,7 +129,7 @@ async def consent_page(
         else Markup("<br><span class=soft>The name is its own: nobody has checked it</span>")
     )
     other = Markup(' · <a href="{}">another one</a>').format(to_tenants(back)) if len(browser.places) > 1 else NOTHING
-    until = datetime.fromtimestamp((cloud.clock() + sessions.FAMILY_LIFETIME_MS) / 1000, UTC)
+    until = datetime.fromtimestamp(cloud.clock() / 1000 + cloud.settings.refresh_seconds, UTC)
     body = _PAGE.format(
         name=client.name,
         warning=warning,

@@ -177,6 +177,7 @@ async def _begin(
         family=new_id("fam", cloud.random(16)),
         principal_id=who.id,
         now=now,
+        lifetime_ms=cloud.settings.refresh_seconds * 1000,
         client_id=client_id,
         scope=scope,
         audience=None if audience == cloud.settings.url else audience,
