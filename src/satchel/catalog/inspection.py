@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, cast, exists, func, or_, select, tuple_
+from sqlalchemy import bindparam, cast, func, or_, select, tuple_
 
 from satchel.catalog.packs import LIVE, PlaceRow
 from satchel.catalog.schema import TEXT, entry, mine, pack, place, project, purged, usage, version
@@ -103,18 +103,26 @@ _STANDING = (
     .order_by(entry.c.path)
     .limit(PAGE)
 )
-_WHOLE = exists(
+# Values and no EXISTS: those are looked up for each file by the keys, and a join is what the database makes of an EXISTS.
+# Before it has counted what is in its tables, after a restore, that compared each file with every pack. Each names the
+# tenant of what is around it too: the guard knows of no query there.
+_STATE = (
+    select(pack.c.state)
+    .where(*_OF_PROJECT, pack.c.pack == place.c.pack, mine(place))
+    .correlate(place)
+    .scalar_subquery()
+)
+_WHOLE = (
     select(place.c.object)
-    .select_from(
-        place.join(pack, and_(mine(pack), pack.c.project_id == place.c.project_id, pack.c.pack == place.c.pack))
-    )
     .where(mine(place), place.c.project_id == bindparam("project"), place.c.object == entry.c.object)
-    .where(place.c.parts == 1, pack.c.state == LIVE, mine(entry))  # the guard knows of no query around this one
+    .where(place.c.parts == 1, _STATE == LIVE, mine(entry))
+    .limit(1)
     .correlate(entry)
+    .scalar_subquery()
 )
 _NOT_WHOLE = (
     select(entry.c.path, entry.c.since, entry.c.object)
-    .where(mine(entry), entry.c.project_id == bindparam("project"), ~_WHOLE)
+    .where(mine(entry), entry.c.project_id == bindparam("project"), _WHOLE.is_(None))
     .where(or_(entry.c.until.is_(None), entry.c.until > bindparam("floor")))
     .where(tuple_(entry.c.path, entry.c.since) > tuple_(bindparam("path"), bindparam("since")))
     .order_by(entry.c.path, entry.c.since)
