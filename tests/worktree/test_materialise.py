@@ -63,6 +63,34 @@ def test_what_is_overwritten_or_deleted_is_in_the_undo_store_first(root: Path, u
 
 
 @pytest.mark.promise("P3")
+@pytest.mark.parametrize("path", ["a.md", "new.md"])
+@pytest.mark.parametrize("aside", [False, True])
+def test_what_an_editor_saves_while_the_undo_store_waits_for_the_disk_is_not_overwritten(
+    root: Path, undo: UndoStore, monkeypatch: pytest.MonkeyPatch, path: str, aside: bool
+) -> None:
+    real = UndoStore.keep
+
+    def keep(store: UndoStore, *kept: Any) -> None:
+        real(store, *kept)
+        (root / "aside").write_bytes(b"own")
+        if aside:
+            (root / "aside").rename(root / path)
+        else:
+            (root / path).write_bytes(b"own")
+
+    monkeypatch.setattr(UndoStore, "keep", keep)
+    expect = tree_of(root).get(path)
+    with Materialiser(root, undo) as into:
+        with pytest.raises(ChangedMeanwhile):
+            into.write(path, b"new", "100644", expect)
+        if expect is not None:
+            (root / path).write_bytes(b"old")
+            with pytest.raises(ChangedMeanwhile):
+                into.delete(path, expect)
+    assert (root / path).read_bytes() == b"own"
+
+
+@pytest.mark.promise("P3")
 @pytest.mark.parametrize("expect", [None, entry(b"older"), entry(b"old", "100755")])
 def test_a_file_that_is_not_as_expected_is_not_touched(root: Path, undo: UndoStore, expect: Entry | None) -> None:
     with Materialiser(root, undo) as into:

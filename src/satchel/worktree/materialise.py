@@ -194,9 +194,22 @@ class Materialiser:
             raise ChangedMeanwhile(f"{path} cannot be replaced safely: {error.strerror}") from error
         if (present is None) != (expect is None) or (present and expect and present[0] != expect):
             raise ChangedMeanwhile(f"{path} changed while the sync ran")
+        found = present[2] if present else None
         if self._undo is not None:
             self._undo.keep(path, *(present[1], present[0].mode) if present else (None, None))
-        return present[2] if present else None
+            # The disk was waited for, and an editor may have saved since: that is kept nowhere.
+            if not self._stands(path, found):
+                raise ChangedMeanwhile(f"{path} changed while the sync ran")
+        return stat.S_IMODE(found.st_mode) if found else None
+
+    def _stands(self, path: str, found: os.stat_result | None) -> bool:
+        """Whether the file there is the one that was read, or still none is there."""
+        folder, _, name = path.rpartition("/")
+        try:
+            now = os.stat(name, dir_fd=self._beneath.folder(folder), follow_symlinks=False)
+        except OSError as error:
+            return found is None and isinstance(error, FileNotFoundError)
+        return found is not None and _told(now) == _told(found)
 
     def _make_way(self, path: str) -> None:
         """Remove a folder in a new file's place if no file is below it: nobody's content, and no tree has it."""
@@ -206,7 +219,7 @@ class Materialiser:
             if stat.S_ISDIR(os.lstat(name, dir_fd=above).st_mode):
                 _remove_empty(name, above)
 
-    def _present(self, path: str) -> tuple[Entry, bytes, int] | None:
+    def _present(self, path: str) -> tuple[Entry, bytes, os.stat_result] | None:
         try:
             fd, found = self._beneath.open(path)
         except FileNotFoundError:
@@ -216,7 +229,7 @@ class Materialiser:
         finally:
             os.close(fd)
         mode = "100755" if is_executable(found.st_mode) else "100644"
-        return Entry(mode, ObjectId(hashlib.sha256(data).hexdigest())), data, stat.S_IMODE(found.st_mode)
+        return Entry(mode, ObjectId(hashlib.sha256(data).hexdigest())), data, found
 
     def _put(self, into: int, name: str, content: Staged, was: int | None) -> None:
         """Rename staged content over; beside the target first where that is on another filesystem than ``.satchel``.
@@ -250,6 +263,10 @@ class Materialiser:
             self._beneath.close()
             raise durable.refused(error, str(self._root / _TEMPORARY)) from error
         return fd
+
+
+def _told(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _write_aside(content: Staged, folder: int, *, sync: bool = True) -> None:
