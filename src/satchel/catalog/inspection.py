@@ -103,7 +103,7 @@ _STANDING = (
     .order_by(entry.c.path)
     .limit(PAGE)
 )
-# Values and no EXISTS: those are looked up for each file by the keys, and a join is what the database makes of an EXISTS.
+# Values and no EXISTS: those are looked up for each file by the keys, while the database makes a join of an EXISTS.
 # Before it has counted what is in its tables, after a restore, that compared each file with every pack. Each names the
 # tenant of what is around it too: the guard knows of no query there.
 _STATE = (
