@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
+from mcp.shared.subscriptions import ResourcesListChanged
 
 from tests.journeys.conftest import People
 from tests.journeys.test_watch import comes_to_be, watching
+from tests.mcp.test_http import _connected
 from tests.nodes.conftest import Cluster
 from tests.server.test_events import listening_to
 
@@ -40,3 +43,20 @@ def test_a_watched_folder_at_one_node_fetches_what_is_committed_through_another(
         comes_to_be(lambda: sam.files().get("from-afar.md") == b"from afar\n")
         (sam.folder / "from-sam.md").write_text("from Sam\n")
         comes_to_be(lambda: there.get("/projects/demo/artifacts/from-sam.md").body == b"from Sam\n")
+
+
+@pytest.mark.journey(4)
+def test_who_listens_at_mcp_of_one_node_hears_of_commits_through_another(cluster: Cluster) -> None:
+    here, there = cluster.clients(cluster.tenant())[:2]
+    here.post("/projects", {"slug": "tides"}).ok()
+
+    async def talk() -> None:
+        async with _connected(here, "2026-07-28") as mcp, mcp.listen(resources_list_changed=True) as events:
+            await anyio.to_thread.run_sync(lambda: there.put("tides", "a.md", b"# A\n").ok())
+            with anyio.fail_after(30):
+                async for event in events:
+                    assert event == ResourcesListChanged()
+                    break
+            assert (await mcp.read_resource("satchel://tides/a.md")).contents[0].text == "# A\n"
+
+    anyio.run(talk)
