@@ -141,7 +141,7 @@ CHANGES: dict[str, Callable[[Scope, PrincipalId], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("what", CHANGES)
 @pytest.mark.promise("P5")
-async def test_it_is_announced_that(catalog: Catalog, tenants: Tenants, what: str) -> None:
+async def test_each_change_of_who_may_do_what_is_announced(catalog: Catalog, tenants: Tenants, what: str) -> None:
     async with catalog.write(tenants.a) as s:
         row, _ = await principals.issue_key(s, pepper=PEPPER, name="k", now=NOW)
         await sessions.start(s, pepper=PEPPER, family=FAMILY, principal_id=row.id, now=NOW, lifetime_ms=60_000)

@@ -84,7 +84,7 @@ def test_only_so_many_addresses_are_remembered(monkeypatch: pytest.MonkeyPatch) 
     asyncio.run(run())
 
 
-@pytest.mark.promise("P4")
+@pytest.mark.promise("P10")
 def test_guessing_is_stopped_and_does_not_tell_who_has_an_account(server: Running, owner: Client) -> None:
     owner.post("/members", {"email": "guessed@example.org", "name": "G", "password": PASSWORD}).ok()
     answers = {}

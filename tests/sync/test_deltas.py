@@ -36,7 +36,6 @@ def edited(text: str) -> str:
 FILES = {f"page{seed}.md": page(seed) for seed in range(4)}
 
 
-@pytest.mark.promise("P7")
 def test_an_edit_is_one_request_and_a_small_one(cloud: Cloud, ann: Desk, bob: Desk) -> None:
     put(ann.root, FILES)
     ann.sync()

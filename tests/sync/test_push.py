@@ -53,7 +53,7 @@ def test_frames_are_compressed_well_while_the_wire_is_slow_and_fast_while_it_wai
     assert {_level([late, ready], level, LEVELS) for level in LEVELS} == {FAST_LEVEL}
 
 
-@pytest.mark.promise("P1")
+@pytest.mark.promise("P3")
 def test_a_file_that_changes_while_it_is_sent_stops_the_stream(tmp_path: Path) -> None:
     files = large()
     sending = body(outgoing(tmp_path, files), tmp_path)

@@ -275,7 +275,6 @@ async def test_the_tombstone_wins_over_a_keyring_that_is_put_back(house: House) 
         assert old != RootKey.load(house.folder / "root.key")
 
 
-@pytest.mark.promise("P7")
 async def test_a_shredding_tells_when_the_last_backup_lets_go_of_the_keys(house: House) -> None:
     a = await house.tenant("acme")
     backups = MemoryStore()
