@@ -168,7 +168,7 @@ def _show(face: Face, report: VerifyReport, mended: Any, seconds: float) -> None
         face.note(note)
     if report.orphans:
         left = f"{plural(report.orphans, 'stored object')} that nothing names ({size(report.orphan_bytes)})"
-        face.note(f"{left}: what crashes left, harmless. Remove them:  satchel admin collect")
+        face.note(f"{left}: what crashes left, harmless. satchel admin collect removes what is two days old.")
     verdict = "Sound" if report.clean else f"{plural(len(report.problems) + report.more_problems, 'problem')}"
     looked = (
         f"{plural(report.projects, 'project')}, {plural(report.versions, 'version')}, {plural(report.packs, 'pack')}"
