@@ -278,7 +278,10 @@ def test_the_machine_knows_the_projects_and_says_which_folders_are_gone(cli: Cli
     cli("init")
     (tmp_path / "old").mkdir()
     cli("init", tmp_path / "old")
+    (tmp_path / "old/.satchel/config.toml").write_text("exlude = []\n")
+    assert "old: another project is there, or its settings cannot be read" in cli("projects").err
     shutil.rmtree(tmp_path / "old")
+    assert "old: moved or deleted" in cli("projects").err
     listed = cli("projects", "--json").json
     assert [(row["project"], row["current"]) for row in listed["items"]] == [("lighthouse", True)]
     assert [row["project"] for row in listed["gone"]] == ["old"]

@@ -10,7 +10,7 @@ from satchel.cli.face import Face, shown_path
 from satchel.cli.folders import registry
 from satchel.cli.verb import verb
 from satchel.errors import NoSuchProject
-from satchel.worktree.find import find_root, read_project_config
+from satchel.worktree.find import CONFIG_NAME, find_root, local_dir, read_project_config
 
 
 @verb(
@@ -64,9 +64,9 @@ def command(face: Face, forget: str | None, remote: bool) -> None:
             remote_url = face.dim(f"  {row['remote']}") if row["remote"] else ""
             face.line(f"{mark} {row['project']:<{width}}  {shown_path(entry.root, face.cwd)}{remote_url}")
         for entry in known.gone():
-            face.note(
-                face.dim(f"  {entry.slug} was in {entry.root}: moved or deleted (`--forget` takes it off the list)")
-            )
+            there = (local_dir(entry.root) / CONFIG_NAME).exists()
+            why = "another project is there, or its settings cannot be read" if there else "moved or deleted"
+            face.note(face.dim(f"  {entry.slug} was in {entry.root}: {why} (`--forget` takes it off the list)"))
         if not rows:
             face.note("No projects yet. Make one:  satchel init")
 
