@@ -364,3 +364,22 @@ def test_where_somebody_else_needs_the_disk_the_less_recently_used_half_goes(tmp
         assert [path.parent.name for path in _files(tmp_path)] == ["pak_12", "pak_13"]
 
     _run(go())
+
+
+def test_a_start_gets_over_files_that_are_deleted_meanwhile(
+    inner: Counted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def go() -> None:
+        await CachedStore(inner, tmp_path / "c", 1 << 20).get(PACK)
+        [held] = _files(tmp_path)
+        walk = os.walk
+
+        def seen(folder: Path) -> list[tuple[str, list[str], list[str]]]:
+            found = list(walk(folder))
+            held.unlink(missing_ok=True)
+            return found
+
+        monkeypatch.setattr(os, "walk", seen)
+        assert CachedStore(inner, tmp_path / "c", 1 << 20).bytes_used == 0
+
+    _run(go())

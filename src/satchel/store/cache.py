@@ -238,8 +238,9 @@ class CachedStore:
             known = _PACK.match(Path(folder).relative_to(self._folder).as_posix()) is not None
             for file in files:
                 one, path = _range(file), f"{folder}/{file}"
-                if not known or one is None or os.stat(path).st_size != one.length:
-                    os.unlink(path)
+                with suppress(FileNotFoundError):  # somebody else deletes them too
+                    if not known or one is None or os.stat(path).st_size != one.length:
+                        os.unlink(path)
 
 
 def _range(file: str) -> _Range | None:
