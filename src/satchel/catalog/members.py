@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from satchel.auth.emails import normal_email
 from satchel.auth.roles import Role, TenantRole
-from satchel.catalog import browsers, grants, principals, quotas, sessions
+from satchel.catalog import browsers, grants, oauth, principals, quotas, sessions
 from satchel.catalog.schema import TENANT, access_grant, identity, membership, mine, person, principal, tenant
 from satchel.catalog.scope import Directory, Scope
 from satchel.errors import AlreadyExists
@@ -174,10 +174,11 @@ async def bring_in(s: Scope, who: PersonRow, place: Place, now: int) -> tuple[Pr
 
 
 async def end_sessions(d: Directory, person_id: str, now: int, *, keep: str | None = None) -> None:
-    """End what a person is signed in to, in every tenant and browser; ``keep`` is the one session (``fam_…``) that
-    goes on."""
+    """End what a person is signed in to or let a client begin, in every tenant and browser; ``keep`` is the one session
+    (``fam_…``) that goes on."""
     await browsers.end_all(d, person_id)
     for place in sorted(await memberships(d, person_id), key=lambda place: place.tenant):
+        await oauth.void(d, place.tenant, place.principal_id, now)
         await sessions.revoke_all(d.enter(place.tenant), place.principal_id, now, keep=keep)
 
 

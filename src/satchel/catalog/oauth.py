@@ -14,7 +14,7 @@ from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, updat
 from satchel.auth.roles import Role
 from satchel.catalog.schema import TENANT, device_login, mine, oauth_client, oauth_code, refresh_family
 from satchel.catalog.scope import Directory, Record, Scope
-from satchel.objects.ids import PrincipalId
+from satchel.objects.ids import PrincipalId, TenantId
 
 CODE_LIFETIME_MS = 60 * 1000
 CODE_KEPT_MS = 24 * 60 * 60 * 1000
@@ -111,6 +111,11 @@ _CODE = (
     .with_for_update()
 )
 _USE_CODE = update(oauth_code).where(_THIS_CODE).values(used=bindparam("at"))
+_USE_CODES = (
+    update(oauth_code)
+    .where(mine(oauth_code), oauth_code.c.principal_id == bindparam("of_principal"), oauth_code.c.used.is_(None))
+    .values(used=bindparam("at"))
+)
 _TIE_CODE = update(oauth_code).where(_THIS_CODE).values(family_id=bindparam("to_family"))
 
 _SESSIONS = (
@@ -160,6 +165,15 @@ _DECIDE = (
         device_login.c.expires > bindparam("now"),
     )
     .values(state=bindparam("to_state"), tenant_id=bindparam("to_tenant"), principal_id=bindparam("to_principal"))
+)
+_DENY_APPROVED = (
+    update(device_login)
+    .where(
+        device_login.c.tenant_id == bindparam("of_tenant"),
+        device_login.c.principal_id == bindparam("of_principal"),
+        device_login.c.state == APPROVED,
+    )
+    .values(state=DENIED)
 )
 _POLLED = (
     update(device_login)
@@ -317,6 +331,12 @@ async def poll_device(d: Directory, device_mac: bytes, now: int) -> tuple[Device
     state = USED if found.state == APPROVED and not soon else found.state
     await d.execute(_POLLED, {"of_device": device_mac, "at": now, "to_interval": interval, "to_state": state})
     return found, soon
+
+
+async def void(d: Directory, tenant: TenantId, principal_id: str, now: int) -> None:
+    """Let no session begin by what a member allowed before: codes not redeemed, and logins of devices not taken."""
+    await d.execute(_DENY_APPROVED, {"of_tenant": tenant, "of_principal": principal_id})
+    await d.enter(tenant).execute(_USE_CODES, {"of_principal": principal_id, "at": now})
 
 
 def _device(row: Record) -> DeviceRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable
@@ -9,11 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from starlette.requests import Request
 
+from satchel.server.web import browser, forms
 from tests.server.oauth.flow import DEVICE, REDIRECT, Client, registered, told
 from tests.server.running import Answer, Running
 from tests.server.running import Client as Rest
-from tests.server.web.people import PASSWORD, Person, member
+from tests.server.web.people import PASSWORD, Person, let_in, member
 
 
 def call_tool(server: Running, token: str, name: str = "projects_list") -> int:
@@ -163,6 +166,44 @@ def test_a_session_ends_when_the_server_was_set_to_end_it_however_it_began(
     later(86_401)
     assert probe.refresh(by_code).json["error"] == "invalid_grant"
     assert server.client().post("/auth/refresh", {"refreshToken": by_invitation}).code == "auth.expired"
+
+
+def test_what_a_person_allowed_before_its_password_was_changed_begins_no_session(
+    server: Running, harbour: Rest, probe: Client, later: Callable[[int], None]
+) -> None:
+    nell = let_in(server, member(server, harbour, "renewed", "admin").email)
+    code = probe.code(nell)
+    begun = Person(server.url).post("/oauth/device", {"client_id": "satchel-cli"}).ok()
+    asked = nell.get("/oauth/device?user_code=" + begun["user_code"])
+    asked = nell.submit(asked, "/oauth/device/code", user_code=begun["user_code"])
+    assert "Device connected" in nell.submit(asked, "/oauth/device/decide", decision="allow").body.decode()
+    _new_password(harbour, nell)
+    assert probe.redeem(code).json["error"] == "invalid_grant"
+    later(60)
+    cli = Client(server, "satchel-cli")
+    assert cli.token(grant_type=DEVICE, device_code=begun["device_code"]).json["error"] == "access_denied"
+
+
+def test_a_form_that_comes_slowly_does_not_outlive_the_session_it_was_begun_in(
+    server: Running, harbour: Rest, probe: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    olga = let_in(server, member(server, harbour, "unhurried", "admin").email)
+
+    async def read_fields(request: Request) -> dict[str, str]:
+        fields = await forms.read_fields(request)
+        await asyncio.to_thread(_new_password, harbour, olga)
+        return fields
+
+    page = olga.get("/oauth/authorize?" + probe.query())
+    monkeypatch.setattr(browser, "read_fields", read_fields)
+    answer = olga.submit(page, "/oauth/consent", decision="allow")
+    assert answer.status == 303
+    assert "code=" not in answer.headers.get("location", "")
+
+
+def _new_password(owner: Rest, person: Person) -> None:
+    [who] = [row["id"] for row in owner.get("/members").ok()["items"] if row["email"] == person.email]
+    owner.post(f"/members/{who}/password", {"password": "another good passphrase"}).ok()
 
 
 def test_a_device_is_connected_by_its_code(server: Running, grace: Person, later: Callable[[int], None]) -> None:

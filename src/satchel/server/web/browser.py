@@ -139,8 +139,8 @@ async def posted(request: Request) -> tuple[Browser, dict[str, str]]:
 
     Raises ``FormRefused``, and what ``read_fields`` raises.
     """
+    fields = await read_fields(request)  # first: while it comes, however slowly, the session may be ended
     browser = await browser_of(request)
-    fields = await read_fields(request)
     _check_origin(request)
     token = fields.pop(TOKEN_FIELD, "")
     if browser.cookie or not hmac.compare_digest(token.encode(), browser.form_token.encode()):
