@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import sqlite3
+import stat
 import weakref
 from pathlib import Path
 
@@ -202,6 +203,15 @@ def test_a_file_that_is_no_index_is_replaced(tmp_path: Path, damage: bytes) -> N
         assert rebuilt is bool(damage)
         bring(index, FILES)
         assert found(index, "rollback")
+
+
+def test_a_new_index_is_for_its_owner_alone_and_keeps_what_it_was_given_since(tmp_path: Path) -> None:
+    with index_of(FILES, tmp_path / "index.db"):
+        assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+    (tmp_path / "index.db").chmod(0o640)
+    with Index.open(tmp_path / "index.db") as index:
+        assert index.digest == digest_of(FILES)
+    assert stat.S_IMODE((tmp_path / "index.db").stat().st_mode) == 0o640
 
 
 def test_a_database_of_somebody_else_is_not_taken_for_an_index(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import stat
+
 import pytest
 
 from satchel.errors import InvalidInput
@@ -402,3 +405,47 @@ def test_an_old_version_put_back_is_an_edit_and_undo_brings_back_what_stood_ther
     (ann.root / "file").write_text("in the way\n")
     with pytest.raises(ChangedMeanwhile):
         put_back(ann.worktree, "file/a.md", b"x", "100644")
+
+
+def readable_to_others(ann: Desk) -> set[str]:
+    """What text of a file is in, below `.satchel`, and somebody else may read."""
+    found = set()
+    for folder, _, names in os.walk(ann.root / ".satchel"):
+        open_folders = stat.S_IMODE(os.stat(folder).st_mode) & 0o055
+        for name in names:
+            if open_folders and stat.S_IMODE(os.stat(os.path.join(folder, name)).st_mode) & 0o044:
+                found.add(os.path.relpath(os.path.join(folder, name), ann.root / ".satchel"))
+    return found
+
+
+def test_what_keeps_texts_is_for_the_owner_alone(ann: Desk, bob: Desk) -> None:
+    disagree(ann, bob)
+    resolve(bob.worktree, ["a.md"], Take.CLOUD)
+    put(ann.root, {"b.md": "Ann's too\n"})
+    ann.sync()
+    put(bob.root, {"b.md": "Bob's too\n"})
+    bob.sync()
+    assert (bob.root / ".satchel/undo").is_dir()
+    assert os.listdir(bob.root / ".satchel/conflicts")
+    assert readable_to_others(bob) <= {"config.toml", "base-0", "base-1", "state.db", "state.db-wal", "state.db-shm"}
+
+
+@pytest.mark.parametrize("permissions", [0o600, 0o640, 0o700])
+def test_a_deleted_file_comes_back_no_wider_than_it_was(ann: Desk, bob: Desk, permissions: int) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    (bob.root / "a.md").chmod(permissions)
+    if permissions & 0o100:
+        bob.sync()
+        ann.sync()
+    (ann.root / "a.md").unlink()
+    ann.sync()
+    bob.sync()
+    assert not (bob.root / "a.md").exists()
+    put_back(bob.worktree, "a.md", b"first\n", "100755" if permissions & 0o100 else "100644")
+    assert stat.S_IMODE((bob.root / "a.md").stat().st_mode) == permissions
+    undo(bob.worktree)
+    pulled = next(step for step in UndoStore(bob.root).steps() if step.kind == "sync")
+    undo(bob.worktree, pulled.step)
+    assert stat.S_IMODE((bob.root / "a.md").stat().st_mode) == permissions

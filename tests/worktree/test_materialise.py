@@ -59,7 +59,8 @@ def test_what_is_overwritten_or_deleted_is_in_the_undo_store_first(root: Path, u
         into.write("b.md", b"b", "100644", None)
         into.write("a.md", b"newer", "100644", entry(b"new"))
         into.delete("b.md", entry(b"b"))
-    assert list(undo.kept("sync-1")) == [Kept("a.md", "100644", b"old"), Kept("b.md", None, None)]
+    permissions = stat.S_IMODE((root / "a.md").stat().st_mode)
+    assert list(undo.kept("sync-1")) == [Kept("a.md", "100644", b"old", permissions), Kept("b.md", None, None)]
 
 
 @pytest.mark.promise("P3")

@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Path:
 def fill(root: Path, sync_id: str, *kept: Kept, max_bytes: int = 10_000) -> UndoStore:
     store = UndoStore(root, Bounds(max_bytes))
     store.begin(sync_id)
-    for path, mode, data in kept:
+    for path, mode, data, _ in kept:
         store.keep(path, data, mode)
     store.close()
     return store
@@ -52,6 +52,15 @@ def test_a_sync_that_overwrote_nothing_leaves_nothing(root: Path) -> None:
     fill(root, "s1")
     assert UndoStore(root).syncs() == []
     assert not (root / ".satchel/undo").exists()
+
+
+def test_a_record_of_before_permissions_were_kept_is_read(root: Path) -> None:
+    store = fill(root, "s1", FILE)
+    journal = root / ".satchel/undo/s1/journal"
+    journal.write_bytes(journal.read_bytes().replace(b',"permissions":511', b""))
+    assert list(store.kept("s1")) == [FILE]
+    journal.write_bytes(journal.read_bytes().replace(b'"}\n', b'","permissions":true}\n'))
+    assert list(store.kept("s1")) == []
 
 
 @pytest.mark.promise("P6")
@@ -114,7 +123,7 @@ def test_what_is_too_old_or_in_the_way_goes_and_is_named(root: Path) -> None:
     store = UndoStore(root, Bounds(10_000, days=79))
     store.begin(sync(100))
     assert (store.dropped, store.syncs()) == ([sync(20)], [sync(21), sync(100), "not-a-time"])
-    store.keep("big", b"x" * 9_500, "100644")
+    store.keep("big", b"x" * 9_400, "100644")
     store.close()
     assert store.dropped == [sync(20), sync(21)]
     words = told(store.dropped, store.bounds)

@@ -9,7 +9,9 @@ section's number its row in ``fts``, which also says the kind and about how long
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -113,6 +115,8 @@ def connect(path: Path | None, key: bytes | None) -> apsw.Connection:
     is no index, is damaged, was written with another key, or is of another format, and ``StoreUnavailable``.
     """
     database: apsw.Connection | None = None
+    if path is not None:
+        _begin(path)
     try:
         database = apsw.Connection(":memory:" if path is None else str(path))
         database.set_busy_timeout(10_000)
@@ -132,6 +136,15 @@ def connect(path: Path | None, key: bytes | None) -> apsw.Connection:
     except UnicodeEncodeError as error:
         raise StoreUnavailable(NOT_UTF8, hint="Give the folder another name.") from error
     return database
+
+
+def _begin(path: Path) -> None:
+    """Make a file that is not there yet, for its owner alone: it holds texts of files that others may not read.
+
+    What is beside it while it is written gets the same permissions from SQLite. A file that is there keeps its own.
+    """
+    with suppress(OSError, ValueError):  # it is there, or SQLite says what is wrong
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def encrypt(database: apsw.Connection, key: bytes | None) -> None:

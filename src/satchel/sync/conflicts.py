@@ -65,7 +65,7 @@ class ConflictStore:
         """Remember what is about to be written."""
         if self._folder.is_symlink():  # it may have come with the folder
             raise durable.FolderUnwritable(f"{self._folder} is a symbolic link", hint="Remove the link, and try again.")
-        durable.replace(self._folder / (_name(record.path) + _NEW), encode(record, sides))
+        durable.replace(self._folder / (_name(record.path) + _NEW), encode(record, sides), permissions=0o600)
 
     def placed(self, paths: Iterable[str]) -> None:
         """Their files stand in the folder."""

@@ -148,6 +148,7 @@ def _load(root: Path, version: int) -> dict[ObjectId, list[tuple[int, str]]]:
 def _save(root: Path, version: int, kept: Mapping[ObjectId, list[tuple[int, str]]]) -> None:
     rows = dict(list(kept.items())[:_MAX_KEPT])
     try:
-        durable.replace(local_dir(root) / _NAME, json.dumps({"version": version, "objects": rows}).encode())
+        data = json.dumps({"version": version, "objects": rows}).encode()
+        durable.replace(local_dir(root) / _NAME, data, permissions=0o600)
     except SatchelError:
         pass  # derived: it is found again

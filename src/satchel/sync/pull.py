@@ -352,7 +352,8 @@ def note_after(undo: UndoStore, undo_id: str, steps: Mapping[str, Entry | None])
     """Write down, before anything is touched, what will stand at each path afterwards."""
     told = {**read_after(undo, undo_id), **steps}
     rows = {path: None if entry is None else list(entry) for path, entry in told.items()}
-    durable.replace(undo.folder / undo_id / AFTER, json.dumps(rows, ensure_ascii=False).encode())
+    data = json.dumps(rows, ensure_ascii=False).encode()
+    durable.replace(undo.folder / undo_id / AFTER, data, permissions=0o600)
 
 
 def read_after(undo: UndoStore, undo_id: str) -> dict[str, Entry | None]:

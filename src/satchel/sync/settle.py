@@ -218,8 +218,9 @@ def _write(
     local: Mapping[str, Entry],
     undo_id: str,
     bounds: Bounds,
+    permissions: int = 0o777,
 ) -> str:
-    """Put contents in place; says what was in the way, if anything."""
+    """Put contents in place, a new file with at most these ``permissions``; says what was in the way, if anything."""
     if not write:
         return ""
     store = UndoStore(worktree.root, bounds)
@@ -231,7 +232,7 @@ def _write(
             for path, content in write.items():
                 expect = local.get(path)
                 if content is not None:
-                    folder.write(path, *content, expect)
+                    folder.write(path, *content, expect, permissions=permissions)
                 elif expect is not None:
                     folder.delete(path, expect)
     except (ChangedMeanwhile, PathRefused) as error:
@@ -254,14 +255,15 @@ def put_back(
     """Make a file hold an old content; whether it was another. What stood there can be brought back by ``undo``.
 
     Raises ``PathRefused`` where the rules leave out what stands there, ``ChangedMeanwhile`` where something else is in
-    the way, and ``UndoFull``.
+    the way, and ``UndoFull``. A file that was deleted here by Satchel is not readable to more people than it was.
     """
+    permissions = 0o777 if os.path.lexists(worktree.root / path) else UndoStore(worktree.root).permissions(path)
 
     def decide(scan: Scan) -> tuple[bytes, str]:
         _require_own(worktree.root, scan, [path])
         return data, mode
 
-    changed, _ = edit(worktree, path, decide, bounds=bounds, random=random, clock_ns=clock_ns)
+    changed, _ = edit(worktree, path, decide, permissions=permissions, bounds=bounds, random=random, clock_ns=clock_ns)
     return changed
 
 
@@ -270,11 +272,13 @@ def edit(
     path: str,
     decide: Callable[[Scan], tuple[bytes, str]],
     *,
+    permissions: int = 0o777,
     bounds: Bounds = BOUNDS,
     random: Callable[[int], bytes] = os.urandom,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> tuple[bool, Digest]:
     """Make a file hold what ``decide`` gives (bytes and mode) for the folder as it is, with nobody else at work in it.
+    Where there is none it is made with at most these ``permissions``.
 
     Says whether it held something else, and the digest of the folder afterwards. What stood there can be brought back
     by ``undo``. Raises ``Busy``, ``ChangedMeanwhile`` where something else is in the way, and ``UndoFull``.
@@ -289,7 +293,7 @@ def edit(
             return False, after
         undo_id = f"{clock_ns():020d}-{random(3).hex()}{_RESTORE}"
         present_now = {path: now} if (now := scan.tree.get(path)) else {}
-        refused = _write(worktree, {path: (data, mode)}, present_now, undo_id, bounds)
+        refused = _write(worktree, {path: (data, mode)}, present_now, undo_id, bounds, permissions)
         if refused:
             raise ChangedMeanwhile(refused)
         return True, after
@@ -419,14 +423,14 @@ def _restore(
     note_after(store, undo_id, after)
     try:
         for item in replaced.values():
-            store.keep(item.path, item.data, item.mode)  # so that one undo takes all of it back
+            store.keep(item.path, item.data, item.mode, item.permissions)  # so that one undo takes all of it back
         with Materialiser(worktree.root, store) as folder:
             # Deletions first: a folder may have to become a file.
             for path, was in sorted(todo.items(), key=lambda item: item[1].data is not None):
                 expect = local.get(path)
                 try:
                     if was.data is not None and was.mode is not None:
-                        folder.write(path, was.data, was.mode, expect)
+                        folder.write(path, was.data, was.mode, expect, permissions=was.permissions)
                     elif expect is not None:
                         folder.delete(path, expect)
                     result.restored.append(path)

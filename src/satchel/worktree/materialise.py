@@ -44,6 +44,8 @@ class Staged(NamedTuple):
     name: str
     data: bytes
     mode: str
+    permissions: int = 0o777
+    """At most these, where no file stands there."""
 
 
 class Materialiser:
@@ -69,13 +71,14 @@ class Materialiser:
         finally:
             self.close()
 
-    def write(self, path: str, data: bytes, mode: str, expect: Entry | None) -> None:
-        """Make ``path`` hold ``data``. ``expect`` is what the caller found there, ``None`` for nothing.
+    def write(self, path: str, data: bytes, mode: str, expect: Entry | None, *, permissions: int = 0o777) -> None:
+        """Make ``path`` hold ``data``. ``expect`` is what the caller found there, ``None`` for nothing: then a file of
+        at most these ``permissions`` is made.
 
         Raises ``PathRefused`` for a path that cannot be listed, and ``ChangedMeanwhile`` where the file, or something
         on the way to it, is not as expected; the folder is as before then.
         """
-        self.place(path, self._stage((data, mode)), expect)
+        self.place(path, self._stage((data, mode), permissions=permissions), expect)
 
     def stage(self, contents: Sequence[tuple[bytes, str]]) -> list[Staged]:
         """Write contents, with their modes, aside and sync them, many at once; ``place`` then only has to rename.
@@ -125,9 +128,9 @@ class Materialiser:
             raise
         self._touched.add(folder)
 
-    def _stage(self, content: tuple[bytes, str], *, sync: bool = True) -> Staged:
+    def _stage(self, content: tuple[bytes, str], *, sync: bool = True, permissions: int = 0o777) -> Staged:
         data, mode = content
-        staged = Staged(f".satchel-tmp-{os.getpid()}-{os.urandom(6).hex()}", data, check_mode(mode))
+        staged = Staged(f".satchel-tmp-{os.getpid()}-{os.urandom(6).hex()}", data, check_mode(mode), permissions)
         try:
             _write_aside(staged, self._temporary, sync=sync)
         except OSError as error:
@@ -196,7 +199,10 @@ class Materialiser:
             raise ChangedMeanwhile(f"{path} changed while the sync ran")
         found = present[2] if present else None
         if self._undo is not None:
-            self._undo.keep(path, *(present[1], present[0].mode) if present else (None, None))
+            if present:
+                self._undo.keep(path, present[1], present[0].mode, stat.S_IMODE(present[2].st_mode) & 0o777)
+            else:
+                self._undo.keep(path, None, None)
             # The disk was waited for, and an editor may have saved since: that is kept nowhere.
             if not self._stands(path, found):
                 raise ChangedMeanwhile(f"{path} changed while the sync ran")
@@ -244,7 +250,7 @@ class Materialiser:
                 raise
             _drop(content.name, self._temporary)
             try:
-                _write_aside(content, into)
+                _write_aside(content, into, was)
                 _permit(content, into, was)
                 os.rename(content.name, name, src_dir_fd=into, dst_dir_fd=into)
             except OSError:
@@ -254,7 +260,11 @@ class Materialiser:
     def _open_temporary(self) -> int:
         """The folder of files being written, emptied of what a crash left."""
         try:
-            fd = os.dup(self._beneath.folder(_TEMPORARY, create=True))
+            above = self._beneath.folder(LOCAL_DIR, create=True)
+            with suppress(FileExistsError):
+                # For the owner alone: a file in it is as wide as a new one, until it takes the place of a narrower one.
+                os.mkdir(_TEMPORARY.rpartition("/")[2], 0o700, dir_fd=above)
+            fd = os.dup(self._beneath.folder(_TEMPORARY))
             with os.scandir(fd) as left:
                 names = [entry.name for entry in left]
             for name in names:
@@ -269,8 +279,8 @@ def _told(found: os.stat_result) -> tuple[int, int, int, int]:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _write_aside(content: Staged, folder: int, *, sync: bool = True) -> None:
-    permissions = 0o777 if content.mode == "100755" else 0o666  # less what the umask takes
+def _write_aside(content: Staged, folder: int, was: int | None = None, *, sync: bool = True) -> None:
+    permissions = _permissions(content, content.permissions if was is None else was)  # less what the umask takes
     fd = os.open(content.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, permissions, dir_fd=folder)
     try:
         durable.write_all(fd, content.data)
@@ -284,12 +294,16 @@ def _permit(content: Staged, folder: int, was: int | None) -> None:
     """Let a staged file be read and written by those who could before; run by the readers, if it is to be run."""
     if was is None:
         return
-    kept = was & 0o666
-    if content.mode == "100755":
-        kept |= (kept & 0o444) >> 2
+    kept = _permissions(content, was)
     if stat.S_IMODE(os.stat(content.name, dir_fd=folder).st_mode) != kept:
         with suppress(OSError):  # a filesystem that holds none refuses
             os.chmod(content.name, kept, dir_fd=folder)
+
+
+def _permissions(content: Staged, most: int) -> int:
+    """Read and written by whom ``most`` lets, and run by the readers, if it is to be run."""
+    kept = most & 0o666
+    return kept | (kept & 0o444) >> 2 if content.mode == "100755" else kept
 
 
 def _remove_empty(name: str, above: int) -> None:

@@ -1,9 +1,9 @@
 """What a sync overwrote or deleted in the folder, kept until later syncs need the room: promise P3 on the client.
 
 ``.satchel/undo/<sync id>/`` holds one file ``journal``: the line ``satchel-undo 1``, then per path a line of JSON
-``{"path", "mode", "size", "sha256"}`` (``mode`` and the rest ``null`` for a path that was not there) followed by the
-bytes and an LF. A record is on disk before the file it saves is touched. A journal cut off by a crash is good up to its
-last whole record, and whatever that record does not hold was not touched yet.
+``{"path", "mode", "size", "sha256", "permissions"}`` (all but the first ``null``, and no ``permissions``, for a path
+that was not there) followed by the bytes and an LF. A record is on disk before the file it saves is touched. A journal
+cut off by a crash is good up to its last whole record, and whatever that record does not hold was not touched yet.
 
 The store is bounded, by age and by size. Syncs that are too old go when the next one begins, and room is made by
 forgetting the oldest, never the one that runs: a sync whose own records do not fit stops before it overwrites.
@@ -68,6 +68,8 @@ class Kept(NamedTuple):
     mode: str | None
     """``None``: there was no file."""
     data: bytes | None
+    permissions: int = 0o777
+    """Who might do what with the file; everybody anything where that is not known. It is at most that afterwards."""
 
 
 class Step(NamedTuple):
@@ -129,7 +131,7 @@ class UndoStore:
                 f"{self.bounds.bytes:,} bytes{beside}"
             )
 
-    def keep(self, path: str, data: bytes | None, mode: str | None) -> None:
+    def keep(self, path: str, data: bytes | None, mode: str | None, permissions: int = 0o777) -> None:
         """Put a path's state into safety, durably; the first state kept in a sync counts. ``None``: no file there.
 
         That nothing was there is written with the next bytes or at the end: a crash could at most spare a new file from
@@ -139,12 +141,14 @@ class UndoStore:
         """
         if path in self._seen:
             return
-        about = {
+        about: dict[str, object] = {
             "path": path,
             "mode": mode,
             "size": None if data is None else len(data),
             "sha256": None if data is None else hashlib.sha256(data).hexdigest(),
         }
+        if data is not None:
+            about["permissions"] = permissions
         record = json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" + (data or b"") + b"\n"
         try:
             self._make_room(len(record))
@@ -211,6 +215,11 @@ class UndoStore:
                 return
             while record := _read_record(journal):
                 yield record
+
+    def permissions(self, path: str) -> int:
+        """Those of the newest file that was kept of a path."""
+        kept = (item for sync in reversed(self.syncs()) for item in self.kept(sync))
+        return next((item.permissions for item in kept if item.path == path and item.data is not None), 0o777)
 
     def damaged(self, sync_id: str) -> bool:
         """Whether a record of a sync is not as it was written.
@@ -287,7 +296,8 @@ class UndoStore:
             raise durable.FolderUnwritable(f"{self.folder} is a symbolic link", hint="Remove the link, and try again.")
         folder = self.folder / self._sync_id
         folder.mkdir(parents=True, exist_ok=True)
-        journal = open(folder / "journal", "ab")  # noqa: SIM115  # stays open until `close`
+        # For the owner alone: what it keeps may be of files that others may not read.
+        journal = open(folder / "journal", "ab", opener=_privately)  # noqa: SIM115  # stays open until `close`
         if journal.tell() == 0:
             journal.write(_HEADER)
             journal.flush()
@@ -315,6 +325,10 @@ class UndoStore:
             return (self.folder / sync_id / "journal").stat().st_size
         except OSError:
             return 0
+
+
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def kind_of(sync_id: str) -> str:
@@ -366,13 +380,19 @@ def _read_record(journal: BinaryIO) -> Kept | None:
             return None
         if size is None:
             return Kept(path, None, None) if journal.read(1) == b"\n" else None
-        if mode not in MODES or type(size) is not int or not 0 <= size <= os.fstat(journal.fileno()).st_size:
+        permissions = about.get("permissions", 0o777)
+        if (
+            type(permissions) is not int
+            or mode not in MODES
+            or type(size) is not int
+            or not 0 <= size <= os.fstat(journal.fileno()).st_size
+        ):
             return None
         data = journal.read(size)
         whole = journal.read(1) == b"\n" and hashlib.sha256(data).hexdigest() == about["sha256"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return Kept(path, mode, data) if whole else None
+    return Kept(path, mode, data, permissions & 0o777) if whole else None
 
 
 def _cut_off(journal: BinaryIO) -> bool:
