@@ -118,16 +118,41 @@ def test_what_is_too_old_or_in_the_way_goes_and_is_named(root: Path) -> None:
         return f"{number * day:020d}-aa"
 
     fill(root, "not-a-time", FILE)
-    for number in (20, 21, 100):
-        fill(root, sync(number), FILE)
-    store = UndoStore(root, Bounds(10_000, days=79))
-    store.begin(sync(100))
-    assert (store.dropped, store.syncs()) == ([sync(20)], [sync(21), sync(100), "not-a-time"])
-    store.keep("big", b"x" * 9_400, "100644")
+    made = [sync(number) for number in range(100, 112)]
+    for name in made:
+        fill(root, name, FILE)
+    store = UndoStore(root, Bounds(10_000, days=10))
+    store.begin(sync(112))
+    assert (store.dropped, store.syncs()) == (made[:3], [*made[3:], "not-a-time"])
+    store.keep("big", b"x" * 8_000, "100644")
     store.close()
-    assert store.dropped == [sync(20), sync(21)]
+    assert store.dropped == made[:4]
     words = told(store.dropped, store.bounds)
-    assert words.startswith("The undo store let go of 2 syncs, the newest of 1970-01-22: it keeps 79 days")
+    assert words.startswith("The undo store let go of 4 syncs, the newest of 1970-04-14: it keeps 10 days")
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("ahead", [100, 36_500])
+def test_a_clock_that_jumps_makes_nothing_old_and_no_step_the_newest_that_is_not(root: Path, ahead: int) -> None:
+    day = 86_400 * 10**9
+    names = []
+    for now in (100, 100 + ahead, 101, 102 + ahead, 1, 102):
+        store = UndoStore(root)
+        names.append(store.fresh(now * day, b"abc"))
+        store.begin(names[-1])
+        store.keep("a.md", b"bytes", "100644")
+        store.close()
+        assert store.dropped == []
+    assert names == sorted(names) == UndoStore(root).syncs()
+
+
+def test_a_memory_of_no_days_is_of_the_newest_alone(root: Path) -> None:
+    for number in (1, 2):
+        store = UndoStore(root, Bounds(days=0))
+        store.begin(store.fresh(number, b"abc"))
+        store.keep("a.md", b"bytes", "100644")
+        store.close()
+    assert len(store.syncs()) == 1
 
 
 def test_an_undone_sync_can_be_forgotten(root: Path) -> None:

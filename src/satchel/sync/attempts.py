@@ -53,7 +53,7 @@ from satchel.worktree.base import Base, CloudEntry, save_base
 from satchel.worktree.flush import flush_news
 from satchel.worktree.former import Former
 from satchel.worktree.policy import Governing
-from satchel.worktree.undo import Bounds, told
+from satchel.worktree.undo import Bounds, UndoStore, told
 from satchel.worktree.walk import ChangedMeanwhile, Scan, Worktree
 
 ATTEMPTS = 6
@@ -117,7 +117,7 @@ class Attempts:
         self.prune, self.governing = False, Governing()
         self.person = True
         self.nonce = random(16).hex()
-        self.undo_id = f"{clock_ns():020d}-{random(3).hex()}"
+        self.undo_id = UndoStore(self.root).fresh(clock_ns(), random(3))
         self.moved: dict[str, int] = {}
         self.hoped: _Hoped | None = None
         self.resend: set[ObjectId] = set()

@@ -102,7 +102,8 @@ def resolve(
         held = dict(waiting.base.held)
         held |= {one.path: one.base for one in decisions}
         write = {path: step for one in decisions for path, step in one.write.items()}
-        refused = _write(worktree, write, waiting.local, f"{clock_ns():020d}-{random(3).hex()}", bounds)
+        undo_id = UndoStore(root).fresh(clock_ns(), random(3))
+        refused = _write(worktree, write, waiting.local, undo_id, bounds)
         if refused:
             raise ChangedMeanwhile(refused)
         reach("resolve.after_write")
@@ -291,7 +292,7 @@ def edit(
         after = digest({**scan.tree, path: entry})
         if scan.tree.get(path) == entry:
             return False, after
-        undo_id = f"{clock_ns():020d}-{random(3).hex()}{_RESTORE}"
+        undo_id = UndoStore(worktree.root).fresh(clock_ns(), random(3)) + _RESTORE
         present_now = {path: now} if (now := scan.tree.get(path)) else {}
         refused = _write(worktree, {path: (data, mode)}, present_now, undo_id, bounds, permissions)
         if refused:
@@ -357,7 +358,7 @@ def undo(
         if base is not None and not own:
             _hold(worktree, base, todo)
         reach("undo.after_hold")
-        undo_id = f"{clock_ns():020d}-{random(3).hex()}{name_of_undo(last)}{_RESTORE if own else ''}"
+        undo_id = store.fresh(clock_ns(), random(3)) + name_of_undo(last) + (_RESTORE if own else "")
         if todo:
             done = {path: kept[path] for path in result.restored}
             _restore(worktree, store, todo, local, undo_id, result, done, replaced)

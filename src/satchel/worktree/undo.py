@@ -5,8 +5,8 @@
 that was not there) followed by the bytes and an LF. A record is on disk before the file it saves is touched. A journal
 cut off by a crash is good up to its last whole record, and whatever that record does not hold was not touched yet.
 
-The store is bounded, by age and by size. Syncs that are too old go when the next one begins, and room is made by
-forgetting the oldest, never the one that runs: a sync whose own records do not fit stops before it overwrites.
+A new name is after all there are, whatever the clock says. The store is bounded, by age and by size. Syncs that are
+too old go when the next one begins, and room is made by forgetting the oldest, never the one that runs: a sync whose own records do not fit stops before it overwrites.
 ``dropped`` names what went, so that a person can be told.
 """
 
@@ -33,11 +33,13 @@ class Bounds(NamedTuple):
 
     bytes: int = 1024 * 1024 * 1024
     days: int = 90
-    """A sync older than this, counted to the one that runs, is let go."""
+    """A sync that so many days of later ones have followed is let go. A pause between two counts as a tenth of them at
+    most: a clock that was set ahead for a while must not cost what is kept."""
 
 
 BOUNDS = Bounds()
 _DAY_NS = 86_400 * 10**9
+_PAUSES = 10
 _RECORD_BYTES = 200
 """About what a record takes beside the bytes."""
 _CLOCK_DIGITS = 20
@@ -115,11 +117,27 @@ class UndoStore:
             raise InvalidInput("that is no name for an undo record")
         self.close()
         self._sync_id, self._seen = sync_id, set()
-        now = _time_ns(sync_id)
-        for sync in self.syncs() if now is not None else ():
-            made = _time_ns(sync)
-            if made is not None and now is not None and now - made > self.bounds.days * _DAY_NS:
-                self._drop(sync)
+        for sync in self._too_old(sync_id):
+            self._drop(sync)
+
+    def fresh(self, now_ns: int, number: bytes) -> str:
+        """A name for what begins now; with ``number``, of three bytes, nobody else's."""
+        newest = max((_time_ns(sync) or 0 for sync in self.syncs()), default=0)
+        return f"{min(max(now_ns, newest + 1), 10**_CLOCK_DIGITS - 1):0{_CLOCK_DIGITS}d}-{number.hex()}"
+
+    def _too_old(self, sync_id: str) -> list[str]:
+        """What is let go when that one begins, oldest first."""
+        later = _time_ns(sync_id)
+        if later is None:
+            return []
+        most, age, old = self.bounds.days * _DAY_NS, 0, []
+        before = [(made, sync) for sync in self.syncs() if (made := _time_ns(sync)) is not None and sync != sync_id]
+        for made, sync in sorted(before, reverse=True):
+            age += min(max(later - made, 0), most // _PAUSES)
+            later = made
+            if age >= most:
+                old.append(sync)
+        return old[::-1]
 
     def check_room(self, files: int, size: int) -> None:
         """Raises ``UndoFull`` if so many files of ``size`` bytes together cannot be kept for one sync."""
