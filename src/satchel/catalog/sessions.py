@@ -28,8 +28,6 @@ from satchel.catalog.scope import Catalog, Record, Scope
 from satchel.errors import CredentialExpired, CredentialInvalid
 from satchel.objects.ids import PrincipalId
 
-"""A person signs in anew after thirty days, however often the session was refreshed."""
-
 
 class Family(NamedTuple):
     """A session, with all that the access tokens made for it depend on."""
