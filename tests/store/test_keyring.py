@@ -97,16 +97,10 @@ def test_a_keyring_opens_for_its_tenant_and_root_key_alone() -> None:
         store.objects["tenants/ten_b/keys/1"] = store.objects["tenants/ten_a/keys/1"]
         with pytest.raises(Damaged):
             await keyring(store).current(B)
-        with pytest.raises(WrongKey) as refused:
+        with pytest.raises(WrongKey):
             await keyring(store, RootKey(b"s" * 32)).current(A)
-        assert refused.type is WrongKey
         with pytest.raises(EpochUnknown):  # and not an object that is missing
             await keyring(store).current(TenantId("ten_c"))
-        sealed = store.objects["tenants/ten_a/keys/1"]
-        for at in range(len(sealed)):  # nor one that is damaged, which a folder that has it could give back
-            store.objects["tenants/ten_a/keys/1"] = bytes([*sealed[:at], sealed[at] ^ 1, *sealed[at + 1 :]])
-            with pytest.raises(EpochUnknown, match="altered"):
-                await keyring(store).current(A)
 
     asyncio.run(use())
 

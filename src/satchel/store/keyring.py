@@ -44,7 +44,7 @@ class TenantShredded(NotFound):
 
 
 class EpochUnknown(WrongKey):
-    """The keyring has no key of that epoch, and the one in the bucket may have; or no keyring is there, or opens."""
+    """The keyring has no key of that epoch, and the one in the bucket may have; or there is no keyring."""
 
     code = "seal.epoch_unknown"
     default_hint = "The keyring is older than the data, or the key was retired: restore the keyring from a backup."
@@ -265,19 +265,14 @@ class Keyring:
     async def _read(self, tenant: TenantId) -> tuple[RootKey, Generation, dict[str, Any]]:
         """The keyring that counts, and the root key that wraps it.
 
-        That there is none, or none that opens, must not look like an object that is missing or damaged: whatever it was
-        to open may well be there.
+        That there is none must not look like an object that is missing: whatever it was to open may well be there.
         """
         newest = None
         with suppress(StoreMissing):
             newest = await self._generations(tenant).newest()
         if newest is None:
             raise EpochUnknown("the tenant has no keyring", hint="Restore the keyring from a backup.")
-        try:
-            root, fields = await self._unwrap(tenant, "keyring", newest)
-        except (SealBroken, WrongKey) as error:
-            await self._installation()  # raises where the root key is another one
-            raise EpochUnknown("the keyring of the tenant was altered", hint="Restore it from a backup.") from error
+        root, fields = await self._unwrap(tenant, "keyring", newest)
         if fields.get("format") != _KEYRING_FORMAT or fields.get("tenant") != tenant:
             raise SealBroken("a keyring does not hold what a keyring holds")
         return root, newest, fields
