@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+from asyncio.subprocess import PIPE
 from typing import NamedTuple
 
 import pytest
@@ -160,6 +161,8 @@ from tests.catalog.test_reservations import upload
 
 async def main(url, tenant, first):
     catalog = await Catalog.open(url)
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
     done = await asyncio.gather(*(upload(catalog, tenant, first + seed) for seed in range(12)))
     await catalog.close()
     print(sum(done))
@@ -176,11 +179,16 @@ async def test_two_processes_side_by_side_never_pass_the_limit(
         pytest.skip("one process serves a catalog in SQLite")
     await limit(catalog, tenants.a, storage_bytes=9_000)
 
+    both = asyncio.Barrier(2)
+
     async def another(first: int) -> int:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _ANOTHER, catalog_url, tenants.a, str(first), stdout=asyncio.subprocess.PIPE
+            sys.executable, "-c", _ANOTHER, catalog_url, tenants.a, str(first), stdin=PIPE, stdout=PIPE
         )
-        said, _ = await process.communicate()
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+        await both.wait()  # so that neither is done before the other begins
+        said, _ = await process.communicate(b"\n")
         assert process.returncode == 0
         return int(said)
 

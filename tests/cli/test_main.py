@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -136,10 +137,16 @@ def test_an_argument_that_is_no_utf8_is_told_without_calling_it_a_defect(here: P
     assert b"'bad\\udcff.md' is not valid UTF-8   [request.invalid]" in done.stderr
 
 
-def test_a_file_that_cannot_be_read_is_told_without_calling_it_a_defect(cli: Cli, here: Path) -> None:
-    (here / ".mcp.json").mkdir()
+def test_a_file_that_cannot_be_read_is_told_without_calling_it_a_defect(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_file: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", ".mcp.json")
+
+    (here / ".mcp.json").write_text("{}")
+    monkeypatch.setattr(Path, "read_bytes", failing)
     ran = cli("connect", "claude-code", "--yes", status=6)
-    assert ".mcp.json" in ran.err
+    assert "Input/output error: .mcp.json" in ran.err
     assert "defect" not in ran.err
 
 

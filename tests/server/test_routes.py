@@ -436,6 +436,24 @@ def test_damaged_content_is_named_and_everything_else_is_served(server: Running,
     assert owner.get("/projects/notes/objects/damaged").ok() == {"items": [], "next": None}
 
 
+@pytest.mark.parametrize(("at", "code"), [(-1, "seal.broken"), (40, "seal.wrong_key")])
+def test_content_is_not_called_damaged_where_it_is_the_keyring(server: Running, at: int, code: str) -> None:
+    owner = server.tenant(f"keyring{at}")
+    owner.post("/projects", {"slug": "notes"}).ok()
+    owner.put("notes", "a.md", b"# A\n").ok()
+    tenant = owner.get("/auth/whoami").ok()["tenant"]["id"]
+    (file,) = (server.settings.data / "store/tenants" / tenant / "keys").iterdir()
+    sealed = bytearray(file.read_bytes())
+    sealed[at] ^= 1
+    file.unlink()
+    file.write_bytes(sealed)
+    server.cloud.keyring.forget(tenant)
+    answer = owner.get("/projects/notes/artifacts/a.md")
+    assert (answer.status, answer.code) == (500, code)
+    assert "a.md" not in answer.json["detail"]
+    assert "satchel sync" not in answer.json["hint"]
+
+
 def test_a_damaged_index_is_built_anew_whoever_else_is_asked_with_it(server: Running) -> None:
     owner = server.tenant("hurt-index")
     for slug in ("left", "right"):

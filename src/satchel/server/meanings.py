@@ -242,7 +242,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
         (
             "The data was sealed in an epoch of the tenant's key that its keyring does not have: the keyring is older "
             "than the data, or the epoch was retired while something was still sealed in it. Or the tenant has no "
-            "keyring any more, or one that was altered."
+            "keyring any more."
         ),
     ),
     "seal.wrong_key": ("The key is another one", "The data was sealed under another root key."),

@@ -248,7 +248,8 @@ class Readers:
             raise _lost(StoreMissing, entry, "gone from the storage") from error
         except EpochUnknown:
             raise  # the keyring is what is missing something
-        except (SealBroken, WrongKey) as error:  # the keyring opened: a flipped salt looks like another key
+        except (SealBroken, WrongKey) as error:  # a flipped salt looks like another key
+            await self._keyring.key_of(tenant, anew=True)  # raises where it is the keyring that does not open
             raise _lost(SealBroken, entry, "damaged in the storage") from error
 
     async def content(self, tenant: TenantId, row: ProjectRow, path: str) -> Content:

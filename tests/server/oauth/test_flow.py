@@ -157,7 +157,7 @@ def test_a_session_ends_when_the_server_was_set_to_end_it_however_it_began(
     try:
         page = grace.get("/oauth/authorize?" + probe.query()).body.decode()
         by_code = probe.redeem(probe.code(grace)).ok()["refresh_token"]
-        person = {"invitation": url, "email": "joan@example.org", "password": PASSWORD}
+        person = {"invitation": url, "email": "jean@example.org", "password": PASSWORD}
         by_invitation = server.client().post("/auth/join", person).ok()["refreshToken"]
     finally:
         object.__setattr__(server.cloud, "settings", settings)
