@@ -30,6 +30,15 @@ def test_an_empty_database_is_migrated_once(cli: Cli, addresses: Postgres, tmp_p
     assert "as this version needs it" in cli("admin", "migrate", "--check", *data).out
 
 
+def test_a_newer_catalog_is_not_called_one_to_migrate(cli: Cli, addresses: Postgres, tmp_path: Path) -> None:
+    cli("admin", "migrate", "--data", tmp_path / "data")
+    addresses.run("UPDATE alembic_version SET version_num = '9999'")
+    for words in (["--check"], []):
+        ran = cli("admin", "migrate", *words, "--data", tmp_path / "data", status=5)
+        assert f"schema 9999, newer than this Satchel knows ({SCHEMA_REVISION}); nothing was changed" in ran.err
+        assert "Start the newer Satchel" in ran.err
+
+
 def test_looking_needs_no_owner(cli: Cli, addresses: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = ("--data", tmp_path / "data")
     cli("admin", "migrate", *data)

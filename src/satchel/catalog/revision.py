@@ -26,13 +26,18 @@ def current(connection: Connection) -> str | None:
     return connection.execute(select(sql_column("version_num")).select_from(table("alembic_version"))).scalar()
 
 
-def check(found: str | None) -> None:
-    """Raise ``StartRefused`` unless ``found`` is this code's revision."""
+def refuse_newer(found: str | None) -> None:
+    """Raise ``StartRefused`` for a revision that this code does not know."""
     if found not in (None, *KNOWN):
         raise StartRefused(
             f"the catalog has schema {found}, newer than this Satchel knows ({SCHEMA_REVISION}); nothing was changed",
             hint="Start the newer Satchel that made it, or restore the catalog from a backup of before.",
         )
+
+
+def check(found: str | None) -> None:
+    """Raise ``StartRefused`` unless ``found`` is this code's revision."""
+    refuse_newer(found)
     if found != SCHEMA_REVISION:
         raise StartRefused(
             "the catalog has not been migrated to this version of Satchel",
@@ -46,8 +51,7 @@ def upgrade(connection: Connection) -> bool:
     found = current(connection)
     if found == SCHEMA_REVISION:
         return False
-    if found is not None and found not in KNOWN:
-        check(found)
+    refuse_newer(found)
 
     from alembic import command
     from alembic.config import Config

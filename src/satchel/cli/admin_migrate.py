@@ -56,6 +56,7 @@ def command(face: Face, check: bool, data: str | None) -> int:
 
     async def work() -> tuple[str | None, str]:
         before = await catalog.revision(url or settings.database_url)
+        server_part("satchel.catalog.revision").refuse_newer(before)
         if not check:
             await catalog.migrate(url, serving=serving)
         return before, catalog.newest
