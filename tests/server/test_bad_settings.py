@@ -39,6 +39,8 @@ def test_a_value_that_a_setting_cannot_have_is_refused_by_name(setting: Setting)
     [
         ({"public_url": "https://a b"}, "SATCHEL_PUBLIC_URL"),
         ({"public_url": "https://x:99999"}, "SATCHEL_PUBLIC_URL"),
+        ({"public_url": "https://x.example/context"}, "SATCHEL_PUBLIC_URL has a path"),
+        ({"public_url": "https://x.example//"}, "SATCHEL_PUBLIC_URL has a path"),
         ({"allowed_hosts": "a b"}, "SATCHEL_ALLOWED_HOSTS"),
         ({"allowed_hosts": "https://a.example"}, "SATCHEL_ALLOWED_HOSTS"),
         ({"allowed_origins": "app.example"}, "SATCHEL_ALLOWED_ORIGINS"),

@@ -22,6 +22,11 @@ def refuse_contradictions(settings: ServerSettings) -> None:
     """Raise ``ConfigInvalid`` for them; the variable is named, its value only where it is no secret."""
     if settings.public_url and not _is_address(settings.public_url):
         raise ConfigInvalid("SATCHEL_PUBLIC_URL has to be an address such as https://context.example.org")
+    if urlsplit(settings.public_url).path not in ("", "/"):
+        raise ConfigInvalid(
+            "SATCHEL_PUBLIC_URL has a path, and Satchel answers at the root of its address alone",
+            hint="Give it a name of its own, such as https://context.example.org, and let the proxy pass all of it on.",
+        )
     if settings.root_kms:
         kms_place(settings.root_kms)
     if settings.metrics_port and settings.metrics_port == settings.port:
