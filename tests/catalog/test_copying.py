@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Table, update
@@ -143,6 +144,29 @@ async def test_a_catalog_that_somebody_has_open_is_not_moved(
         await Catalog.move(postgres.url, back)
     await node.close()
     await Catalog.move(postgres.url, back)
+
+
+async def test_a_tenant_is_asked_only_for_the_tables_in_which_it_has_rows(
+    catalog_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{catalog_path}"
+    catalog = await Catalog.open(url)
+    await live(catalog)
+    await catalog.close()
+    asked, found, right = 0, 0, copying._batches
+
+    async def counted(
+        connection: AsyncConnection, table: Table, inside: TenantId | None
+    ) -> AsyncIterator[list[tuple[Any, ...]]]:
+        nonlocal asked, found
+        asked += inside is not None
+        async for rows in right(connection, table, inside):
+            found += inside is not None
+            yield rows
+
+    monkeypatch.setattr(copying, "_batches", counted)
+    await Catalog.move(url, postgres.url)
+    assert asked == found > 0
 
 
 @pytest.mark.promise("P3")

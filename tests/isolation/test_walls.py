@@ -193,6 +193,7 @@ BEYOND = {
     "copying.between",
     "copying._refuse_rows",
     "copying._copy",
+    "copying._holding",
     "copying._batches",
 }
 """Those outside of every scope: which schema is there, is anybody there, what time is it, and the copy of all rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,33 @@ async def test_a_backup_names_everything_that_its_catalog_needs_and_nothing_of_t
     assert manifest.keys == (tenant,)
     assert [row.complete for row in await kept(target)] == [True]
     assert not list(house.folder.glob(".snapshot-*"))
+
+
+async def test_tenants_are_looked_at_several_at_once_and_stand_in_the_backup_in_their_order(house: House) -> None:
+    class Together(MemoryStore):
+        """Answers a read of a keyring once another one is asked for."""
+
+        waiting: asyncio.Event | None = None
+
+        async def put(self, name: str, data: bytes, *, create: bool = False) -> None:
+            if "/keys/" in name and self.waiting is None:
+                self.waiting = asyncio.Event()
+                await asyncio.wait_for(self.waiting.wait(), 30)
+            elif "/keys/" in name:
+                self.waiting.set()  # type: ignore[union-attr]  # the first one waits
+            await super().put(name, data, create=create)
+
+    made = [await house.tenant(f"tenant-{number}") for number in range(6)]
+    for tenant in made:
+        await house.project(tenant)
+    target = Together()
+    report = await make_backup(house.estate, target, house.folder, KEEPING)
+    archive = Archive(target, house.estate.root, house.estate.random)
+    _, manifest = await read_manifest(archive, report.id)
+    assert manifest.keys == tuple(made)
+    whose = [name.split("/")[1] async for name, _ in named(archive, report.id, manifest)]
+    assert list(dict.fromkeys(whose)) == made
+    assert report.bytes == sum(map(len, target.objects.values()))
 
 
 async def test_who_has_the_backup_alone_sees_no_name_path_or_content(house: House) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from typing import Any, Protocol
 
-from sqlalchemy import Table, bindparam, insert, literal, select, tuple_, update
+from sqlalchemy import Select, Table, bindparam, exists, insert, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from satchel.catalog.schema import DIRECTORY, METADATA, UNREACHED, change, channel, tenant
@@ -65,7 +66,7 @@ async def between(origin: Place, source: AsyncConnection, target: Place, progres
         for done, each in enumerate(tenants, 1):
             await origin.enter(source, each, writing=False)
             await target.enter(into, each, writing=True)
-            for table in _OF_TENANTS:
+            for table in await _held(source, each):
                 await _copy(table, each, source, into, sent)
             progress(done, len(tenants))
         await into.execute(update(channel).values(epoch=channel.c.epoch + 1))
@@ -90,19 +91,31 @@ async def _count(place: Place, connection: AsyncConnection, tenants: list[Tenant
             _add(found, table, rows)
     for each in tenants:
         await place.enter(connection, each, writing=True)
-        for table in _OF_TENANTS:
+        for table in await _held(connection, each):
             async for rows in _batches(connection, table, each):
                 _add(found, table, rows)
     return found
+
+
+@cache
+def _holding() -> Select[*tuple[Any, ...]]:
+    """Which tables have rows of a tenant. Of most tenants most have none, and asking each was most of the work."""
+    inside = bindparam("inside", type_=tenant.c.tenant_id.type)
+    return select(*(exists().where(table.c.tenant_id == inside).label(table.name) for table in _OF_TENANTS))
+
+
+async def _held(connection: AsyncConnection, inside: TenantId) -> list[Table]:
+    """The tables in which a tenant, that was entered, has rows; those that others refer to first."""
+    [row] = await connection.execute(_holding(), {"inside": inside})
+    return [table for table, there in zip(_OF_TENANTS, row, strict=True) if there]
 
 
 async def _copy(
     table: Table, inside: TenantId | None, source: AsyncConnection, into: AsyncConnection, sent: Count
 ) -> None:
     names = [column.name for column in table.columns]
-    statement = insert(table).values({name: bindparam(name) for name in names})
     async for rows in _batches(source, table, inside):
-        await into.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
+        await into.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
         _add(sent, table, rows)
 
 

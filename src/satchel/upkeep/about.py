@@ -14,6 +14,7 @@ from satchel.objects.ids import ProjectId, TenantId
 from satchel.store.about import Abouts, ProjectAbout, TenantAbout
 from satchel.store.keyring import Keyring
 from satchel.store.objectstore import ObjectStore
+from satchel.upkeep.ahead import AT_ONCE, ahead
 from satchel.upkeep.estate import PAGE, Estate
 
 _NO_MATTER = (Unavailable, DiskFull, NotFound, Damaged)
@@ -59,10 +60,15 @@ async def refresh_about(estate: Estate, tenant: TenantId, *, rewrite: bool = Fal
     if rewrite or await _said(abouts.tenant(tenant)) != _of_tenant(row):
         await abouts.put_tenant(tenant, _of_tenant(row))
         written += 1
-    async for project in every_project(estate.catalog, tenant):
-        if rewrite or await _said(abouts.project(tenant, project.id)) != _of_project(project):
-            await abouts.put_project(tenant, project.id, _of_project(project))
-            written += 1
+
+    async def said(project: ProjectRow) -> int:
+        if not rewrite and await _said(abouts.project(tenant, project.id)) == _of_project(project):
+            return 0
+        await abouts.put_project(tenant, project.id, _of_project(project))
+        return 1
+
+    async for _, wrote in ahead(every_project(estate.catalog, tenant), said, AT_ONCE):
+        written += wrote
     return written
 
 
@@ -74,7 +80,7 @@ async def every_project(catalog: Catalog, tenant: TenantId) -> AsyncIterator[Pro
             page = await projects.list_(s, after, PAGE, archived=True)
         for row in page:
             yield row
-        if not page:
+        if len(page) < PAGE:
             return
         after = page[-1].slug
 

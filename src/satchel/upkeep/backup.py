@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from satchel.catalog import recover
+from satchel.catalog.projects import ProjectRow
 from satchel.catalog.schema import SCHEMA_REVISION
 from satchel.catalog.scope import Catalog
+from satchel.catalog.tenants import TenantRow
 from satchel.errors import Damaged, StoreMissing
 from satchel.objects.ids import ProjectId, TenantId, new_id
 from satchel.objects.seal import EPOCH_BYTES, epoch_of
@@ -30,6 +32,7 @@ from satchel.store.generations import Generations
 from satchel.store.keyring import TenantShredded
 from satchel.store.objectstore import ObjectStore
 from satchel.upkeep.about import every_project, refresh_about
+from satchel.upkeep.ahead import AT_ONCE, ahead
 from satchel.upkeep.archive import (
     CATALOG,
     HEADS,
@@ -135,15 +138,28 @@ async def _without_keys(estate: Estate) -> set[TenantId]:
 
     All others are backed up as ever. What older backups hold of the lost keys may be the only copy there is.
     """
-    lost = set()
-    for tenant in await estate.tenants():
+
+    async def without(tenant: TenantRow) -> bool:
         try:
             await refresh_about(estate, tenant.id)
         except Damaged:
-            lost.add(tenant.id)
+            return True
         except TenantShredded:
-            continue  # meanwhile
-    return lost
+            pass  # meanwhile
+        return False
+
+    return {tenant.id async for tenant, lost in ahead(await estate.tenants(), without, AT_ONCE) if lost}
+
+
+class _Needed(NamedTuple):
+    """What a backup holds of a tenant."""
+
+    keys: bool
+    """Whether its keyring is in it."""
+    heads: list[str]
+    names: list[str]
+    """What it needs of the bucket, and ``lacking`` what of that is not there."""
+    lacking: list[str]
 
 
 class _Found:
@@ -220,7 +236,8 @@ class _Run:
             self._now + self._keeping.keys,
             self.estate.root.id,
         )
-        self.bytes += await self.archive.put(label, content)
+        size = await self.archive.put(label, content)
+        self.bytes += size  # not in one: others add to it while this one waits
 
     async def write(self, snapshot: Path) -> tuple[Manifest, _Found]:
         """Every part of it, the manifest last."""
@@ -231,15 +248,20 @@ class _Run:
         keys = []
         catalog = await Catalog.open(f"sqlite:///{snapshot}", random=self.estate.random)
         try:
-            for tenant in await self.estate_of(catalog).tenants():
+
+            async def needed(tenant: TenantRow) -> _Needed:
+                return await self._tenant(catalog, tenant.id)
+
+            async for tenant, each in ahead(await self.estate_of(catalog).tenants(), needed, AT_ONCE):
                 found.tenants += 1
-                if tenant.id not in self._lost and await self._keys(tenant.id):
+                if each.keys:
                     keys.append(tenant.id)
-                async for project in every_project(catalog, tenant.id):
-                    heads.add(f"{tenant.id} {project.id} {project.lineage} {project.version} {project.digest}")
-                    await self._names(catalog, tenant.id, project.id, names, found)
-                async for stored in self.estate.store.list(f"tenants/{tenant.id}/about"):
-                    names.add(f"{stored.size} {stored.name}")
+                for line in each.heads:
+                    heads.add(line)
+                for line in each.names:
+                    names.add(line)
+                for name in each.lacking:
+                    found.lack(name)
         finally:
             await catalog.close()
         await self._tombstones()
@@ -273,6 +295,23 @@ class _Run:
             await self.put(CATALOG, piece, index, pieces)
         return size, whole.hexdigest(), pieces
 
+    async def _tenant(self, catalog: Catalog, tenant: TenantId) -> _Needed:
+        """Back up the keyring of a tenant, and gather what it needs of the bucket."""
+        keys = tenant not in self._lost and await self._keys(tenant)
+        found = _Needed(keys, [], [], [])
+
+        async def needed(project: ProjectRow) -> tuple[list[str], list[str]]:
+            return await self._names(catalog, tenant, project.id)
+
+        async for project, (names, lacking) in ahead(every_project(catalog, tenant), needed, AT_ONCE):
+            found.heads.append(f"{tenant} {project.id} {project.lineage} {project.version} {project.digest}")
+            found.names.extend(names)
+            found.lacking.extend(lacking)
+        with suppress(StoreMissing):  # by its name: a listing on a disk would walk through all that the tenant has
+            about = f"tenants/{tenant}/about"
+            found.names.append(f"{len(await self.estate.store.get(about))} {about}")
+        return found
+
     async def _keys(self, tenant: TenantId) -> bool:
         """The keyring as it lies in the bucket, wrapped under the root key; False if there is none (any more)."""
         keyring = await self._newest(f"tenants/{tenant}/keys")
@@ -290,10 +329,9 @@ class _Run:
         newest = await Generations(self.estate.store, prefix).newest()
         return b"" if newest is None else f"{prefix}/{newest.number}\n".encode() + newest.data
 
-    async def _names(
-        self, catalog: Catalog, tenant: TenantId, project: ProjectId, names: _Lines, found: _Found
-    ) -> None:
-        """What the project needs of the bucket: what the catalog names, and what has no name there."""
+    async def _names(self, catalog: Catalog, tenant: TenantId, project: ProjectId) -> tuple[list[str], list[str]]:
+        """What the project needs of the bucket: what the catalog names, and what has no name there; what is lacking."""
+        names, lacking = list[str](), list[str]()
         folder = f"tenants/{tenant}/projects/{project}/"
         async with catalog.read(tenant) as s:
             needed = {f"{folder}packs/{row.name}": row.size for row in await recover.packs(s, project)}
@@ -301,13 +339,14 @@ class _Run:
         async for stored in self.estate.store.list(folder):
             kind = stored.name.removeprefix(folder).split("/")[0]
             if stored.name in needed or kind == "about" or kind in KINDS - {"packs", "records"}:
-                names.add(f"{stored.size} {stored.name}")
+                names.append(f"{stored.size} {stored.name}")
                 needed.pop(stored.name, None)
         for name, size in needed.items():  # a listing may lag behind
             if await there(self.estate.store, name):
-                names.add(f"{size} {name}")
+                names.append(f"{size} {name}")
             else:
-                found.lack(name)
+                lacking.append(name)
+        return names, lacking
 
     async def _tombstones(self) -> None:
         """Copy every tombstone, always: whoever restores without the bucket has to obey them too."""

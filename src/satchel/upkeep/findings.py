@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from satchel.catalog.inspection import Where
@@ -97,3 +97,9 @@ class VerifyReport:
     @property
     def clean(self) -> bool:
         return not self.problems
+
+    def add(self, other: VerifyReport) -> None:
+        """Take over what was found elsewhere."""
+        for each in fields(self):
+            if each.name != "full":
+                setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))

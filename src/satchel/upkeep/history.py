@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -22,6 +21,7 @@ from satchel.errors import Damaged, StoreMissing
 from satchel.objects.ids import ObjectId
 from satchel.objects.listing import Entry, encode
 from satchel.objects.record import FULL_LISTING_EVERY, CommitRecord, Parent, decode_record, record_hash
+from satchel.upkeep.ahead import ahead
 from satchel.upkeep.estate import Estate
 from satchel.upkeep.findings import Findings, Target
 
@@ -78,20 +78,8 @@ class _Line:
         self.newest: VersionRow | None = None
         self._listed: tuple[int, bytes] | None = None
 
-    async def fetched(self) -> AsyncIterator[tuple[VersionRow, _Fetched]]:
-        waiting: deque[tuple[VersionRow, asyncio.Task[_Fetched]]] = deque()
-        try:
-            async for row in self._rows():
-                waiting.append((row, asyncio.create_task(self._fetch(row))))
-                if len(waiting) > AHEAD:
-                    first, task = waiting.popleft()
-                    yield first, await task
-            while waiting:
-                first, task = waiting.popleft()
-                yield first, await task
-        finally:
-            for _, task in waiting:
-                task.cancel()
+    def fetched(self) -> AsyncIterator[tuple[VersionRow, _Fetched]]:
+        return ahead(self._rows(), self._fetch, AHEAD)
 
     async def _rows(self) -> AsyncIterator[VersionRow]:
         after = 0

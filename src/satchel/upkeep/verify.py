@@ -21,9 +21,10 @@ from satchel.store.about import Abouts
 from satchel.store.checkpoints import Found
 from satchel.store.keyring import open_tombstone
 from satchel.upkeep.about import every_project
+from satchel.upkeep.ahead import AT_ONCE, ahead
 from satchel.upkeep.audited import examine_audit
 from satchel.upkeep.checkpoints import examine_checkpoints
-from satchel.upkeep.contents import Contents, Opening, examine_objects, examine_packs
+from satchel.upkeep.contents import Advance, Contents, Opening, examine_objects, examine_packs
 from satchel.upkeep.estate import Estate, Progress, silent
 from satchel.upkeep.findings import Findings, Problem, Target, VerifyReport
 from satchel.upkeep.history import History, examine_history
@@ -33,6 +34,8 @@ from satchel.upkeep.operated import sealer_of
 
 _Looked = tuple[History, Contents, list[Found]]
 
+_LED_ANYWHERE = (SatchelError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
+"""What rows that are known to be wrong may lead to."""
 SEALED_KINDS = {"tables": "table", "purges": "purge"}
 """What else a project keeps under random names, and the kind it is sealed as."""
 
@@ -57,14 +60,14 @@ async def verify(
     checking = asyncio.create_task(estate.catalog.problems())
     try:
         try:
-            await _everything(_Run(estate, report, progress, drill), tenant, project)
-        except (SatchelError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
+            await _everything(estate, report, _Bytes(progress), drill, tenant, project)
+        except _LED_ANYWHERE as error:
             failed = error
         report.problems[:0] = [Problem("catalog", "catalog", line) for line in await checking]
     finally:
         checking.cancel()
     if failed is not None:
-        # Rows that are known to be wrong lead anywhere; of a sound catalog it would be a defect.
+        # Of a sound catalog it would be a defect.
         if not report.problems or isinstance(failed, Unavailable):
             raise failed
         why = failed.message if isinstance(failed, SatchelError) else "its rows cannot be followed"
@@ -72,43 +75,68 @@ async def verify(
     return report
 
 
-async def _everything(run: _Run, tenant: str | None, project: str | None) -> None:
-    rows = [await run.estate.tenant(tenant)] if tenant is not None else await run.estate.tenants()
-    await run.count(rows)
-    async with run.openers():
-        for row in rows:
-            await run.tenant(row, project)
+async def _everything(
+    estate: Estate, report: VerifyReport, stored: _Bytes, drill: bool, tenant: str | None, project: str | None
+) -> None:
+    rows = [await estate.tenant(tenant)] if tenant is not None else await estate.tenants()
+    await stored.count(estate, rows)
+    async with _openers(report.full, stored.total) as openers:
+
+        async def look(row: TenantRow) -> tuple[VerifyReport, Exception | None]:
+            """What was found of a tenant, and what kept it from being all of it."""
+            found = VerifyReport(report.full)
+            try:
+                await _Run(estate, found, stored.advance, drill, openers).tenant(row, project)
+            except _LED_ANYWHERE as error:
+                return found, error
+            return found, None
+
+        # One after the other where packs are opened: that is work, and each holds some.
+        async for _, (found, failed) in ahead(rows, look, 1 if report.full else AT_ONCE):
+            report.add(found)
+            if failed is not None:
+                raise failed
     if tenant is None:
-        await run.tombstones()
+        await _Run(estate, report, stored.advance, drill, None).tombstones()
+
+
+@asynccontextmanager
+async def _openers(full: bool, stored: int) -> AsyncIterator[Openers | None]:
+    """Within, packs are opened where that was asked for."""
+    if not full:
+        yield None
+        return
+    async with Openers(stored) as openers:
+        yield openers
+
+
+class _Bytes:
+    """How many bytes there are to look at, and were."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._done, self.total = progress, 0, 0
+
+    async def count(self, estate: Estate, rows: list[TenantRow]) -> None:
+        async def stored(row: TenantRow) -> int:
+            async with estate.catalog.read(row.id) as s:
+                return await inspection.stored_bytes(s)
+
+        async for _, found in ahead(rows, stored, AT_ONCE):
+            self.total += found
+
+    def advance(self, stored: int) -> None:
+        self._done = min(self._done + stored, self.total)
+        self._progress(self._done, self.total)
 
 
 class _Run:
-    """One call of ``verify``."""
+    """One look at a tenant."""
 
-    def __init__(self, estate: Estate, report: VerifyReport, progress: Progress, drill: bool) -> None:
-        self.estate, self.report, self._drill = estate, report, drill
-        self._progress, self._done, self._total = progress, 0, 0
-        self._openers: Openers | None = None
-
-    async def count(self, rows: list[TenantRow]) -> None:
-        """Learn how many bytes there are to look at."""
-        for row in rows:
-            async with self.estate.catalog.read(row.id) as s:
-                self._total += await inspection.stored_bytes(s)
-
-    @asynccontextmanager
-    async def openers(self) -> AsyncIterator[None]:
-        """Within, packs are opened where that was asked for."""
-        if not self.report.full:
-            yield
-            return
-        async with Openers(self._total) as self._openers:
-            yield
-        self._openers = None
-
-    def advance(self, stored: int) -> None:
-        self._done = min(self._done + stored, self._total)
-        self._progress(self._done, self._total)
+    def __init__(
+        self, estate: Estate, report: VerifyReport, advance: Advance, drill: bool, openers: Openers | None
+    ) -> None:
+        self.estate, self.report, self.advance, self._drill = estate, report, advance, drill
+        self._openers = openers
 
     async def tenant(self, row: TenantRow, only: str | None) -> None:
         self.report.tenants += 1
