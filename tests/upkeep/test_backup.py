@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,42 @@ async def test_objects_are_copied_once_and_dropped_when_no_backup_names_them(hou
     last = await make_backup(house.estate, target, house.folder, KEEPING, objects=True)
     assert last.pruned_objects == 1
     assert f"objects/{name}" in target.objects
+
+
+@pytest.mark.promise("P3")
+async def test_a_backup_that_is_made_while_another_prunes_keeps_what_it_copied(house: House) -> None:
+    class Meanwhile(MemoryStore):
+        """While a first backup asks which copies the others name, a second is made."""
+
+        second: Callable[[], Awaitable[str]] | None = None
+        made = ""
+
+        async def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+            data = await super().get(name, offset=offset, length=length)
+            if self.second is not None and name.endswith("/manifest") and length is None:
+                begin, self.second = self.second, None
+                self.made = await begin()
+            return data
+
+    async def second() -> str:
+        await house.put(tenant, project, "b.md", b"# B")
+        return await make(house, target, objects=True)
+
+    tenant = await house.tenant()
+    project = await house.project(tenant)
+    await house.put(tenant, project, "a.md", b"# A")
+    target = Meanwhile()
+    await make(house, target, objects=True)
+    target.second = second
+    await make(house, target, objects=True)
+    archive = Archive(target, house.estate.root, house.estate.random)
+    _, manifest = await read_manifest(archive, target.made)
+    names = {f"objects/{name}" async for name, _ in named(archive, target.made, manifest)}
+    assert names <= objects_of(target)
+
+
+def objects_of(target: MemoryStore) -> set[str]:
+    return {name for name in target.objects if name.startswith("objects/")}
 
 
 async def test_a_copy_that_was_cut_off_goes_on_where_it_stopped(house: House) -> None:

@@ -57,6 +57,8 @@ async def _prune_copies(archive: Archive, left: Sequence[Kept]) -> int:
         async for stored in archive.store.list("objects/")
         if stored.name.removeprefix("objects/") not in wanted and not stored.name.endswith("/shredded")
     ]
+    if {row.id for row in await kept(archive.store)} - {row.id for row in left}:
+        return 0  # one was begun meanwhile, and what it names may be among them; what it copies from now on is not
     await _delete(archive.store, unwanted)
     return len(unwanted)
 
