@@ -13,7 +13,7 @@ A repair that is killed has changed nothing or all of one thing; run again, it g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from satchel.catalog import damage, inspection, packs, quotas, versions
@@ -28,7 +28,7 @@ from satchel.store.checkpoints import Checkpoints
 from satchel.store.keyring import EpochUnknown
 from satchel.store.objectstore import ObjectStore
 from satchel.store.packs import HeadClash
-from satchel.store.places import places_of
+from satchel.store.places import Place, places_of
 from satchel.upkeep.about import refresh_about
 from satchel.upkeep.contents import lost_objects, pack_path, table_of
 from satchel.upkeep.estate import Estate
@@ -237,8 +237,8 @@ class _Repair:
         except FrameRefused:
             return pack, None
 
-    async def _salvage(self, project: ProjectId, name: str) -> bool:
-        """Move what a damaged pack still holds to a new one, and note what is lost."""
+    async def _salvage(self, project: ProjectId, name: str, lying: Collection[ObjectId] = ()) -> bool:
+        """Move what a damaged pack still holds to a new one, and note what is lost, ``lying`` long objects among it."""
         pack, table = await self._pack(project, name)
         if pack is None or pack.state not in (LIVE, PENDING):
             return True
@@ -256,10 +256,11 @@ class _Repair:
             self.done.left.append(f"pack {name}: there is no key of epoch {epoch}, {_KEYS}")
             return True
         opened = await asyncio.to_thread(open_pack, data, table, key_of, Binding(self.tenant, project, "frame"))
-        if not opened.broken and len(data) == pack.size:
+        broken = {*opened.broken, *(n for n, frame in enumerate(table.frames) if frame.table[0].object in lying)}
+        if not broken and len(data) == pack.size:
             return True
-        kept = [frame for index, frame in enumerate(table.frames) if index not in opened.broken]
-        lost = lost_objects(table, opened.broken)
+        kept = [frame for index, frame in enumerate(table.frames) if index not in broken]
+        lost = lost_objects(table, broken)
         await self._replace(project, pack, kept, data, lost)
         self.done.moved += len({slot.object for frame in kept for slot in frame.table} - set(lost))
         return True
@@ -289,11 +290,20 @@ class _Repair:
             self.done.lost += await damage.note(s, project, lost, now)
 
     async def _note(self, project: ProjectId, objects: Sequence[ObjectId]) -> bool:
-        """Note an object that no pack holds; one whose stored bytes lie is taken out of the packs that hold it."""
+        """Note an object that no pack holds; one whose stored bytes lie is taken out of the packs that hold it.
+
+        Of a long one that lies in several packs each frame may be sound, and the whole another than its name says.
+        """
         async with self.estate.catalog.read(self.tenant) as s:
-            holding = sorted({row.pack for row in await packs.places(s, project, objects)})
-        for name in holding:
-            if not await self._salvage(project, name):
+            places = await packs.places(s, project, objects)
+        lying = list[ObjectId]()
+        if places:
+            try:
+                await self.estate.vault.read_object(self.tenant, project, [Place(*row) for row in places])
+            except Damaged:
+                lying = [row.object for row in places if row.parts > 1]
+        for name in sorted({row.pack for row in places}):
+            if not await self._salvage(project, name, lying):
                 return False
         async with self.estate.catalog.write(self.tenant) as s:
             await self.lease.stands(s)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from satchel.catalog import inspection, tenants
+from satchel.catalog import inspection, packs, tenants
 from satchel.catalog.projects import ProjectRow
 from satchel.catalog.tenants import TenantRow
 from satchel.errors import Damaged, NoSuchProject, NotFound, SatchelError, Unavailable
@@ -195,9 +195,8 @@ class _Run:
         await self._about(owner, row)
         history, contents, cut_off = await self._look(target, findings, None)
         if findings.problems:
-            packs = {problem.name.rpartition("/")[2] for problem in findings.problems if problem.kind == "pack"}
             again = Findings(notes=findings.notes)
-            await self._look(await self._target(owner, row), again, packs)
+            await self._look(await self._target(owner, row), again, await self._doubted(target, findings))
             seen = {(problem.kind, problem.name) for problem in findings.problems}
             again.problems = [problem for problem in again.problems if (problem.kind, problem.name) in seen]
             findings = again
@@ -214,6 +213,13 @@ class _Run:
         report.more_problems += findings.more
         for problem in findings.problems:
             report.problems.append(await self._placed(owner, row, problem))
+
+    async def _doubted(self, target: Target, findings: Findings) -> set[str]:
+        """The packs to be looked at again: those found wrong, and those that hold an object found wrong."""
+        objects = [name for problem in findings.problems if problem.kind == "object" for name in problem.objects]
+        async with self.estate.catalog.read(target.tenant) as s:
+            holding = {row.pack for row in await packs.places(s, target.project, objects)}
+        return holding | {problem.name.rpartition("/")[2] for problem in findings.problems if problem.kind == "pack"}
 
     async def _target(self, owner: TenantRow, row: ProjectRow) -> Target:
         async with self.estate.catalog.read(owner.id) as s:
