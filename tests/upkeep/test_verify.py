@@ -13,6 +13,7 @@ from satchel.errors import NoSuchProject
 from satchel.objects.frame import MAX_FRAME_RAW
 from satchel.objects.ids import ProjectId, TenantId, object_id
 from satchel.upkeep.findings import Problem, VerifyReport
+from satchel.upkeep.keys import shred
 from satchel.upkeep.verify import verify
 from tests import engines
 from tests.upkeep.house import House, fill
@@ -187,6 +188,16 @@ async def test_a_damaged_keyring_is_named_and_the_other_tenants_are_looked_at(ho
     report = await verify(house.estate, full=True)
     assert [(problem.kind, problem.tenant) for problem in report.problems] == [("keyring", "acme")]
     assert report.objects == 1
+
+
+async def test_a_tenant_whose_shredding_was_stopped_half_way_is_told(house: House) -> None:
+    tenant, _ = await furnished(house)
+    await house.estate.keyring.shred(tenant)
+    report = await verify(house.estate)
+    assert report.clean
+    assert [note for note in report.notes if "satchel admin key shred acme" in note]
+    await shred(house.estate, tenant)
+    assert (await verify(house.estate)).notes == []
 
 
 async def test_what_a_crash_left_is_counted_and_no_damage(house: House) -> None:

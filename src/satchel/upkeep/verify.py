@@ -150,7 +150,12 @@ class _Run:
             self.report.problems.append(Problem("keyring", f"tenants/{row.id}/keys", why, row.slug, tenant_id=row.id))
             return
         except NotFound:
-            return  # shredded since the list was made
+            if (await self.estate.tenant(row.id)).state != tenants.SHREDDED:  # else since the list was made
+                self.report.notes.append(
+                    f"{row.slug}: its keys were destroyed and its rows are still there: whoever did it was stopped, or "
+                    f"is at it. To finish: satchel admin key shred {row.slug}"
+                )
+            return
         await self._about(row, None)
         async for project in every_project(estate.catalog, row.id):
             if only in (None, project.id, project.slug):
