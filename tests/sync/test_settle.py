@@ -5,11 +5,12 @@ import stat
 
 import pytest
 
-from satchel.errors import InvalidInput
+from satchel.errors import InvalidInput, ServerAway
 from satchel.objects.listing import Entry
-from satchel.sync import failpoints
+from satchel.sync import failpoints, pull
 from satchel.sync.choices import Direction, Strategy
 from satchel.sync.outlook import status
+from satchel.sync.patience import Patience
 from satchel.sync.settle import NothingToUndo, StillMarked, Take, put_back, resolve, undo
 from satchel.worktree.materialise import Materialiser
 from satchel.worktree.undo import Bounds, UndoFull, UndoStore
@@ -311,6 +312,46 @@ def test_an_undo_that_was_cut_off_is_gone_on_with_and_one_undo_takes_all_of_it_b
         assert "B\n" in {(kept.data or b"").decode() for kept in UndoStore(bob.root).kept(sync)}
     undo(bob.worktree)
     assert held(bob.root) == before
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_what_was_edited_between_two_attempts_of_a_sync_can_be_brought_back(
+    ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch, cut_off: bool
+) -> None:
+    put(ann.root, {"a.md": "first\n"})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"a.md": "second\n"})
+    ann.sync()
+    put(bob.root, {"b.md": "bob's\n"})
+    send, write, pulled = type(bob.peer).sync, pull.write, list[int]()
+
+    def edit() -> None:
+        put(bob.root, {"a.md": "bob's own\n"})
+        put(ann.root, {"a.md": "third\n"})
+        ann.sync()
+
+    def pull_and_edit(*rest: object, **how: object) -> object:
+        done = write(*rest, **how)  # type: ignore[arg-type]
+        if rest[0] == bob.root and rest[3]:
+            pulled.append(1)
+            if cut_off and len(pulled) == 1:
+                edit()
+                raise ServerAway("gone before the rest came", retry_after=0)
+        return done
+
+    def sync(*rest: object) -> object:
+        if len(pulled) == 1 and not cut_off:
+            edit()
+        return send(bob.peer, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bob.peer, "sync", sync)
+    monkeypatch.setattr(pull, "write", pull_and_edit)
+    bob.sync(strategy=Strategy.CLOUD, patience=Patience(60, lambda _: None, sleep=lambda _: None))
+    assert held(bob.root) == {"a.md": "third\n", "b.md": "bob's\n"}
+    undo(bob.worktree)
+    assert held(bob.root) == {"a.md": "bob's own\n", "b.md": "bob's\n"}
 
 
 @pytest.mark.promise("P3")

@@ -26,7 +26,7 @@ from satchel.errors import (
     Unavailable,
 )
 from satchel.objects.ids import ObjectId
-from satchel.objects.listing import Tree, digest
+from satchel.objects.listing import Entry, Tree, digest
 from satchel.sync import pull, selection
 from satchel.sync.barring import Barred, keep, withhold
 from satchel.sync.choices import Direction, Strategy
@@ -117,16 +117,23 @@ class Attempts:
         self.prune, self.governing = False, Governing()
         self.person = True
         self.nonce = random(16).hex()
-        self.undo_id = UndoStore(self.root).fresh(clock_ns(), random(3))
+        self.random, self.clock_ns = random, clock_ns
+        self.undo_id = self._new_step()
         self.moved: dict[str, int] = {}
         self.hoped: _Hoped | None = None
         self.resend: set[ObjectId] = set()
         self.loaded: Base | None = None
         self.saved: Base | None = None
         self.written: set[str] = set()
+        self.touched: dict[str, tuple[Entry | None, Entry | None]] = {}
+        """What stood at each path that was to be written, and what was to stand there."""
         self.healed = False
         self.deltas = True
         self.hope = report.direction is not Direction.FROM_CLOUD and not report.dry_run
+
+    def _new_step(self) -> str:
+        """The name of what is replaced from now on, in the undo store."""
+        return UndoStore(self.root).fresh(self.clock_ns(), self.random(3))
 
     def through(self) -> None:
         """Start over while somebody else is faster, or a file changes."""
@@ -281,6 +288,9 @@ class Attempts:
             self.records.begin(record, looked.sides.get(record.path, Sides()))
         if steps.records:
             reach("merge.after_record")
+        if any(local.get(path) not in self.touched.get(path, (local.get(path),)) for path in steps.pull):
+            self.undo_id = self._new_step()  # edited since: of each step the first state of a path is brought back
+        self.touched |= {path: (local.get(path), entry) for path, entry in steps.pull.items()}
         done = pull.write(
             self.root,
             self.peer,
