@@ -6,8 +6,8 @@ that was not there) followed by the bytes and an LF. A record is on disk before 
 cut off by a crash is good up to its last whole record, and whatever that record does not hold was not touched yet.
 
 A new name is after all there are, whatever the clock says. The store is bounded, by age and by size. Syncs that are
-too old go when the next one begins, and room is made by forgetting the oldest, never the one that runs: a sync whose own records do not fit stops before it overwrites.
-``dropped`` names what went, so that a person can be told.
+too old go when the next one begins, and room is made by forgetting the oldest, never the one that runs: a sync whose
+own records do not fit stops before it overwrites. ``dropped`` names what went, so that a person can be told.
 """
 
 from __future__ import annotations
