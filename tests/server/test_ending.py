@@ -21,6 +21,7 @@ from satchel.server.serve import Serving, listen
 from tests.real import free_ports
 from tests.server.running import Client, until
 
+PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _HELD = """
 import asyncio, sys
 from satchel.config.server import server_settings
@@ -93,7 +94,7 @@ def test_a_process_that_something_holds_ends_all_the_same_and_says_what_it_was(t
     assert process.returncode == 0
     [told] = [json.loads(line) for line in log.splitlines() if "cut off" in line]
     assert "MainThread" in told["threads"]
-    assert any(places[-1].startswith("python3.11/asyncio/locks.py") for places in told["tasks"].values())
+    assert any(places[-1].startswith(f"{PYTHON}/asyncio/locks.py") for places in told["tasks"].values())
 
 
 @pytest.mark.system

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -194,9 +193,6 @@ class Sent(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.sent.append(bytes(data))
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        self.sent.append(b"".join(list_of_data))
-
     def is_closing(self) -> bool:
         return self.closing
 
@@ -223,6 +219,10 @@ def test_head_and_body_leave_together_and_a_head_alone_does_not_wait_for_long() 
         joining.write(b"too late")
         await asyncio.sleep(0)
         assert inner.sent[5:] == []
+        inner.closing = False
+        joining.write(b"head")
+        joining.write(b"b" * (heads.JOINED_BYTES + 1))
+        assert inner.sent[5:] == [b"head", b"b" * (heads.JOINED_BYTES + 1)]
 
     asyncio.run(answers())
 

@@ -30,6 +30,8 @@ TAKEN_BYTES = 60 * 1024
 """What a client takes of a waiting answer in that time, at least: a kilobyte a second."""
 HELD_BYTES = 4 * 1024
 """A head is no longer, nearly always; what is may go by itself."""
+JOINED_BYTES = 64 * 1024
+"""A longer body takes several packets anyway."""
 _NO_MEMORY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -47,7 +49,12 @@ class Joining:
     def write(self, data: bytes) -> None:
         if self._held is not None:
             held, self._held = self._held, None
-            self._inner.writelines((held, data))
+            # Not by `writelines`, which in asyncio of Python 3.12 and 3.13 tells nobody that what is left has to wait.
+            if len(data) <= JOINED_BYTES:
+                data = held + data
+            else:
+                self._inner.write(held)
+            self._inner.write(data)
         elif len(data) <= HELD_BYTES:
             self._held = data
             self._loop.call_soon(self._flush)
