@@ -38,6 +38,13 @@ def test_a_purge_says_what_went_and_what_no_server_reaches(cli: Cli, here: Path,
     assert "Backups." in ran.err
 
 
+def test_a_dry_run_asks_nobody_and_says_what_would_go(cli: Cli, here: Path, answers: dict[str, Any]) -> None:
+    ran = cli("purge", "a.md", "--project", "acme", "--dry-run")
+    assert "a.md  would be purged" in ran.out
+    assert "1 content would be removed, and 1 pack (9 B) written anew" in ran.err
+    assert "Nothing was changed" in ran.err
+
+
 def test_content_that_stayed_is_no_success_and_names_the_way(cli: Cli, here: Path, answers: dict[str, Any]) -> None:
     answers |= {"paths": [], "objects": 0, "shared": [{"path": "a.md", "others": ["b.md"]}]}
     ran = cli("purge", "a.md", "--project", "acme", "--yes", status=1)

@@ -67,6 +67,26 @@ def test_neither_a_purge_nor_a_collect_asks_for_the_root_key_again(fresh: Runnin
     fresh.run(collect_all(fresh.cloud))
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_dry_run_changes_nothing_and_says_what_a_purge_then_does(fresh: Running, everywhere: bool) -> None:
+    owner = fresh.tenant("first")
+    _history(owner)
+    owner.put("acme", "same.md", b"# Two\n\nbeta\n").ok()
+    asked = {"paths": ["a.md"], "everywhere": everywhere}
+    stored = {path: path.stat().st_mtime_ns for path in (fresh.settings.data / "store").rglob("pak_*")}
+    audit = owner.get("/tenant/audit").ok()["items"]
+    would = owner.post("/projects/acme/purge", {**asked, "dryRun": True}).ok()
+    assert {path: path.stat().st_mtime_ns for path in (fresh.settings.data / "store").rglob("pak_*")} == stored
+    assert owner.get("/tenant/audit").ok()["items"] == audit
+    assert owner.get("/projects/acme/artifacts/a.md", at=2).status == 200
+    done = owner.post("/projects/acme/purge", asked).ok()
+    assert (would["dryRun"], done["dryRun"]) == (True, False)
+    assert done["objects"]
+    assert [would[name] for name in ("paths", "objects", "shared")] == [done[n] for n in ("paths", "objects", "shared")]
+    again = owner.post("/projects/acme/purge", {**asked, "dryRun": True}).ok()
+    assert (again["objects"], again["packs"]) == (0, 0)
+
+
 def test_a_purged_artifact_is_gone_from_every_version_and_from_search_and_says_so(fresh: Running) -> None:
     owner = fresh.tenant("first")
     _history(owner)

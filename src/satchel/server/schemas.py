@@ -115,6 +115,7 @@ class ReadRequest(ObjectsRequest):
 class PurgeRequest(Request):
     paths: Annotated[list[Annotated[str, Meta(max_length=4_096)]], Meta(min_length=1, max_length=1_000)]
     everywhere: bool = False
+    dry_run: bool = False
 
 
 class ParentIn(Request):
@@ -416,8 +417,9 @@ class SharedContent(TypedDict):
 
 
 class Purged(TypedDict):
-    """What is gone, what stays because other paths have it, and what a server cannot reach."""
+    """What is gone (or would be), what stays because other paths have it, and what a server cannot reach."""
 
+    dryRun: bool
     paths: list[str]
     objects: int
     version: int

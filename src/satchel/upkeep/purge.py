@@ -41,6 +41,7 @@ FOR_EVER = 2**62
 """A time that never comes."""
 TRIES = 8
 """How often the project may change under a purge before it gives up."""
+_BEHIND = "the store confirms a newer version of the project than the catalog knows"
 
 
 class ProjectBusy(Unavailable):
@@ -84,15 +85,18 @@ async def purge(
     paths: Sequence[str],
     *,
     everywhere: bool = False,
+    dry: bool = False,
 ) -> PurgeReport:
-    """Purge everything ``paths`` ever held; with ``everywhere`` also where other paths hold the same content.
+    """Purge everything ``paths`` ever held; with ``everywhere`` also where other paths hold the same content. With
+    ``dry`` nothing is changed, and the report says what would be.
 
     Without it, content that another path of a readable version has too stays, and so does the path in versions that
     hold it; the report says so. Raises ``NoSuchArtifact`` for a path that no known version had, ``UpkeepBusy``,
     ``ProjectBusy``, ``CatalogBehind``, and what ``caller.guard`` and the store raise.
     """
     async with upkeep_lease(estate, caller.tenant, WORK) as lease:
-        return await _Purge(estate, receiver, caller, project, tuple(sorted(set(paths))), everywhere, lease).run()
+        one = _Purge(estate, receiver, caller, project, tuple(sorted(set(paths))), everywhere, lease)
+        return await (one.foresee() if dry else one.run())
 
 
 @dataclass(slots=True)
@@ -107,7 +111,7 @@ class _Purge:
 
     async def run(self) -> PurgeReport:
         if await behind(self.estate, self.caller.tenant, self.project):
-            raise CatalogBehind("the store confirms a newer version of the project than the catalog knows")
+            raise CatalogBehind(_BEHIND)
         said: set[ObjectId] = set()
         for _ in range(TRIES):
             objects, shared, paths = await self._victims()
@@ -125,6 +129,18 @@ class _Purge:
             count, size = await self._erase()
             return PurgeReport(paths, len(objects) if todo else 0, version, count, size, shared)
         raise ProjectBusy("the project changed under the purge again and again")
+
+    async def foresee(self) -> PurgeReport:
+        """What ``run`` would do now."""
+        if await behind(self.estate, self.caller.tenant, self.project):
+            raise CatalogBehind(_BEHIND)
+        objects, shared, paths = await self._victims()
+        holding = await self._stored(objects)
+        todo = bool(holding) or not await self._noted(objects)
+        async with self.estate.catalog.read(self.caller.tenant) as s:
+            version = (await versions.head(s, self.project)).version
+        size = sum(row.size for row in holding)
+        return PurgeReport(paths, len(objects) if todo else 0, version, len(holding), size, shared)
 
     async def _victims(self) -> tuple[set[ObjectId], tuple[Shared, ...], tuple[str, ...]]:
         """The objects to go, what is left of the paths' content and why, and all paths that lose content."""

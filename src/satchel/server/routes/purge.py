@@ -47,7 +47,8 @@ async def purge_paths(request: Request, on: ProjectAdmin) -> Response:
     """Versions stay listed; reading one of the paths in them then answers `artifact.purged`.
 
     Content that other paths of readable versions have too stays and is named in `shared`, unless `everywhere` is true.
-    Sending the same request again is harmless. `unreachable` says what a server cannot purge.
+    Sending the same request again is harmless. `unreachable` says what a server cannot purge. With `dryRun` nothing is
+    changed: the answer says what would go.
     """
     asked = await read_json(request, PurgeRequest, _MAX_BODY)
     for path in asked.paths:
@@ -58,13 +59,20 @@ async def purge_paths(request: Request, on: ProjectAdmin) -> Response:
     caller = Caller(tenant, who.id, who.name, exchange.id, _guard(on), exchange.address, person=person)
     try:
         report = await purge(
-            estate_of(on.cloud), on.cloud.receiver, caller, on.row.id, asked.paths, everywhere=asked.everywhere
+            estate_of(on.cloud),
+            on.cloud.receiver,
+            caller,
+            on.row.id,
+            asked.paths,
+            everywhere=asked.everywhere,
+            dry=asked.dry_run,
         )
     finally:
         on.cloud.receiver.forget(tenant, on.row.id)
         on.cloud.readers.forget(Ref(tenant, on.row.id))
     return answer(
         {
+            "dryRun": asked.dry_run,
             "paths": report.paths,
             "objects": report.objects,
             "version": report.version,
