@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,22 @@ def test_a_symlink_that_stands_for_the_store_is_not_followed(
     with pytest.raises(FolderUnwritable):
         store.keep("a.md", b"x" * 500, "100644")
     assert [path.name for path in mine.iterdir()] == ["s0"]
+
+
+@pytest.mark.promise("P3")
+def test_what_is_kept_after_the_disk_was_full_when_the_store_was_closed_comes_back(root: Path) -> None:
+    store = fill(root, "s1", FILE)
+    size = (root / ".satchel/undo/s1/journal").stat().st_size
+    store.begin("s1")
+    store.keep(NOTHING.path, None, None)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))
+    try:
+        store.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    fill(root, "s1", FILE._replace(path="later.md"))
+    assert list(UndoStore(root).kept("s1")) == [FILE, FILE._replace(path="later.md")]
 
 
 @pytest.mark.promise("P6")

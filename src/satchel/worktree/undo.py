@@ -101,6 +101,8 @@ class UndoStore:
     _journal: BinaryIO | None = field(default=None, init=False, repr=False)
     _sync_id: str = field(default="", init=False)
     _room: int = field(default=0, init=False)
+    _safe: int = field(default=0, init=False)
+    """Bytes of the journal that are on disk."""
     _seen: set[str] = field(default_factory=set, init=False, repr=False)
 
     @property
@@ -175,6 +177,7 @@ class UndoStore:
             if data is not None:
                 journal.flush()
                 os.fsync(journal.fileno())
+                self._safe = journal.tell()
         except OSError as error:
             raise durable.refused(error, str(self.folder)) from error
         self._room -= len(record)
@@ -187,9 +190,13 @@ class UndoStore:
                 self.forget(self._sync_id)
         else:
             journal, self._journal = self._journal, None
-            # On a full disk what is still buffered is lost: that nothing was there, or a record `keep` has refused.
+            # On a full disk what is still buffered is lost: that nothing was there, or a record `keep` has refused. So
+            # is what came of it: the sync may keep more once it starts over, and reading would end there.
             with suppress(OSError):
-                journal.close()
+                try:
+                    journal.close()
+                except OSError:
+                    os.truncate(self.folder / self._sync_id / "journal", self._safe)
 
     def syncs(self) -> list[str]:
         """Names of the syncs that can be undone, oldest first."""
@@ -319,6 +326,7 @@ class UndoStore:
         if journal.tell() == 0:
             journal.write(_HEADER)
             journal.flush()
+        self._safe = journal.tell()
         for made in (folder, self.folder, local_dir(self.root)):
             durable.sync_folder(made)
         self._journal = journal
