@@ -5,9 +5,9 @@ import stat
 
 import pytest
 
-from satchel.errors import InvalidInput, ServerAway
+from satchel.errors import DiskFull, InvalidInput, ServerAway
 from satchel.objects.listing import Entry
-from satchel.sync import failpoints, pull
+from satchel.sync import failpoints, pull, settle
 from satchel.sync.choices import Direction, Strategy
 from satchel.sync.outlook import status
 from satchel.sync.patience import Patience
@@ -312,6 +312,29 @@ def test_an_undo_that_was_cut_off_is_gone_on_with_and_one_undo_takes_all_of_it_b
         assert "B\n" in {(kept.data or b"").decode() for kept in UndoStore(bob.root).kept(sync)}
     undo(bob.worktree)
     assert held(bob.root) == before
+
+
+def test_a_step_that_could_not_begin_leaves_nothing_to_undo(
+    ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"a.md": "second\n"})
+    ann.sync()
+    bob.sync()
+    steps = UndoStore(bob.root).syncs()
+
+    def full(store: UndoStore, undo_id: str, _after: object) -> None:
+        (store.folder / undo_id).mkdir()
+        raise DiskFull("no space left")
+
+    monkeypatch.setattr(settle, "note_after", full)
+    with pytest.raises(DiskFull):
+        put_back(bob.worktree, "a.md", b"mine\n", "100644")
+    with pytest.raises(DiskFull):
+        undo(bob.worktree)
+    assert UndoStore(bob.root).syncs() == steps
 
 
 @pytest.mark.promise("P3")

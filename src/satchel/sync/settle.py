@@ -227,8 +227,8 @@ def _write(
     store = UndoStore(worktree.root, bounds)
     store.begin(undo_id)
     after = {path: None if it is None else Entry(it[1], object_id(it[0])) for path, it in write.items()}
-    note_after(store, undo_id, after)
     try:
+        note_after(store, undo_id, after)
         with Materialiser(worktree.root, store) as folder:
             for path, content in write.items():
                 expect = local.get(path)
@@ -421,8 +421,8 @@ def _restore(
     """Bring ``todo`` back. ``done`` was, by undos that were cut off, and ``replaced`` is what they kept."""
     after = {path: _entry(was) for path, was in {**done, **todo}.items()}
     store.begin(undo_id)
-    note_after(store, undo_id, after)
     try:
+        note_after(store, undo_id, after)
         for item in replaced.values():
             store.keep(item.path, item.data, item.mode, item.permissions)  # so that one undo takes all of it back
         with Materialiser(worktree.root, store) as folder:
