@@ -10,6 +10,8 @@ import pytest
 
 from satchel.server.app import application
 from satchel.server.cloud import now_ms
+from satchel.server.housekeeping import end_due
+from satchel.upkeep.clock import ClockOff
 from tests.server import running
 from tests.server.running import Running, serving
 
@@ -61,3 +63,16 @@ def test_a_clock_that_jumps_costs_a_new_token_and_nothing_else(server: Running, 
     versions = owner.get("/projects/demo/versions").ok()["items"]
     assert [row["version"] for row in versions] == [3, 2, 1]
     assert server.client(None).get("/health/ready").status == 200
+
+
+@pytest.mark.promise("P3")
+def test_a_node_whose_clock_is_ahead_shreds_no_tenant_before_its_time(server: Running, clock: Clock) -> None:
+    owner = server.tenant("acme")
+    address = f"/admin/tenants/{owner.get('/tenant').ok()['id']}"
+    server.admin.send("DELETE", address).ok()
+    clock.off = 30 * 24 * HOUR_MS
+    with pytest.raises(ClockOff, match="nothing was deleted"):
+        server.run(end_due(server.cloud))
+    clock.off = 0
+    server.admin.send("PATCH", address, {"suspended": False}).ok()
+    assert owner.get("/tenant").ok()["slug"] == "acme"
