@@ -48,7 +48,9 @@ def test_a_text_is_written_and_undo_takes_it_back(write: FolderWriter, folder: P
         "lines": None, "digest": cli("context", "--json").json["digest"],
         "version": None, "author": None, "modified": None,
     }  # fmt: skip
-    cli("undo")
+    dry = cli("undo", "--dry-run")
+    assert "would be as before" in dry.err
+    assert cli("undo").out == dry.out
     assert (folder / "README.md").read_bytes() == before
 
 

@@ -231,6 +231,17 @@ def test_undo_brings_back_what_the_sync_changed_deleted_and_added(ann: Desk, bob
 
 
 @pytest.mark.promise("P3")
+def test_a_dry_run_of_an_undo_changes_nothing_and_says_what_it_would(ann: Desk, bob: Desk) -> None:
+    pulled(ann, bob)
+    put(bob.root, {"a.md": "edited after the sync\n"})
+    before = {path: path.read_bytes() for path in bob.root.rglob("*") if path.is_file() and "state.db" not in path.name}
+    would = undo(bob.worktree, dry=True)
+    after = {path: path.read_bytes() for path in bob.root.rglob("*") if path.is_file() and "state.db" not in path.name}
+    assert after == before
+    assert undo(bob.worktree) == would
+
+
+@pytest.mark.promise("P3")
 def test_what_was_undone_is_not_sent_by_itself(ann: Desk, bob: Desk) -> None:
     pulled(ann, bob)
     undo(bob.worktree)

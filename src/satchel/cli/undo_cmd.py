@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     "undo",
     examples=[
         ("satchel undo", "Every file is as it was before the last sync wrote here."),
+        ("satchel undo --dry-run", "What would come back, and what would be left alone."),
         ("satchel undo --list", "The steps that can be taken back, newest first."),
         ("satchel undo 3fa9c1", "Take that one back, where its files are as it left them."),
     ],
     gives=(
-        "`restored`; `skipped`, by path with the reason. With --list `steps` (each `step`, `time`, `kind`: `sync`, "
-        "`edit` or `undo`, `paths`: at most 20, `files`: how many there are)."
+        "`dryRun`; `restored`; `skipped`, by path with the reason. With --list `steps` (each `step`, `time`, `kind`: "
+        "`sync`, `edit` or `undo`, `paths`: at most 20, `files`: how many there are)."
     ),
     statuses=(0, 1, 2, 6),
 )
 @click.argument("step", required=False)
 @click.option("--list", "listed", is_flag=True, help="List the steps that can be taken back, newest first.")
-def command(face: Face, step: str | None, listed: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+def command(face: Face, step: str | None, listed: bool, dry_run: bool) -> None:
     """Bring back what the last sync overwrote here, or what STEP did.
 
     A step is a sync, an edit that an agent or another command made, or an undo; --list names the newest hundred. A file
@@ -45,7 +47,7 @@ def command(face: Face, step: str | None, listed: bool) -> None:
         _list(face, here.root)
         return
     with worktree_of(here) as worktree:
-        result = undo(worktree, step or "", bounds=undo_bounds(face))
+        result = undo(worktree, step or "", dry=dry_run, bounds=undo_bounds(face))
 
     def show() -> None:
         for path in result.restored:
@@ -53,13 +55,17 @@ def command(face: Face, step: str | None, listed: bool) -> None:
         for path, reason in result.skipped.items():
             face.note(f"Left alone: {face.fit(path)} ({reason})")
         before = f"step {step}" if step else "the last sync" if result.waits else "your last step here"
+        if dry_run:
+            face.note(f"{plural(len(result.restored), 'file')} would be as before {before}.")
+            face.note("Nothing was changed: this was a dry run.")
+            return
         face.note(f"{plural(len(result.restored), 'file')} as before {before}.")
         if result.again and result.restored:
             face.note("That took an undo back. To go further back:  satchel undo --list")
         if result.restored and result.waits:
             face.note(f"Then decide:  satchel resolve {pasted(result.restored[0])} --take local|cloud")
 
-    face.answer({"restored": result.restored, "skipped": result.skipped}, show)
+    face.answer({"dryRun": dry_run, "restored": result.restored, "skipped": result.skipped}, show)
 
 
 def _list(face: Face, root: Path) -> None:

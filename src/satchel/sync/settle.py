@@ -318,6 +318,7 @@ def undo(
     worktree: Worktree,
     step: str = "",
     *,
+    dry: bool = False,
     bounds: Bounds = BOUNDS,
     random: Callable[[int], bytes] = os.urandom,
     clock_ns: Callable[[], int] = time.time_ns,
@@ -325,7 +326,7 @@ def undo(
     """Bring back what the last sync (or undo, or the ``step``) replaced here, where it still is what that one wrote.
 
     The paths are held until ``resolve``; what the undo replaces can be brought back by another undo. One that was cut
-    off is gone on with. Raises ``NothingToUndo``, ``UndoFull``.
+    off is gone on with. With ``dry`` nothing is changed. Raises ``NothingToUndo``, ``UndoFull``.
     """
     root = worktree.root
     with folder_lock(root), by_name(root):
@@ -355,6 +356,9 @@ def undo(
         store.check_room(len(todo) + len(replaced), size)
         own = last.endswith(_RESTORE)  # a person's own step: the base has nothing to do with it
         result.waits = base is not None and not own
+        if dry:
+            result.restored += todo
+            return result
         if base is not None and not own:
             _hold(worktree, base, todo)
         reach("undo.after_hold")
