@@ -11,7 +11,7 @@ import pytest
 
 from satchel.catalog import quotas
 from satchel.objects.ids import ProjectId, TenantId
-from satchel.objects.seal import epoch_of
+from satchel.objects.seal import EPOCH_BYTES, epoch_of
 from satchel.store.keyring import CACHE_MS, EpochUnknown, Keyring
 from satchel.store.objectstore import MemoryStore
 from satchel.store.packs import Vault
@@ -262,3 +262,26 @@ async def test_a_copy_of_the_bucket_follows_what_was_sealed_anew_under_its_own_n
     assert {epoch_of(copies.objects[f"objects/{name}"]) for name in records} == {2}
     again = await make_backup(house.estate, copies, house.folder, keeping, objects=True)
     assert again.copied == len([name for name in await house.names() if name.endswith("/about")])
+
+
+async def test_copies_are_asked_for_their_epoch_several_at_once(house: House) -> None:
+    class Together(MemoryStore):
+        """Tells a copy's epoch once it is asked for another's."""
+
+        asked = 0
+        second = asyncio.Event()
+
+        async def get(self, name: str, *, offset: int = 0, length: int | None = None) -> bytes:
+            if name.startswith("objects/") and length == EPOCH_BYTES:
+                self.asked += 1
+                if self.asked > 1:
+                    self.second.set()
+                await asyncio.wait_for(self.second.wait(), 30)
+            return await super().get(name, offset=offset, length=length)
+
+    tenant, _ = await stocked(house)
+    await retired(house, tenant)
+    copies, keeping = Together(), Keeping(10**10, 10**10)
+    for _ in range(2):
+        await make_backup(house.estate, copies, house.folder, keeping, objects=True)
+    assert copies.asked > 2

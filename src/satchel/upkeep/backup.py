@@ -369,35 +369,41 @@ class _Run:
                 async for name, size in named(self.archive, self.id, manifest):
                     done += 1
                     at = f"objects/{name}"
-                    if (
-                        at not in have
-                        or (size and have[at] != size)
-                        or name.endswith("/about")
-                        or await self._retired(name)
-                    ):
+                    fresh = at in have and (not size or have[at] == size) and not name.endswith("/about")
+                    since = await self._retired_below(name) if fresh else 0
+                    if not fresh or since > 1:
                         await places.acquire()
-                        group.create_task(self._copy(name, places))
+                        group.create_task(self._copy(name, places, since))
                     self.progress(done, manifest.names)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None  # what is told is why the first one failed
 
-    async def _retired(self, name: str) -> bool:
-        """Whether the copy is sealed in an epoch that was retired since: what keeps its name was sealed anew."""
+    async def _retired_below(self, name: str) -> int:
+        """The first epoch of which there is a key: a copy of an older one was sealed anew since, if it keeps its name.
+
+        Of packs, whose names change, it is not asked.
+        """
         match name.split("/"):
             case [_, tenant, "projects", _, kind, *_] if kind != "packs":
                 pass
             case _:
-                return False
+                return 1
         if tenant not in self._oldest:
             self._oldest[tenant] = 1  # where its keys cannot be had, nothing of it was sealed anew
             with suppress(Damaged, TenantShredded):
                 self._oldest[tenant] = min(await self.estate.keyring.epochs(TenantId(tenant)))
-        if self._oldest[tenant] == 1:
-            return False
-        return epoch_of(await self.archive.store.get(f"objects/{name}", length=EPOCH_BYTES)) < self._oldest[tenant]
+        return self._oldest[tenant]
 
-    async def _copy(self, name: str, places: asyncio.Semaphore) -> None:
+    async def _copied_since(self, name: str, epoch: int) -> bool:
+        with suppress(StoreMissing):
+            return epoch_of(await self.archive.store.get(f"objects/{name}", length=EPOCH_BYTES)) >= epoch
+        return False
+
+    async def _copy(self, name: str, places: asyncio.Semaphore, since: int) -> None:
+        """Copy an object; with ``since`` only where the copy there is is sealed in an older epoch."""
         try:
+            if since and await self._copied_since(name, since):
+                return
             data = await self.estate.store.get(name)
             await self.archive.store.put(f"objects/{name}", data)
         except StoreMissing:
