@@ -12,6 +12,7 @@ from satchel.server.app import application
 from satchel.server.cloud import now_ms
 from satchel.server.housekeeping import end_due
 from satchel.upkeep.clock import ClockOff
+from tests.postgres import Postgres
 from tests.server import running
 from tests.server.running import Running, serving
 
@@ -76,3 +77,18 @@ def test_a_node_whose_clock_is_ahead_shreds_no_tenant_before_its_time(server: Ru
     clock.off = 0
     server.admin.send("PATCH", address, {"suspended": False}).ok()
     assert owner.get("/tenant").ok()["slug"] == "acme"
+
+
+@pytest.mark.promise("P3")
+def test_a_tenant_deleted_by_a_node_whose_clock_is_behind_keeps_its_days_of_grace(
+    tmp_path: Path, clock: Clock, postgres: Postgres
+) -> None:
+    with serving(tmp_path / "data", database_url=postgres.url) as server:
+        owner = server.tenant("acme")
+        address = f"/admin/tenants/{owner.get('/tenant').ok()['id']}"
+        clock.off = -30 * 24 * HOUR_MS
+        server.admin.send("DELETE", address).ok()
+        clock.off = 0
+        server.run(end_due(server.cloud))
+        server.admin.send("PATCH", address, {"suspended": False}).ok()
+        assert owner.get("/tenant").ok()["slug"] == "acme"
