@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from satchel.catalog import tenants
+from satchel.catalog import audit, tenants
+from satchel.catalog.bootstrap import found_tenant
 from satchel.errors import Damaged, SatchelError, StoreUnavailable, WrongKey
 from satchel.objects.ids import TenantId
 from satchel.objects.seal import Binding, open_sealed
@@ -22,7 +23,8 @@ from satchel.sync.failpoints import NAMES, arm, disarm
 from satchel.upkeep.backup import Keeping, make_backup
 from satchel.upkeep.keys import KeyStaged, rotate_root, shred
 from satchel.upkeep.lease import UpkeepBusy
-from tests.upkeep.house import NOW, Clock, House, fill, open_house
+from satchel.upkeep.verify import verify
+from tests.upkeep.house import NOW, PEPPER, Clock, House, fill, open_house
 
 pytestmark = pytest.mark.anyio
 
@@ -258,6 +260,28 @@ async def test_after_a_shredding_nothing_of_the_tenant_opens_with_all_there_is(h
         assert (await tenants.own(s)).state == tenants.SHREDDED
     assert [row.id for row in await house.estate.tenants()] == [b]
     await house.estate.keyring.current(b)
+
+
+async def test_a_shredding_that_is_killed_is_in_the_operators_audit_or_can_be_said_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house.estate.catalog.directory(write=True) as d:
+        made = await found_tenant(d, slug="default", name="", pepper=PEPPER, now=house.clock(), operates=True)
+    await house.estate.keyring.create(made.tenant.id)
+    gone = await house.tenant("gone")
+
+    async def killed(*_args: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(audit, "record", killed)
+        with pytest.raises(Killed):
+            await shred(house.estate, gone)
+    assert (await house.estate.tenant("gone")).state == tenants.ACTIVE
+    await shred(house.estate, gone)
+    async with house.estate.catalog.read(made.tenant.id) as s:
+        assert [(row.action, row.target) for row in await audit.list_(s)] == [("tenant.shred", gone)]
+    assert (await verify(house.estate)).notes == []
 
 
 async def test_the_tombstone_wins_over_a_keyring_that_is_put_back(house: House) -> None:

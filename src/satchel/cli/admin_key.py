@@ -191,9 +191,8 @@ def shred(face: Face, tenant: str, yes: bool, data: str | None) -> int:
 
     async def work(estate: Estate) -> ShredReport:
         row = await estate.tenant(tenant)
-        report: ShredReport = await keys.shred(estate, row.id, backups=backups, cache=settings.data / "cache")
-        await note_operator(estate, "tenant.shred", row.id)
-        return report
+        made: ShredReport = await keys.shred(estate, row.id, backups=backups, cache=settings.data / "cache")
+        return made
 
     report = with_estate(settings, work)
     face.answer(_shredded(report), lambda: _show_shredded(face, report))

@@ -33,6 +33,7 @@ from satchel.sync.failpoints import reach
 from satchel.upkeep.archive import last_key_backup_expiry
 from satchel.upkeep.estate import Estate, Progress, silent
 from satchel.upkeep.lease import UpkeepBusy
+from satchel.upkeep.operated import record_in, seal_noted
 
 AT_ONCE = 16
 """Keyrings wrapped at a time: each takes about ten small requests."""
@@ -114,7 +115,8 @@ async def rotate_root(
 async def shred(
     estate: Estate, tenant: TenantId, *, backups: ObjectStore | None = None, cache: Path | None = None
 ) -> ShredReport:
-    """Destroy every key of a tenant, then its rows and what this machine has cached in ``cache``; can be repeated.
+    """Destroy every key of a tenant, then its rows, which is noted in the operator's audit with them, and what this
+    machine has cached in ``cache``; can be repeated.
 
     From then on nothing of it opens, but with its keys from a backup. Raises ``TenantOperates``, and what the store
     raises.
@@ -127,6 +129,8 @@ async def shred(
     await estate.keyring.shred(tenant)
     async with estate.catalog.directory(write=True) as d:
         await tenants.erase(d, tenant)
+        noted = await record_in(d, "tenant.shred", tenant, estate.clock())
+    await seal_noted(estate, noted)
     if cache is not None:
         for folder in (cache / "index" / tenant, cache / "store" / "tenants" / tenant):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

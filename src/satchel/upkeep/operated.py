@@ -9,9 +9,11 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+from collections.abc import Sequence
 
 from satchel.auth.roles import Principal
 from satchel.catalog import audit, tenants
+from satchel.catalog.scope import Directory
 from satchel.errors import Damaged
 from satchel.objects.auditchain import put_back_proof
 from satchel.objects.ids import PrincipalId, TenantId
@@ -31,6 +33,21 @@ async def record_operator(estate: Estate, action: str, target: str) -> None:
         operating = await tenants.operating(d)
     if operating:  # else nobody operates: there is no audit that it belongs to
         await _record(await sealer_of(estate), operating[0], action, target)
+
+
+async def record_in(d: Directory, action: str, target: str, now: int) -> list[TenantId]:
+    """Write it down in the transaction that does it; in whose audit, for ``seal_noted`` once that is committed."""
+    operating = (await tenants.operating(d))[:1]
+    for tenant in operating:
+        await audit.record(d.enter(tenant), _who(tenant), action, target, audit.DONE, "", now)
+    return operating
+
+
+async def seal_noted(estate: Estate, noted: Sequence[TenantId]) -> None:
+    """Seal what ``record_in`` wrote."""
+    sealer = await sealer_of(estate)
+    for tenant in noted:
+        await sealer.seal(tenant)
 
 
 async def begin_again(estate: Estate, action: str, target: str) -> None:
@@ -62,10 +79,13 @@ async def accept(estate: Estate, *, noted: str = "") -> int:
 
 
 async def _record(sealer: Sealer, tenant: TenantId, action: str, target: str) -> None:
-    who = Principal(tenant, PrincipalId(""), f"{_user()} on {platform.node()}", "")
     async with sealer.catalog.write(tenant) as s:
-        await audit.record(s, who, action, target, audit.DONE, "", sealer.clock())
+        await audit.record(s, _who(tenant), action, target, audit.DONE, "", sealer.clock())
     await sealer.seal(tenant)
+
+
+def _who(tenant: TenantId) -> Principal:
+    return Principal(tenant, PrincipalId(""), f"{_user()} on {platform.node()}", "")
 
 
 def _user() -> str:
