@@ -135,7 +135,9 @@ RULES: tuple[_Rule, ...] = (
     _rule(
         "private key",
         "-----BEGIN",
-        r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\s|\\n|\\r|[A-Z][A-Za-z-]+: [^\n]*\n)*+"
+        # Headers may follow, in which none begins: else from each of many it would be looked to the end of the last.
+        r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+        r"(?:\s|\\n|\\r|[A-Z][A-Za-z-]+: (?:(?!-----BEGIN )[^\n]){0,1000}+\n)*+"
         r"[A-Za-z0-9+/=]{40}",
         _ALWAYS,
         whole=_has_body,
