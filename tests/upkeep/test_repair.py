@@ -22,6 +22,7 @@ from satchel.sync.wire import Parent, Sent, encode_preamble
 from satchel.upkeep.lease import UpkeepBusy, upkeep_lease
 from satchel.upkeep.repair import Repaired, repair
 from satchel.upkeep.verify import verify
+from tests.engines import on_file
 from tests.upkeep.house import House
 from tests.upkeep.test_verify import FILES, by_hand, flip, furnished, holding, stored
 
@@ -244,6 +245,7 @@ async def test_a_table_is_written_anew_from_the_catalog(house: House) -> None:
     assert [problem.kind for problem in (await verify(house.estate, full=True)).problems] == ["object"]
 
 
+@on_file  # whose rows have sums
 async def test_what_cannot_be_mended_is_said_with_the_way_out(house: House) -> None:
     await furnished(house)
     flip((await stored(house, "records"))[0], 100)
