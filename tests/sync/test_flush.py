@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from satchel.errors import SatchelError
+from satchel.errors import HeadMoved, SatchelError
 from satchel.worktree import flush
 from tests.sync.cloud import put
 from tests.sync.conftest import Desk
@@ -59,6 +59,32 @@ def test_what_a_pull_wrote_is_not_synced_twice(ann: Desk, bob: Desk, synced: lis
     synced.clear()
     bob.sync()
     assert synced.count((bob.root / "a.md").stat().st_ino) == 1
+
+
+@pytest.mark.promise("P6")
+def test_what_a_person_saved_over_a_pulled_file_while_the_sync_started_over_is_synced(
+    ann: Desk, bob: Desk, synced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, {"a.md": "first\n"})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"a.md": "second\n"})
+    ann.sync()
+    put(bob.root, {"b.md": "bob's\n"})
+    real, edited = type(bob.peer).sync, list[int]()
+
+    def sync(*rest: object) -> object:
+        if (bob.root / "a.md").read_text() == "second\n":
+            synced.clear()
+            put(bob.root, {"a.md": "bob's own\n"})
+            edited.append((bob.root / "a.md").stat().st_ino)
+            raise HeadMoved("somebody was faster")
+        return real(bob.peer, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bob.peer, "sync", sync)
+    assert [change.path for change in bob.sync().pushed] == ["a.md", "b.md"]
+    assert len(edited) == 1
+    assert edited[0] in synced
 
 
 def test_many_files_are_flushed_at_once(tmp_path: Path, synced: list[int]) -> None:

@@ -125,6 +125,7 @@ class Attempts:
         self.loaded: Base | None = None
         self.saved: Base | None = None
         self.written: set[str] = set()
+        """What this attempt put on disk: over that of one before somebody may have saved since."""
         self.touched: dict[str, tuple[Entry | None, Entry | None]] = {}
         """What stood at each path that was to be written, and what was to stand there."""
         self.healed = False
@@ -149,6 +150,7 @@ class Attempts:
                 raise
 
     def _attempt(self) -> None:
+        self.written = set()
         first, self.start = self.start or start(self.worktree), None
         scan, findings, history, changes = first
         base, notices = history.load()
