@@ -4,11 +4,15 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from argon2 import PasswordHasher
 
+from satchel.auth import passwords
+from satchel.auth.passwords import verify_password
 from satchel.errors import TooManyRequests
-from satchel.server import signin
+from satchel.server import joining, signin
 from satchel.server.signin import CHECKED_AT_ONCE, FAILURE_WINDOW_MS, MAX_FAILURES, MAX_WAITING, SignInGate
 from tests.server.running import Client, Running
+from tests.server.web.people import Person
 
 PASSWORD = "correct horse battery"
 
@@ -97,3 +101,52 @@ def test_guessing_is_stopped_and_does_not_tell_who_has_an_account(server: Runnin
         assert 0 < int(refused.headers["retry-after"]) <= FAILURE_WINDOW_MS // 1000
         answers[email] = (refused.code, refused.json["detail"])
     assert set(answers.values()) == {("rate.limited", "too many failed sign-ins with this e-mail address")}
+
+
+@pytest.mark.parametrize("how", ["token", "join", "page", "invitation page"])
+def test_a_sign_in_under_way_does_not_outlive_a_change_of_the_password(
+    how: str, server: Running, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    email = f"{how.replace(' ', '-')}-{owner.get('/tenant').ok()['id'][4:]}@example.org"
+    who = owner.post("/members", {"email": email, "name": "O", "password": PASSWORD}).ok(201)["id"]
+    link = owner.post("/invitations", {"tenantRole": "admin"}).ok(201)["url"]
+    person = Person(server.url, email)
+    page = person.get(link if how == "invitation page" else "/oauth/sign-in")
+
+    def checked(stored: str | None, password: str) -> bool:
+        good = verify_password(stored, password)
+        owner.post(f"/members/{who}/password", {"password": "another good passphrase"}).ok()
+        return good
+
+    for module in (signin, joining):
+        monkeypatch.setattr(module, "verify_password", checked)
+    said = {"email": email, "password": PASSWORD}
+    if how == "token":
+        assert server.client().post("/auth/token", said).code == "auth.invalid"
+    elif how == "join":
+        assert server.client().post("/auth/join", said | {"invitation": link}).code == "auth.invalid"
+    else:
+        answer = person.submit(page, "/join" if how == "invitation page" else "/oauth/sign-in", **said)
+        assert answer.status == 403
+        assert person.get("/oauth/clients").status == 303
+    [row] = [row for row in owner.get("/members").ok()["items"] if row["id"] == who]
+    assert row["tenantRole"] == "member"
+    assert "session.start" not in [row["action"] for row in owner.get("/tenant/audit").ok()["items"]]
+
+
+def test_two_sign_ins_at_once_hash_an_old_password_anew_and_both_count(
+    server: Running, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    email = f"twice-{owner.get('/tenant').ok()['id'][4:]}@example.org"
+    owner.post("/members", {"email": email, "name": "T", "password": PASSWORD}).ok(201)
+    monkeypatch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=16, parallelism=1))
+    said, inside = {"email": email, "password": PASSWORD}, list[str]()
+
+    def checked(stored: str | None, password: str) -> bool:
+        if not inside:
+            inside.append(email)
+            server.client().post("/auth/token", said).ok()
+        return verify_password(stored, password)
+
+    monkeypatch.setattr(signin, "verify_password", checked)
+    server.client().post("/auth/token", said).ok()

@@ -106,6 +106,7 @@ async def _person(d: Directory, cloud: Cloud, provider: Provider, claims: Mappin
         if not provider.trusts_email:
             raise AccountExists("there is an account of this e-mail address already, which signs in by password")
         await members.set_password(d, person.id, None)
+        person = person._replace(password=None)
         await members.end_sessions(d, person.id, now)
     else:
         person = await members.create_person(

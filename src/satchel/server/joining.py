@@ -13,7 +13,7 @@ from satchel.auth.emails import normal_email
 from satchel.auth.keys import key_mac, parse_invite
 from satchel.auth.passwords import verify_password
 from satchel.auth.roles import Principal
-from satchel.catalog import audit, invitations, members, principals, projects, sessions, tenants
+from satchel.catalog import audit, invitations, members, principals, projects, tenants
 from satchel.catalog.invitations import InvitationOver, InvitationRow
 from satchel.catalog.members import PersonRow
 from satchel.catalog.projects import ProjectRow
@@ -22,9 +22,8 @@ from satchel.catalog.tenants import TenantRow
 from satchel.errors import NoSuchThing, SignInNeeded
 from satchel.objects.ids import TenantId, new_id
 from satchel.server.edge import Exchange
-from satchel.server.minting import tokens_for
 from satchel.server.passwords import hashed
-from satchel.server.signin import not_right
+from satchel.server.signin import not_right, renewed
 
 if TYPE_CHECKING:
     from satchel.server.cloud import Cloud
@@ -71,8 +70,8 @@ async def prove(cloud: Cloud, email: str, password: str, name: str | None) -> Pe
         if person is not None and not await asyncio.to_thread(verify_password, person.password, password):
             raise not_right()
         succeeded()
-    if person is not None:
-        return person
+        if person is not None:
+            return await renewed(cloud, person, password)
     stored = await hashed(cloud, password, email)
     return PersonRow(new_id("psn", cloud.random(16)), email, name or email.partition("@")[0], stored, cloud.clock())
 
@@ -81,7 +80,7 @@ async def join(cloud: Cloud, said: str, who: PersonRow, exchange: Exchange) -> t
     """Let a person in who has proven to be it; the principal it is there.
 
     Raises ``InvitationOver``, ``TenantSuspended``, ``QuotaReached``, and ``CredentialInvalid`` where somebody else took
-    the address meanwhile.
+    the address meanwhile, or the password was changed.
     """
     tenant, invitation_id, mac = _claims(cloud, said)
     now = cloud.clock()
@@ -91,7 +90,7 @@ async def join(cloud: Cloud, said: str, who: PersonRow, exchange: Exchange) -> t
             known = await members.create_person(
                 d, id=who.id, email=who.email, name=who.name, password=who.password, now=now
             )
-        elif known.id != who.id:
+        elif (known.id, known.password) != (who.id, who.password):
             raise not_right()
         s = d.enter(tenant)
         invited = await _invited(s, invitation_id, mac, now, used_up=True)
@@ -105,22 +104,6 @@ async def join(cloud: Cloud, said: str, who: PersonRow, exchange: Exchange) -> t
             s, who_now, "invitation.join", invitation_id, audit.DONE, exchange.id, now, address=exchange.address
         )
     return invited, who_now
-
-
-async def begin(cloud: Cloud, who: Principal, exchange: Exchange) -> dict[str, object]:
-    """The first tokens of a session of somebody who was just let in."""
-    now = cloud.clock()
-    async with cloud.catalog.write(who.tenant) as s:
-        family, text = await sessions.start(
-            s,
-            pepper=cloud.pepper,
-            family=new_id("fam", cloud.random(16)),
-            principal_id=who.id,
-            now=now,
-            lifetime_ms=cloud.settings.refresh_seconds * 1000,
-        )
-        await audit.record(s, who, "session.start", family.id, audit.DONE, exchange.id, now, address=exchange.address)
-    return tokens_for(cloud, who, family=family, refresh=text)
 
 
 def _claims(cloud: Cloud, said: str) -> tuple[TenantId, str, bytes]:

@@ -5,11 +5,15 @@ Every way of signing in ends here, so that a token's life, cap and audience are 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from satchel.auth.roles import Principal, narrower
 from satchel.auth.tokens import issue
 from satchel.catalog.sessions import Family
 from satchel.objects.ids import new_id
-from satchel.server.cloud import Cloud
+
+if TYPE_CHECKING:
+    from satchel.server.cloud import Cloud
 
 SHORTEST_MS = 1_000
 """A token of a key that is about to end holds this long at the least: times in it are whole seconds."""

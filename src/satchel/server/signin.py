@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from satchel.auth.emails import normal_email
 from satchel.auth.passwords import hash_password, outdated, verify_password
-from satchel.catalog import members
+from satchel.catalog import audit, members, principals, sessions, tenants
 from satchel.catalog.members import MembershipRow, PersonRow
+from satchel.catalog.scope import Directory
 from satchel.errors import CredentialInvalid, InvalidInput, TooManyRequests
+from satchel.objects.ids import PrincipalId, TenantId, new_id
+from satchel.server.minting import tokens_for
 
 if TYPE_CHECKING:
     from satchel.server.cloud import Cloud
+    from satchel.server.edge import Exchange
 
 CHECKED_AT_ONCE = 2
 """Password hashes computed at a time: each takes 64 MiB and about 50 ms of a core."""
@@ -123,15 +127,61 @@ async def by_password(cloud: Cloud, email: str, password: str) -> Known:
         if person is None or not good or not places:
             raise not_right()
         succeeded()
-        await _renew(cloud, person, password)
+        person = await renewed(cloud, person, password)
     return Known(person, places)
 
 
-async def _renew(cloud: Cloud, person: PersonRow, password: str) -> None:
-    """Hash a password anew that was hashed with parameters we use no more: only now it is known."""
-    if person.password is not None and outdated(person.password):
-        stored = await asyncio.to_thread(hash_password, password)
-        async with cloud.catalog.directory(write=True) as d:
-            now = await members.get_person(d, person.id)
-            if now is not None and now.password == person.password:  # else it was changed since it was right
-                await members.set_password(d, person.id, stored)
+async def renewed(cloud: Cloud, person: PersonRow, password: str) -> PersonRow:
+    """The person, whose password is hashed anew if that was done with parameters we use no more: only now it is known.
+
+    Raises ``CredentialInvalid`` where the password was changed since it was right.
+    """
+    if person.password is None or not outdated(person.password):
+        return person
+    stored = await asyncio.to_thread(hash_password, password)
+    async with cloud.catalog.directory(write=True) as d:
+        now = await members.get_person(d, person.id)
+        if now is not None and now.password == person.password:
+            await members.set_password(d, person.id, stored)
+            return person._replace(password=stored)
+    # Another sign-in hashed it anew, or somebody changed it.
+    if now is None or not await asyncio.to_thread(verify_password, now.password, password):
+        raise not_right()
+    return now
+
+
+async def check_unchanged(d: Directory, person: PersonRow) -> None:
+    """Call it in the transaction that begins something for a person who proved to be it before.
+
+    Raises ``CredentialInvalid`` where the password was changed since: that ends what began before it.
+    """
+    now = await members.get_person(d, person.id)
+    if now is None or now.password != person.password:
+        raise not_right()
+
+
+async def begin(
+    cloud: Cloud, person: PersonRow, tenant: TenantId, principal_id: PrincipalId, exchange: Exchange
+) -> dict[str, object]:
+    """The first tokens of a session of somebody who has proven to be this person, as a member of a tenant.
+
+    Raises ``CredentialInvalid`` and ``TenantSuspended``.
+    """
+    now = cloud.clock()
+    async with cloud.catalog.directory(write=True) as d:
+        await check_unchanged(d, person)
+        s = d.enter(tenant)
+        await tenants.check_active(s)
+        who = await principals.resolve(s, principal_id, now)
+        if who is None:
+            raise not_right()
+        family, text = await sessions.start(
+            s,
+            pepper=cloud.pepper,
+            family=new_id("fam", cloud.random(16)),
+            principal_id=who.id,
+            now=now,
+            lifetime_ms=cloud.settings.refresh_seconds * 1000,
+        )
+        await audit.record(s, who, "session.start", family.id, audit.DONE, exchange.id, now, address=exchange.address)
+    return tokens_for(cloud, who, family=family, refresh=text)

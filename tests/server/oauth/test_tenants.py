@@ -43,7 +43,7 @@ class Two:
             for tenant in self.ids.values():
                 member = PrincipalId(new_id("mem", cloud.random(16)))
                 await members.add(d.enter(TenantId(tenant)), id=member, who=who, role=TenantRole.ADMIN, now=now)
-        return (await signed_in(cloud, who.id, stranger(cloud))).secret
+        return (await signed_in(cloud, who, stranger(cloud))).secret
 
     def choose(self, slug: str, page: str = "/oauth/tenant") -> str:
         """Pick a tenant; returns where that leads."""

@@ -65,7 +65,7 @@ def let_in(server: Running, email: str) -> Person:
         async with cloud.catalog.directory() as d:
             found = await members.find_person(d, email)
         assert found is not None
-        return (await signed_in(cloud, found.id, stranger(cloud))).secret
+        return (await signed_in(cloud, found, stranger(cloud))).secret
 
     return Person(server.url, email, {"satchel": server.run(begin())})
 

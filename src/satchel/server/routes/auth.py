@@ -11,7 +11,7 @@ from satchel.auth.tokens import looks_like_token
 from satchel.catalog import audit, principals, sessions, tenants
 from satchel.catalog.scope import Scope
 from satchel.errors import CredentialInvalid, InvalidInput, SignInNeeded, TenantSuspended
-from satchel.objects.ids import PrincipalId, TenantId, new_id
+from satchel.objects.ids import PrincipalId
 from satchel.server.access import SignedIn, cloud_of, exchange_of, known_parameters, repeatable
 from satchel.server.bodies import answer, read_json
 from satchel.server.cloud import Cloud
@@ -19,7 +19,7 @@ from satchel.server.edge import Exchange
 from satchel.server.minting import tokens_for
 from satchel.server.openapi import operation
 from satchel.server.schemas import Done, RefreshRequest, RevokeRequest, TokenRequest, Tokens, WhoAmI
-from satchel.server.signin import by_password, not_right
+from satchel.server.signin import begin, by_password, not_right
 
 router = APIRouter(tags=["auth"])
 _REFUSED = ("auth.invalid", "auth.expired", "tenant.suspended")
@@ -126,7 +126,7 @@ async def whoami(caller: SignedIn) -> Response:
 
 async def _sign_in(request: Request, cloud: Cloud, email: str, password: str, tenant: str | None) -> dict[str, object]:
     """A person's first tokens. Everything wrong with e-mail, password and membership looks and lasts the same."""
-    places = (await by_password(cloud, email, password)).places
+    person, places = await by_password(cloud, email, password)
     if tenant is not None:
         places = [place for place in places if tenant in (place.slug, place.tenant)]
     elif len(places) > 1:
@@ -134,27 +134,7 @@ async def _sign_in(request: Request, cloud: Cloud, email: str, password: str, te
         raise InvalidInput(f"name the tenant to sign in to: {', '.join(slugs)}", tenants=slugs)
     if not places:
         raise not_right()
-    return await _begin(request, cloud, places[0].tenant, places[0].principal_id)
-
-
-async def _begin(request: Request, cloud: Cloud, tenant: TenantId, principal_id: str) -> dict[str, object]:
-    now = cloud.clock()
-    id_ = new_id("fam", cloud.random(16))
-    async with cloud.catalog.write(tenant) as s:
-        await tenants.check_active(s)
-        who = await principals.resolve(s, principal_id, now)
-        if who is None:
-            raise not_right()
-        family, text = await sessions.start(
-            s,
-            pepper=cloud.pepper,
-            family=id_,
-            principal_id=who.id,
-            now=now,
-            lifetime_ms=cloud.settings.refresh_seconds * 1000,
-        )
-        await _record(s, who, "session.start", family.id, exchange_of(request), now)
-    return tokens_for(cloud, who, family=family, refresh=text)
+    return await begin(cloud, person, places[0].tenant, places[0].principal_id, exchange_of(request))
 
 
 def _noting(cloud: Cloud, action: str, target: str, exchange: Exchange, now: int) -> sessions.Note:

@@ -30,6 +30,7 @@ from satchel.server.schemas import (
     NewInvitation,
     ShareCreate,
 )
+from satchel.server.signin import begin
 
 router = APIRouter(tags=["people"])
 _MAX_BODY = 16 * 1024
@@ -169,7 +170,7 @@ async def join(request: Request) -> Response:
     place = invited.row.place
     return answer(
         {
-            **await joining.begin(cloud, principal, exchange),
+            **await begin(cloud, who, principal.tenant, principal.id, exchange),
             "tenant": invited.tenant.slug,
             "project": place.project,
             "role": place.role.value if place.role else None,

@@ -21,9 +21,10 @@ from starlette.responses import RedirectResponse, Response
 
 from satchel.catalog import browsers, members
 from satchel.catalog.browsers import BrowserRow
-from satchel.catalog.members import MembershipRow
+from satchel.catalog.members import MembershipRow, PersonRow
 from satchel.errors import Refused
 from satchel.server.access import cloud_of
+from satchel.server.signin import check_unchanged
 from satchel.server.web.forms import read_fields
 from satchel.server.web.layout import page
 
@@ -109,14 +110,18 @@ def stranger(cloud: Cloud) -> Browser:
     return Browser(secret, None, (), _form_token(cloud, secret), _cookie(cloud, secret))
 
 
-async def signed_in(cloud: Cloud, person_id: str, before: Browser) -> Browser:
-    """The browser of somebody who has just proven to be this person: a new secret, and the session before ended."""
+async def signed_in(cloud: Cloud, person: PersonRow, before: Browser) -> Browser:
+    """The browser of somebody who has just proven to be this person: a new secret, and the session before ended.
+
+    Raises ``CredentialInvalid`` where the person's password was changed since.
+    """
     secret, now = _fresh(cloud), cloud.clock()
     async with cloud.catalog.directory(write=True) as d:
-        places = await members.memberships(d, person_id)
+        await check_unchanged(d, person)
+        places = await members.memberships(d, person.id)
         await browsers.end(d, _mac(cloud, "session", before.secret))
         only = places[0].tenant if len(places) == 1 else None
-        await browsers.start(d, _mac(cloud, "session", secret), person_id, only, now)
+        await browsers.start(d, _mac(cloud, "session", secret), person.id, only, now)
         found = await browsers.find(d, _mac(cloud, "session", secret), now)
     return Browser(secret, found, tuple(places), _form_token(cloud, secret), _cookie(cloud, secret))
 

@@ -100,7 +100,7 @@ async def back(request: Request) -> Response:
     except CredentialInvalid as error:
         raise ProviderRefused("the identity provider's answer is not one to trust") from error
     person, _ = await known_here(cloud, provider, claims, exchange_of(request))
-    answer = (await browsing.signed_in(cloud, person.id, await browser_of(request))).to(begun.onward)
+    answer = (await browsing.signed_in(cloud, person, await browser_of(request))).to(begun.onward)
     answer.headers.append("set-cookie", _cookie(cloud, "", 0))
     return answer
 

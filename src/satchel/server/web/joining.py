@@ -96,7 +96,7 @@ async def join(request: Request) -> Response:
         return _page(request, browser, invited, text, email, said, 429)
     invited, _ = await joining.join(cloud, text, who, exchange)
     if browser.session is None or browser.session.person_id != who.id:
-        browser = await browsing.signed_in(cloud, await _id_of(request, who.email), browser)
+        browser = await browsing.signed_in(cloud, who, browser)
     body = _JOINED.format(
         what=_what(invited),
         who=who.email,
@@ -106,13 +106,6 @@ async def join(request: Request) -> Response:
         mcp=cloud.settings.url + "/mcp",
     )
     return browser.page("Joined", body)
-
-
-async def _id_of(request: Request, email: str) -> str:
-    async with cloud_of(request).catalog.directory() as d:
-        found = await members.find_person(d, email)
-    assert found is not None  # it has just joined
-    return found.id
 
 
 def _page(

@@ -69,6 +69,7 @@ async def sign_in(request: Request) -> Response:
     cloud, path, email = cloud_of(request), onward(fields.get("next")), fields.get("email", "")
     try:
         known = await by_password(cloud, email, fields.get("password", ""))
+        return (await browsing.signed_in(cloud, known.person, browser)).to(path)
     except CredentialInvalid as error:
         exchange_of(request).code = error.code
         cloud.denials.sign_in_refused(email, exchange_of(request), request.scope)
@@ -84,7 +85,6 @@ async def sign_in(request: Request) -> Response:
             f"{error.message.capitalize()}. Try again in {seconds} seconds.",
             429,
         )
-    return (await browsing.signed_in(cloud, known.person.id, browser)).to(path)
 
 
 @router.get(TENANT)
