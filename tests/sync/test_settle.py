@@ -63,6 +63,25 @@ def test_an_edit_between_two_syncs_of_a_conflict_counts(ann: Desk, bob: Desk) ->
     assert ann.peer.content(ann.project, "a.md") == b"both, merged by hand\n"
 
 
+def test_what_cannot_be_settled_keeps_nothing_else_from_it_where_all_are_meant(ann: Desk, bob: Desk) -> None:
+    disagree(ann, bob)
+    put(ann.root, {"b.md": "Ann's\n"})
+    ann.sync()
+    put(bob.root, {"b.md": "Bob's\n"})
+    bob.sync()
+    put(bob.root, {"b.md": "merged by hand\n"})
+    both, left = ["a.md", "b.md"], dict[str, str]()
+    with pytest.raises(StillMarked):
+        resolve(bob.worktree, both, Take.MERGED)
+    assert sorted(conflict.path for conflict in status(bob.worktree).conflicts) == both
+    assert resolve(bob.worktree, both, Take.MERGED, left=left) == ["b.md"]
+    assert left == {"a.md": "a.md still has markers in it"}
+    assert [conflict.path for conflict in bob.sync().conflicts] == ["a.md"]
+    assert ann.peer.content(ann.project, "b.md") == b"merged by hand\n"
+    assert resolve(bob.worktree, ["a.md"], Take.LOCAL, left=left) == ["a.md"]
+    assert bob.sync().in_step
+
+
 def test_only_conflicts_can_be_resolved(ann: Desk, bob: Desk) -> None:
     disagree(ann, bob)
     with pytest.raises(InvalidInput, match=r"b\.md"):

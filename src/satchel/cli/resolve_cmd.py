@@ -20,7 +20,7 @@ from satchel.worktree.walk import Worktree
         ("satchel resolve plans/q3.md --edit", "Open it in your merge tool or editor first."),
         ("satchel resolve --all --take cloud", "The server's files count; yours can be brought back with undo."),
     ],
-    gives="`settled`, `take`; `left`, the paths that an editor left with markers.",
+    gives="`settled`, `take`; `left`, the paths that an editor left with markers, or --all could not settle.",
     statuses=(0, 1, 2, 3, 6),
 )
 @click.argument("paths", nargs=-1)
@@ -39,7 +39,7 @@ def command(face: Face, paths: tuple[str, ...], take: str | None, editing: bool,
 
     --edit runs the command in SATCHEL_MERGETOOL with the variables LOCAL, BASE, REMOTE and MERGED naming four files, as
     git does for a merge tool; MERGED is the file itself. Without it, VISUAL or EDITOR is given the file. The exit
-    status is 3 where markers are left.
+    status is 3 where markers are left. --all settles what can be settled so, and names the rest.
     """
     context = click.get_current_context()
     if editing == (take is not None):
@@ -54,18 +54,20 @@ def command(face: Face, paths: tuple[str, ...], take: str | None, editing: bool,
         else:
             raise click.UsageError("name a file, or --all", ctx=context)
         done = [path for path in named if _edited(face, worktree, path)] if editing else named
-        settled = resolve(worktree, done, Take(take or "merged"), force=force, bounds=undo_bounds(face)) if done else []
-    left = [path for path in named if path not in done]
+        left = {path: "markers are still in it, or the tool failed" for path in named if path not in done}
+        one_by_one = left if every else None
+        chosen, bounds = Take(take or "merged"), undo_bounds(face)
+        settled = resolve(worktree, done, chosen, force=force, left=one_by_one, bounds=bounds) if done else []
 
     def show() -> None:
         for path in settled:
             face.line(face.fit(path))
-        for path in left:
-            face.note(f"Left as it is, since markers are still in it or the tool failed: {face.fit(path)}")
+        for path, why in left.items():
+            face.note(f"Left as it is: {face.fit(path)} ({why})")
         if settled or not left:
             face.note(f"Settled {plural(len(settled), 'conflict')}: {take or 'merged'}. Carry it out:  satchel sync")
 
-    face.answer({"settled": settled, "take": take or "merged", "left": left}, show)
+    face.answer({"settled": settled, "take": take or "merged", "left": list(left)}, show)
     return 3 if left else 0
 
 

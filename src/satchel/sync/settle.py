@@ -68,6 +68,7 @@ def resolve(
     take: Take,
     *,
     force: bool = False,
+    left: dict[str, str] | None = None,
     bounds: Bounds = BOUNDS,
     random: Callable[[int], bytes] = os.urandom,
     clock_ns: Callable[[], int] = time.time_ns,
@@ -76,7 +77,7 @@ def resolve(
 
     What is replaced here can be brought back by ``undo``. Raises ``InvalidInput`` for a path that is not in conflict or
     cannot be decided that way, and ``StillMarked`` for ``MERGED`` where markers are left (unless ``force``d); it then
-    decides none.
+    decides none. With ``left`` such conflicts are put there with the reason, and the others are decided.
     """
     root = worktree.root
     with folder_lock(root), by_name(root):
@@ -98,7 +99,16 @@ def resolve(
                 f"{', '.join(strange) or 'this folder'} is not in conflict",
                 hint="`satchel conflicts` lists what is; a sync finds new ones.",
             )
-        decisions = [_decide(worktree, waiting, path, take, force) for path in paths if path not in agreed]
+        decisions: list[_Decision] = []
+        settled: list[str] = []
+        for path in paths:
+            try:
+                decisions += [] if path in agreed else [_decide(worktree, waiting, path, take, force)]
+                settled.append(path)
+            except (InvalidInput, StillMarked) as error:
+                if left is None:
+                    raise
+                left[path] = error.message
         held = dict(waiting.base.held)
         held |= {one.path: one.base for one in decisions}
         write = {path: step for one in decisions for path, step in one.write.items()}
@@ -109,8 +119,8 @@ def resolve(
         reach("resolve.after_write")
         save_base(root, replace(waiting.base, held={p: e for p, e in held.items() if e != waiting.cloud.get(p)}))
         reach("resolve.after_base")
-        waiting.records.drop(paths)
-        return list(paths)
+        waiting.records.drop(settled)
+        return settled
 
 
 class Conflicting(NamedTuple):
