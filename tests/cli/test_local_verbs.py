@@ -52,6 +52,13 @@ def test_init_twice_is_harmless_and_keeps_the_project(cli: Cli, here: Path) -> N
     assert second["exclude"] == ["journal/"]
 
 
+def test_init_goes_on_where_the_list_of_projects_cannot_be_written(cli: Cli, here: Path, private_home: Path) -> None:
+    (private_home / ".local/state").mkdir(parents=True, exist_ok=True)
+    (private_home / ".local/state/satchel").write_text("no folder")
+    assert "`satchel projects` does not list this folder" in cli("init").err
+    assert cli("search", "retry", "--json").json["total"]
+
+
 def test_init_writes_a_manifest_only_when_asked_and_never_over_one(cli: Cli, here: Path) -> None:
     manifest = (here / "context.json").read_bytes()
     cli("init", "--template")

@@ -20,7 +20,7 @@ from satchel.cli.verb import verb
 from satchel.context.answers import ContextAnswer
 from satchel.context.local import LocalReader
 from satchel.documents import MANIFEST_PATH
-from satchel.errors import InvalidInput, NotAFolder
+from satchel.errors import InvalidInput, NotAFolder, Unavailable
 from satchel.objects.ids import new_id
 from satchel.worktree import durable
 from satchel.worktree.find import (
@@ -85,7 +85,10 @@ def command(
     made = _make(root, name, include, exclude, all_files)
     if template:
         _write_template(root, made.config)
-    registry(face).register(root, made.config.id, made.config.name)
+    try:
+        registry(face).register(root, made.config.id, made.config.name)
+    except Unavailable as error:  # the project is whole without it
+        face.warn(f"{error.message}: `satchel projects` does not list this folder, and from elsewhere it is -C alone")
     began = time.perf_counter()
     project = local_project(root)
     with worktree_of(project) as worktree:
