@@ -8,10 +8,13 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from starlette.requests import Request
 
+from satchel.catalog import sessions
+from satchel.catalog.scope import CatalogUnavailable
 from satchel.server.web import browser, forms
 from tests.server.oauth.flow import DEVICE, REDIRECT, Client, registered, told
 from tests.server.running import Answer, Running
@@ -231,6 +234,24 @@ def test_a_device_is_connected_by_its_code(server: Running, grace: Person, later
     assert ask().json["error"] == "invalid_grant"  # good once
     renewed = server.client().post("/auth/refresh", {"refreshToken": tokens["refresh_token"]}).ok()
     assert server.client(renewed["accessToken"]).get("/auth/whoami").ok()["scope"] == "write"
+
+
+def test_a_device_whose_session_could_not_be_begun_takes_its_login_at_the_next_question(
+    server: Running, grace: Person, later: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Person(server.url).post("/oauth/device", {"client_id": "satchel-cli"}).ok()
+    asked = grace.submit(grace.get("/oauth/device"), "/oauth/device/code", user_code=begun["user_code"])
+    assert "Device connected" in grace.submit(asked, "/oauth/device/decide", decision="allow").body.decode()
+
+    async def away(*_args: object, **_options: object) -> None:
+        raise CatalogUnavailable("the catalog is away")
+
+    ask = partial(Client(server, "satchel-cli").token, grant_type=DEVICE, device_code=begun["device_code"])
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "start", away)
+        assert ask().status == 503
+    later(60)
+    assert ask().status == 200
 
 
 def test_a_clock_that_is_put_back_keeps_no_device_waiting(server: Running, later: Callable[[int], None]) -> None:

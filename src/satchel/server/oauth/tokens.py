@@ -17,7 +17,7 @@ from satchel.auth.roles import Principal, Role
 from satchel.auth.scopes import SCOPES, scope_of, scope_text
 from satchel.auth.tokens import looks_like_token
 from satchel.catalog import audit, oauth, principals, sessions, tenants
-from satchel.catalog.oauth import APPROVED, DENIED, PENDING, CodeRow
+from satchel.catalog.oauth import APPROVED, DENIED, PENDING, CodeRow, DeviceRow
 from satchel.catalog.scope import Scope
 from satchel.catalog.sessions import Family
 from satchel.errors import CredentialInvalid, SignInNeeded, TenantSuspended
@@ -137,10 +137,23 @@ async def _by_device(cloud: Cloud, exchange: Exchange, fields: dict[str, str]) -
     text, client_id = _needed(fields, "device_code"), _client(fields)
     async with cloud.catalog.directory(write=True) as d:
         found = await oauth.poll_device(d, device_mac(cloud, text), cloud.clock())
+        try:
+            row = _approved(found, client_id, cloud.clock())
+            assert row.tenant is not None, "whoever approved it did so in a tenant"
+            assert row.principal_id is not None
+            s, who = d.enter(row.tenant), PrincipalId(row.principal_id)
+            return await _begin(s, cloud, exchange, who, client_id, row.scope, row.audience)
+        except (CredentialInvalid, TenantSuspended, OAuthError) as error:
+            refused = error  # that it asked, or that its login is spent, must not be rolled back
+    raise refused
+
+
+def _approved(found: tuple[DeviceRow, bool] | None, client_id: str | None, now: int) -> DeviceRow:
+    """The login that a device may take now. Raises what it is told where there is none."""
     if found is None or (None if found[0].client_id == OWN_ID else found[0].client_id) != client_id:
         raise CredentialInvalid("the device code is not valid here")
     row, too_soon = found
-    if row.expires <= cloud.clock():
+    if row.expires <= now:
         raise OAuthError("expired_token", "the device code has expired: begin anew")
     if row.state == DENIED:
         raise OAuthError("access_denied", "the person did not allow it")
@@ -148,11 +161,9 @@ async def _by_device(cloud: Cloud, exchange: Exchange, fields: dict[str, str]) -
         raise OAuthError("slow_down", "wait five seconds longer between two questions")
     if row.state == PENDING:
         raise OAuthError("authorization_pending", "nobody has allowed it yet")
-    if row.state != APPROVED or row.tenant is None or row.principal_id is None:
+    if row.state != APPROVED:
         raise CredentialInvalid("the device code is not valid here")
-    async with cloud.catalog.write(row.tenant) as s:
-        who = PrincipalId(row.principal_id)
-        return await _begin(s, cloud, exchange, who, client_id, row.scope, row.audience)
+    return row
 
 
 async def _begin(
