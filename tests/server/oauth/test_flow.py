@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from satchel.catalog import sessions
 from satchel.catalog.scope import CatalogUnavailable
+from satchel.server.oauth import device, requests
 from satchel.server.web import browser, forms
 from tests.server.oauth.flow import DEVICE, REDIRECT, Client, registered, told
 from tests.server.running import Answer, Running
@@ -202,6 +203,30 @@ def test_a_form_that_comes_slowly_does_not_outlive_the_session_it_was_begun_in(
     answer = olga.submit(page, "/oauth/consent", decision="allow")
     assert answer.status == 303
     assert "code=" not in answer.headers.get("location", "")
+
+
+@pytest.mark.parametrize("what", ["consent", "device"])
+def test_who_was_signed_out_while_the_client_was_looked_up_allows_nothing(
+    what: str, server: Running, harbour: Rest, probe: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pia = let_in(server, member(server, harbour, f"overtaken-{what}", "admin").email)
+    room, name = (requests, "read") if what == "consent" else (device, "_find")
+    if what == "consent":
+        page = pia.get("/oauth/authorize?" + probe.query())
+    else:
+        begun = Person(server.url).post("/oauth/device", {"client_id": "satchel-cli"}).ok()
+        page = pia.submit(pia.get("/oauth/device"), "/oauth/device/code", user_code=begun["user_code"])
+    look_up = getattr(room, name)
+
+    async def slowly(*given: object) -> object:
+        found = await look_up(*given)
+        await asyncio.to_thread(_new_password, harbour, pia)
+        return found
+
+    monkeypatch.setattr(room, name, slowly)
+    answer = pia.submit(page, "/oauth/consent" if what == "consent" else "/oauth/device/decide", decision="allow")
+    assert answer.status == 403
+    assert "signed out meanwhile" in answer.body.decode()
 
 
 def _new_password(owner: Rest, person: Person) -> None:

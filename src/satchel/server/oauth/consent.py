@@ -24,7 +24,7 @@ from satchel.server.oauth import clients, requests
 from satchel.server.oauth.clients import DAY_MS, Client
 from satchel.server.oauth.requests import Answerable, Asked
 from satchel.server.oauth.rules import shown_host, source_of
-from satchel.server.web.browser import Browser, browser_of, posted
+from satchel.server.web.browser import Browser, browser_of, check_signed_in, posted
 from satchel.server.web.forms import only
 from satchel.server.web.layout import NOTHING
 from satchel.server.web.routing import pages_router
@@ -99,7 +99,7 @@ async def consent(request: Request) -> Response:
     if not allowed(fields):
         said = {"error": "access_denied", "error_description": "the person did not allow it"}
         return _elsewhere(browser, requests.answer_at(asked.redirect, url, asked.state, said))
-    code = await _give_code(cloud, place, asked, exchange_of(request))
+    code = await _give_code(cloud, browser, place, asked, exchange_of(request))
     return _elsewhere(browser, requests.answer_at(asked.redirect, url, asked.state, {"code": code}))
 
 
@@ -174,12 +174,14 @@ async def member_of(s: Scope, place: MembershipRow, now: int) -> Principal:
     return who
 
 
-async def _give_code(cloud: Cloud, place: MembershipRow, asked: Asked, exchange: Exchange) -> str:
+async def _give_code(cloud: Cloud, browser: Browser, place: MembershipRow, asked: Asked, exchange: Exchange) -> str:
     """A code for what was allowed, good once and for a minute."""
     now = cloud.clock()
     code_id = new_id("cod", cloud.random(16))
     text = make_code(place.tenant, code_id, cloud.random(SECRET_BYTES))
-    async with cloud.catalog.write(place.tenant) as s:
+    async with cloud.catalog.directory(write=True) as d:
+        await check_signed_in(d, cloud, browser)
+        s = d.enter(place.tenant)
         who = await member_of(s, place, now)
         row = CodeRow(
             code_id, who.id, asked.client.id, asked.redirect, asked.challenge, asked.scope, asked.audience,
@@ -188,7 +190,6 @@ async def _give_code(cloud: Cloud, place: MembershipRow, asked: Asked, exchange:
         await oauth.add_code(s, row, key_mac(cloud.pepper, text), now)
         target = f"{asked.client.id} {scope_for(asked.scope)}"
         await audit.record(s, who, "client.allow", target, audit.DONE, exchange.id, now, address=exchange.address)
-    async with cloud.catalog.directory(write=True) as d:
         await oauth.touch_client(d, asked.client.id, now, DAY_MS)
     return text
 

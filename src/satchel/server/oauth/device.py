@@ -28,7 +28,7 @@ from satchel.server.oauth.consent import allowed, consent_page, member_of, shown
 from satchel.server.oauth.registration import limit_beginnings
 from satchel.server.oauth.rules import audience_of
 from satchel.server.oauth.tokens import client_fields, device_mac
-from satchel.server.web.browser import Browser, browser_of, posted
+from satchel.server.web.browser import Browser, browser_of, check_signed_in, posted
 from satchel.server.web.forms import fields_of, only
 from satchel.server.web.layout import NOTHING
 from satchel.server.web.routing import pages_router
@@ -144,6 +144,7 @@ async def decide(request: Request) -> Response:
         return _enter(browser, "", "No device waits under this code any more.", 404)
     now, exchange, mac = cloud.clock(), exchange_of(request), _user_mac(cloud, _plain(typed))
     async with cloud.catalog.directory(write=True) as d:
+        await check_signed_in(d, cloud, browser)
         s = d.enter(place.tenant)
         who = await member_of(s, place, now)
         given = {"tenant": place.tenant, "principal_id": who.id} if yes else {}

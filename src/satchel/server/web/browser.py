@@ -22,7 +22,8 @@ from starlette.responses import RedirectResponse, Response
 from satchel.catalog import browsers, members
 from satchel.catalog.browsers import BrowserRow
 from satchel.catalog.members import MembershipRow, PersonRow
-from satchel.errors import Refused
+from satchel.catalog.scope import Directory
+from satchel.errors import CredentialInvalid, Refused
 from satchel.server.access import cloud_of
 from satchel.server.signin import check_unchanged
 from satchel.server.web.forms import read_fields
@@ -124,6 +125,17 @@ async def signed_in(cloud: Cloud, person: PersonRow, before: Browser) -> Browser
         await browsers.start(d, _mac(cloud, "session", secret), person.id, only, now)
         found = await browsers.find(d, _mac(cloud, "session", secret), now)
     return Browser(secret, found, tuple(places), _form_token(cloud, secret), _cookie(cloud, secret))
+
+
+async def check_signed_in(d: Directory, cloud: Cloud, browser: Browser) -> None:
+    """Call it in the transaction that writes what a person allows.
+
+    Raises ``CredentialInvalid`` where the session was ended since it was looked at, as a new password ends it.
+    """
+    if await browsers.find(d, _mac(cloud, "session", browser.secret), cloud.clock()) is None:
+        raise CredentialInvalid(
+            "you were signed out meanwhile", hint="Nothing was allowed. Sign in, and begin anew from the client."
+        )
 
 
 async def choose(cloud: Cloud, browser: Browser, place: MembershipRow) -> None:
