@@ -39,6 +39,8 @@ MAX_TOKEN_CHARACTERS = 16_384
 MAX_CLAIM_CHARACTERS = 255
 LEEWAY_MS = 60_000
 """How far the clock of a provider may be from ours, for every time in its tokens."""
+LATEST_SECONDS = 2**40
+"""Later than any time that is meant, and a number that everything here can hold in milliseconds."""
 MAX_VALUES = 1_000
 """Values of one claim that are looked at: groups of a person."""
 ANYBODY = "*"
@@ -166,11 +168,11 @@ def verify(token: str, keys: Sequence[PublicKey], *, issuer: str, audience: str,
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_CLAIM_CHARACTERS or not subject.isprintable():
         raise _invalid()
-    if not isinstance(claims.get("exp"), int | float) or isinstance(claims["exp"], bool):
+    if not _is_time(claims.get("exp")):
         raise _invalid()
     for name in ("nbf", "iat"):
         at = claims.get(name, 0)
-        if not isinstance(at, int | float) or isinstance(at, bool) or at * 1000 > now + LEEWAY_MS:
+        if not _is_time(at) or at * 1000 > now + LEEWAY_MS:
             raise _invalid()
     if claims["exp"] * 1000 <= now - LEEWAY_MS:
         raise CredentialExpired("the token has expired")
@@ -197,6 +199,11 @@ def _payload(token: str, algorithm: str, kind: str, kid: object, keys: Sequence[
         except (JoseError, ValueError, TypeError):
             continue
     raise _invalid()
+
+
+def _is_time(said: object) -> bool:
+    """Whether a claim says a time, in seconds; NaN and infinity, which Python reads and JSON does not have, are none."""
+    return isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= LATEST_SECONDS
 
 
 def _decoded(part: str) -> bytes:
