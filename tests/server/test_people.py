@@ -532,6 +532,30 @@ def test_who_is_no_member_any_more_is_changed_no_more(server: Running, owner: Cl
     assert "member.role" not in actions(owner)
 
 
+@pytest.mark.promise("P7")
+def test_what_is_sent_again_and_changes_nothing_leaves_one_row_in_the_audit(
+    server: Running, owner: Client, email: str
+) -> None:
+    person = joined(server, invite(owner), email)
+    gone, tenant = member_id(person), owner.get("/tenant").ok()["id"]
+    key = owner.post("/keys", {"name": "twice", "role": "read"}).ok()["id"]
+    invitation = owner.post("/invitations", {"tenantRole": "member"}).ok()["id"]
+    for _ in range(2):
+        owner.send("PATCH", f"/members/{gone}", {"tenantRole": "admin"}).ok()
+    for _ in range(2):
+        owner.send("DELETE", f"/members/{gone}").ok()
+        owner.send("DELETE", f"/keys/{key}").ok()
+        owner.send("DELETE", f"/invitations/{invitation}").ok()
+    done = actions(owner)
+    assert [done.count(each) for each in ("member.role", "member.remove", "key.revoke", "invitation.revoke")] == [1] * 4
+    for suspended in (True, True, False, False):
+        server.admin.send("PATCH", f"/admin/tenants/{tenant}", {"suspended": suspended}).ok()
+    rows = server.admin.get("/tenant/audit", limit=200).ok()["items"]
+    assert sorted(row["action"] for row in rows if row["target"] == tenant and row["action"] != "tenant.create") == [
+        "tenant.resume", "tenant.suspend",
+    ]  # fmt: skip
+
+
 def test_the_last_owner_can_neither_leave_nor_be_demoted_nor_removed(
     server: Running, owner: Client, as_owner: Client
 ) -> None:

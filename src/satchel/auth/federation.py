@@ -202,7 +202,7 @@ def _payload(token: str, algorithm: str, kind: str, kid: object, keys: Sequence[
 
 
 def _is_time(said: object) -> bool:
-    """Whether a claim says a time, in seconds; NaN and infinity, which Python reads and JSON does not have, are none."""
+    """Whether a claim says a time, in seconds; NaN and infinity, which JSON does not have, are none."""
     return isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= LATEST_SECONDS
 
 

@@ -189,7 +189,10 @@ async def _suspend(d: Directory, caller: Caller, row: TenantRow, suspended: bool
         return
     if deleting and (row.delete_at or 0) <= now:  # its keys may be gone already
         raise NoSuchThing("the time of grace of this tenant is over")
-    await tenants.set_state(d, row.id, tenants.SUSPENDED if suspended else tenants.ACTIVE)
+    wanted = tenants.SUSPENDED if suspended else tenants.ACTIVE
+    if row.state == wanted:
+        return
+    await tenants.set_state(d, row.id, wanted)
     back = "tenant.restore" if deleting else "tenant.resume"
     await _record(d, caller, "tenant.suspend" if suspended else back, row.id, now)
 

@@ -218,8 +218,8 @@ async def _revoke(caller: Caller, invitation: str, action: Action, project: Proj
         if row is None or (project is not None and row.place.project != project):
             listed = "satchel tenant invite --list" if project is None else "satchel share --list"
             raise NoSuchThing("there is no such invitation", hint=f"List them:  {listed}")
-        await invitations.revoke(s, row.id, now)
-        await caller.record(s, "invitation.revoke", row.id, now)
+        if await invitations.revoke(s, row.id, now):
+            await caller.record(s, "invitation.revoke", row.id, now)
     return answer({"ok": True})
 
 

@@ -95,8 +95,8 @@ async def revoke_key(caller: TenantAdmin, key: str) -> Response:
             raise NoSuchThing("there is no such key", hint="List them:  GET /api/v1/keys, or `satchel key list`.")
         if row.tenant_role > who.tenant_role:
             raise InsufficientScope("an admin cannot end an owner", needs=row.tenant_role.value)
-        await principals.revoke(s, row.id, now)
-        await caller.record(s, "key.revoke", row.id, now)
+        if await principals.revoke(s, row.id, now):
+            await caller.record(s, "key.revoke", row.id, now)
     return answer({"ok": True})
 
 

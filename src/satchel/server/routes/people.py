@@ -108,8 +108,8 @@ async def remove_member(caller: TenantAdmin, member: str) -> Response:
     now = caller.cloud.clock()
     async with caller.cloud.catalog.write(caller.tenant) as s:
         row = await _below(s, await caller.stands(s, Action.TENANT_ADMIN), member)
-        await members.remove(s, row.id, now)
-        await caller.record(s, "member.remove", row.id, now)
+        if await members.remove(s, row.id, now):
+            await caller.record(s, "member.remove", row.id, now)
     return answer({"ok": True})
 
 
@@ -136,7 +136,8 @@ async def change_member(request: Request, caller: TenantAdmin, member: str) -> R
             raise InsufficientScope("nobody gives a role above their own", needs=role.value)
         if not await principals.set_tenant_role(s, row.id, role, now):
             raise _no_member()
-        await caller.record(s, "member.role", f"{row.id} {role.value}", now)
+        if row.tenant_role is not role:
+            await caller.record(s, "member.role", f"{row.id} {role.value}", now)
     return answer(_member(row._replace(tenant_role=role)))
 
 
