@@ -89,3 +89,16 @@ def test_no_two_names_for_one_file_are_committed(owner: Client) -> None:
     for clash in VECTORS["clashes"]:
         answer = doors.commit(*clash["paths"])
         assert answer.code == ("path.refused" if clash["left_out"] else "sync.objects_missing"), (clash, answer.body)
+
+
+@pytest.mark.parametrize(
+    ("there", "put"),
+    [("plans/a.md", "plans"), ("notes.md", "Notes.md"), ("Notes.md", "notes.md"), ("a.md", "a.md/b.md")],
+)
+def test_what_is_in_the_way_of_a_file_does_not_take_its_blame(owner: Client, there: str, put: str) -> None:
+    owner.post("/projects", {"slug": "tides"}).ok()
+    owner.put("tides", there, b"first").ok()
+    answer = owner.put("tides", put, b"second")
+    assert answer.code == "path.refused"
+    assert answer.json["detail"].startswith(f"{put} cannot be in this project: ")
+    assert there in answer.json["detail"]

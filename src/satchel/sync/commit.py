@@ -36,7 +36,6 @@ from satchel.errors import (
 )
 from satchel.objects.ids import Digest, ObjectId, PrincipalId, ProjectId, TenantId, new_id
 from satchel.objects.listing import Entry, digest, encode, tree_of
-from satchel.objects.paths import tree_problems
 from satchel.objects.record import FULL_LISTING_EVERY, Change, CommitRecord, encode_record, record_hash
 from satchel.objects.record import Parent as RecordParent
 from satchel.objects.reviews import REVIEWED_PATH, is_review_list
@@ -45,6 +44,7 @@ from satchel.sync import contents
 from satchel.sync.failpoints import reach
 from satchel.sync.held import Held
 from satchel.sync.intake import Described, Wanted
+from satchel.sync.naming import first_clash
 from satchel.sync.peer import Committed, Head, NearQuota
 from satchel.sync.session import fold
 from satchel.sync.wire import Parent, Sent
@@ -214,7 +214,7 @@ class Committer:
                 f"a project has at most {MAX_FILES:,} files; this would make {len(after):,}", limit=MAX_FILES
             )
         if not files.keys() >= after.keys():
-            for path, reason in tree_problems(after).items():
+            for path, reason in first_clash(files, after).items():
                 raise PathRefused(f"{path} cannot be in this project: {reason}", path=path)
 
     # With the content -------------------------------------------------------------------------------------------------

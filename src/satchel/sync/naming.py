@@ -26,6 +26,23 @@ def name_clashes(tree: Tree, steps: Mapping[str, Entry | None]) -> dict[str, str
     return clashes
 
 
+def first_clash(before: Container[str], after: Collection[str]) -> dict[str, str]:
+    """The first path that cannot stand in the tree ``after``, of those that are new in it, with the reason; or none.
+
+    Linear in the paths, whatever they are.
+    """
+    problems = tree_problems(after)
+    for path in problems:
+        if path not in before:
+            return {path: problems[path]}
+    for path in problems:  # it was there before, and something new is in its way
+        for other in after:
+            if other not in before and tree_problems((path, other)):
+                return {other: f"no folder can hold it beside {path}"}
+        return {path: problems[path]}
+    return {}
+
+
 def kept_by_old_names(
     push: Mapping[str, Entry | None],
     base: Tree,
