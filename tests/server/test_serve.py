@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import apsw
@@ -155,9 +156,24 @@ def test_all_threads_share_two_arenas(tmp_path: Path) -> None:
             asked += [threads.submit(client.get, "/search", q=f"word {number}") for number in range(64)]
             assert {answer.result().status // 100 for answer in asked} == {2}
         mapped = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
-    # One grows upwards from the program, the other takes stretches that begin at a multiple of 64 MiB.
-    heaps = [line for line in mapped if int(line.partition("-")[0], 16) % (64 << 20) == 0 and "rw-p" in line]
+    # One grows upwards from the program, the other takes stretches of 64 MiB that begin at a multiple of that: what is
+    # in use of one, then what may not be touched yet. Other memory may begin there by chance.
+    places = [(int(first, 16), int(last, 16), may) for first, last, may in map(_mapping, mapped)]
+    heaps = [
+        used
+        for used, rest in pairwise(places)
+        if used[0] % _HEAP == 0 and used[1:] == (rest[0], "rw-p") and rest[1:] == (used[0] + _HEAP, "---p")
+    ]
     assert len(heaps) == ARENAS - 1
+
+
+_HEAP = 64 << 20
+
+
+def _mapping(line: str) -> tuple[str, str, str]:
+    place, may, *_ = line.split()
+    first, _, last = place.partition("-")
+    return first, last, may
 
 
 @pytest.mark.system
