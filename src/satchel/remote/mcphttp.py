@@ -265,10 +265,12 @@ def _bounded(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _events(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The data of each event. A stream may go on for ever, an event may not."""
-    rest, data, length = b"", list[bytes](), 0
+    rest, data, length = bytearray(), list[bytes](), 0
     for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in (each.removesuffix(b"\r") for each in lines):
+        *ends, begun = chunk.split(b"\n")
+        for end in ends:
+            line = (bytes(rest) + end).removesuffix(b"\r")
+            rest.clear()
             if line.startswith(b"data:"):
                 data.append(line[5:].removeprefix(b" "))
                 length += len(line)
@@ -276,6 +278,7 @@ def _events(chunks: Iterator[bytes]) -> Iterator[bytes]:
                 if data:
                     yield b"\n".join(data)
                 data, length = [], 0
+        rest += begun  # never copied until it is whole: a server may send it byte by byte
         if length + len(rest) > MAX_ANSWER_BYTES:
             raise ServerLied(f"an event of the MCP server is over {MAX_ANSWER_BYTES:,} bytes")
 
