@@ -5,6 +5,7 @@ A push is cut off by a suspension or a deletion between its first byte and its c
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from satchel.errors import SatchelError, TenantSuspended
+from satchel.catalog import tenants
+from satchel.errors import SatchelError, StoreUnavailable, TenantSuspended
 from satchel.objects.ids import TenantId
 from satchel.remote import FixedToken, Remote
 from satchel.server.housekeeping import end_due
@@ -211,6 +213,32 @@ def test_a_push_whose_tenant_is_shredded_meanwhile_leaves_nothing_of_it(engine: 
 
 
 @pytest.mark.promise("P5")
+@pytest.mark.promise("P6")
+def test_a_tenant_deleted_at_once_keeps_no_writer_waiting_for_the_store_and_ends_though_the_store_fails(
+    engine: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, cloud, other = engine.tenant("leaving"), engine.cloud, engine.tenant("staying")
+    address, staying = _address(owner), TenantId(_address(other).rpartition("/")[2])
+
+    async def away(tenant: TenantId) -> None:
+        async with asyncio.timeout(10), cloud.catalog.write(staying) as s:
+            await tenants.own(s)  # others write
+        raise StoreUnavailable("the store is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cloud.keyring, "shred", away)
+        assert engine.admin.send("DELETE", address + "?now=true").code == "store.unavailable"
+    assert owner.get("/tenant").code == "tenant.suspended"
+    assert engine.admin.send("PATCH", address, {"suspended": False}).code == "resource.not_found"
+    engine.run(end_due(cloud))
+    assert owner.get("/tenant").code == "auth.invalid"
+    assert engine.admin.send("DELETE", address + "?now=true").code == "resource.not_found"
+    rows = engine.admin.get("/tenant/audit", limit=20).ok()["items"]
+    assert [row["action"] for row in rows if row["action"] in ("tenant.shred", "tenant.delete")] == [
+        "tenant.shred", "tenant.delete",
+    ]  # fmt: skip
+
+
 def test_two_tenants_may_call_everything_alike(engine: Running) -> None:
     one, two = engine.tenant("one"), engine.tenant("two")
     made = one.post("/projects", {"slug": "acme", "description": "of one"}).ok()

@@ -129,14 +129,14 @@ async def set_state(d: Directory, id: TenantId, state: str) -> bool:  # noqa: A0
 async def delete_later(d: Directory, id: TenantId, at: int) -> TenantRow:  # noqa: A002
     """Let nobody in, and let it be shredded at ``at`` at the latest; the row as it is then.
 
-    Said again, it changes nothing. Raises ``NoSuchThing`` where there is no such tenant, or it was shredded.
+    An earlier time that was said stays. Raises ``NoSuchThing`` where there is no such tenant, or it was shredded.
     """
     row = await find(d, id)
     if row is None or row.state == SHREDDED:
         raise NoSuchThing("there is no such tenant")
-    if row.state == DELETING:
-        return row
     at = at if row.delete_at is None else min(at, row.delete_at)
+    if (row.state, row.delete_at) == (DELETING, at):
+        return row
     d.enter(id).announce()
     await d.execute(_DELETE_AT, {"of_tenant": id, "to_state": DELETING, "at": at})
     return row._replace(state=DELETING, delete_at=at)

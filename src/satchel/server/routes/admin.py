@@ -142,17 +142,22 @@ async def delete_tenant(
         await caller.stands(d.enter(caller.tenant), Action.OPERATE)
         row = await _find(d, tenant)
         _not_own(caller, row)
-        if now:
-            # Keys first: rows without keys are harmless, and the next try finishes.
-            await cloud.keyring.shred(row.id)
+        if now or row.state != tenants.DELETING:
+            grace = 0 if now else cloud.settings.tenant_grace_days * DAY_MS
+            before, row = row, await tenants.delete_later(d, row.id, begins + grace)
+            if row != before:
+                await _record(d, caller, "tenant.delete", f"{row.id} by {rfc3339(row.delete_at or time)}", time)
+    await cloud.notices.tenant(row.id)
+    if not now:
+        return answer(_deletion(row.delete_at, looked=False, expire=None))
+    # Outside of any transaction, for which all who write would wait as long as the store takes. Cut off here, the
+    # tenant is due and nobody's any more. Keys first: rows without keys are harmless.
+    await cloud.keyring.shred(row.id)
+    async with cloud.catalog.directory(write=True) as d:
+        found = await tenants.find(d, row.id)
+        if found is not None and found.state != tenants.SHREDDED:  # else it was found due, or somebody else was quicker
             await tenants.erase(d, row.id)
             await _record(d, caller, "tenant.shred", row.id, time)
-        elif row.state != tenants.DELETING:
-            row = await tenants.delete_later(d, row.id, begins + cloud.settings.tenant_grace_days * DAY_MS)
-            await _record(d, caller, "tenant.delete", f"{row.id} by {rfc3339(row.delete_at or time)}", time)
-    if not now:
-        await cloud.notices.tenant(row.id)
-        return answer(_deletion(row.delete_at, looked=False, expire=None))
     await cloud.forget(row.id)
     looked, expire = await keys_expire(backups_at(cloud.settings.backup_url), row.id)
     return answer(_deletion(None, looked=looked, expire=expire))
