@@ -532,6 +532,33 @@ def test_who_is_no_member_any_more_is_changed_no_more(server: Running, owner: Cl
     assert "member.role" not in actions(owner)
 
 
+@pytest.mark.parametrize("how", ["removed", "less", "a grant taken", "a key revoked"])
+def test_nobody_joins_by_the_invitation_of_who_may_not_invite_any_more(
+    how: str, server: Running, owner: Client, email: str
+) -> None:
+    maker = joined(server, invite(owner, "admin" if how != "a grant taken" else "member"), email)
+    who, project = member_id(maker), owner.post("/projects", {"slug": "tides"}).ok()["id"]
+    if how == "a key revoked":
+        made = maker.post("/keys", {"name": "inviting", "tenantRole": "admin"}).ok()
+        link = invite(server.client(made["key"]), "admin")
+        owner.send("DELETE", f"/keys/{made['id']}").ok()
+    elif how == "a grant taken":
+        owner.post("/projects/tides/grants", {"principal": who, "role": "admin"}).ok()
+        link = maker.post("/projects/tides/invitations", {"role": "admin"}).ok()["url"]
+        assert joined(server, link, f"friend-{email}").get("/projects/tides").ok()["id"] == project
+        owner.send("DELETE", f"/projects/tides/grants/{who}").ok()
+    else:
+        link = invite(maker, "admin")
+        if how == "removed":
+            owner.send("DELETE", f"/members/{who}").ok()
+        else:
+            owner.send("PATCH", f"/members/{who}", {"tenantRole": "member"}).ok()
+    said = {"invitation": link, "email": email, "password": PASSWORD}
+    answer = server.client().post("/auth/join", said)
+    assert (answer.status, answer.code) == (404, "invitation.invalid"), answer.body
+    assert server.client().post("/auth/invitation", {"invitation": link}).code == "invitation.invalid"
+
+
 @pytest.mark.promise("P7")
 def test_what_is_sent_again_and_changes_nothing_leaves_one_row_in_the_audit(
     server: Running, owner: Client, email: str

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from satchel.auth.emails import normal_email
 from satchel.auth.keys import key_mac, parse_invite
 from satchel.auth.passwords import verify_password
+from satchel.auth.policy import Action, decide
 from satchel.auth.roles import Principal
 from satchel.catalog import audit, invitations, members, principals, projects, tenants
 from satchel.catalog.invitations import InvitationOver, InvitationRow
@@ -124,4 +125,13 @@ async def _invited(s: Scope, invitation_id: str, mac: bytes, now: int, *, used_u
     project = None if row.place.project is None else await projects.get(s, row.place.project)
     if row.place.project is not None and (project is None or project.archived is not None):
         raise InvitationOver("the project of the invitation was archived")
+    # Else who was removed, or is less than it was, would come back by a link that it made before.
+    maker = await principals.resolve(s, row.created_by)
+    action = Action.TENANT_ADMIN if row.place.project is None else Action.PROJECT_ADMIN
+    if (
+        maker is None
+        or maker.tenant_role < row.place.tenant_role
+        or not decide(maker, action, row.place.project).allowed
+    ):
+        raise InvitationOver("whoever made the invitation may not make it any more")
     return Invited(row, await tenants.own(s), project)
