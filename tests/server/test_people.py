@@ -559,6 +559,34 @@ def test_nobody_joins_by_the_invitation_of_who_may_not_invite_any_more(
     assert server.client().post("/auth/invitation", {"invitation": link}).code == "invitation.invalid"
 
 
+def test_the_audit_says_what_somebody_was_let_in_as_and_what_was_changed(
+    server: Running, owner: Client, email: str
+) -> None:
+    person = {"email": f"added-{email}", "name": "A", "password": PASSWORD, "tenantRole": "admin"}
+    added = owner.post("/members", person).ok()
+    project = owner.post("/projects", {"slug": "tides"}).ok()["id"]
+    share = owner.post("/projects/tides/invitations", {"role": "write"}).ok()
+    invitation = owner.post("/invitations", {"tenantRole": "admin"}).ok()
+    for url in (share["url"], invitation["url"]):
+        joined(server, url, email)
+    owner.send("PATCH", "/projects/tides", {"slug": "moons", "archived": True}).ok()
+    tenant = owner.get("/tenant").ok()["id"]
+    server.admin.send("PATCH", f"/admin/tenants/{tenant}", {"quota": {"projects": 7, "keys": None}}).ok()
+    rows = (
+        owner.get("/tenant/audit", limit=100).ok()["items"] + server.admin.get("/tenant/audit", limit=5).ok()["items"]
+    )
+    said = {(row["action"], row["target"]) for row in rows}
+    assert said >= {
+        ("member.add", f"{added['id']} admin"),
+        ("invitation.create", f"{share['id']} {project} write"),
+        ("invitation.join", f"{share['id']} {project} write"),
+        ("invitation.create", f"{invitation['id']} tenant admin"),
+        ("invitation.join", f"{invitation['id']} tenant admin"),
+        ("project.change", f"{project} slug moons, archived"),
+        ("tenant.quota", f"{tenant} projects 7, keys no limit"),
+    }
+
+
 @pytest.mark.promise("P7")
 def test_what_is_sent_again_and_changes_nothing_leaves_one_row_in_the_audit(
     server: Running, owner: Client, email: str
@@ -569,12 +597,15 @@ def test_what_is_sent_again_and_changes_nothing_leaves_one_row_in_the_audit(
     invitation = owner.post("/invitations", {"tenantRole": "member"}).ok()["id"]
     for _ in range(2):
         owner.send("PATCH", f"/members/{gone}", {"tenantRole": "admin"}).ok()
+    owner.post("/projects", {"slug": "tides"}).ok()
     for _ in range(2):
+        owner.send("DELETE", "/projects/tides").ok()
         owner.send("DELETE", f"/members/{gone}").ok()
         owner.send("DELETE", f"/keys/{key}").ok()
         owner.send("DELETE", f"/invitations/{invitation}").ok()
     done = actions(owner)
-    assert [done.count(each) for each in ("member.role", "member.remove", "key.revoke", "invitation.revoke")] == [1] * 4
+    ends = ("member.role", "member.remove", "key.revoke", "invitation.revoke", "project.archive")
+    assert [done.count(each) for each in ends] == [1] * 5
     for suspended in (True, True, False, False):
         server.admin.send("PATCH", f"/admin/tenants/{tenant}", {"suspended": suspended}).ok()
     rows = server.admin.get("/tenant/audit", limit=200).ok()["items"]

@@ -149,6 +149,10 @@ class Place(NamedTuple):
     project: ProjectId | None = None
     role: Role | None = None
 
+    def __str__(self) -> str:
+        """As the audit tells of it."""
+        return f"{self.project or 'tenant'} {(self.role or self.tenant_role).value}"
+
 
 async def bring_in(s: Scope, who: PersonRow, place: Place, now: int) -> tuple[PrincipalId, bool]:
     """Let a person have at least this in the scope's tenant; its principal, and whether that changed anything.

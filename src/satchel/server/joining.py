@@ -102,7 +102,14 @@ async def join(cloud: Cloud, said: str, who: PersonRow, exchange: Exchange) -> t
         if who_now is None:
             raise not_right()
         await audit.record(
-            s, who_now, "invitation.join", invitation_id, audit.DONE, exchange.id, now, address=exchange.address
+            s,
+            who_now,
+            "invitation.join",
+            f"{invitation_id} {invited.row.place}",
+            audit.DONE,
+            exchange.id,
+            now,
+            address=exchange.address,
         )
     return invited, who_now
 

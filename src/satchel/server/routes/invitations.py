@@ -203,7 +203,7 @@ async def _make(
                 expires=now + asked.expires_in * 1000,
                 uses=asked.uses,
             )
-            await caller.record(s, "invitation.create", f"{row.id} {place.project or 'tenant'}", now)
+            await caller.record(s, "invitation.create", f"{row.id} {place}", now)
             return _shown(row, now) | {"url": cloud.settings.url + joining.PATH + text}
 
         made = await once(request, caller, s, f"POST /invitations {place.project or ''}", asked, do)

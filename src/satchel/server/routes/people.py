@@ -92,7 +92,7 @@ async def add_member(request: Request, caller: TenantAdmin) -> Response:
             d, id=new_id("psn", cloud.random(16)), email=asked.email, name=asked.name, password=password, now=now
         )
         row = await members.add(s, id=PrincipalId(new_id("mem", cloud.random(16))), who=who, role=role, now=now)
-        await caller.record(s, "member.add", row.id, now)
+        await caller.record(s, "member.add", f"{row.id} {role.value}", now)
     return answer(_member(row), 201)
 
 

@@ -126,7 +126,10 @@ async def patch_project(request: Request, on: ProjectAdmin) -> Response:
         )
         if asked.archived is not UNSET:
             await projects.archive(s, on.row.id, now if asked.archived else None)
-        await on.caller.record(s, "project.change", on.row.id, now)
+        said = [f"slug {asked.slug}"] * (asked.slug is not UNSET) + ["description"] * (asked.description is not UNSET)
+        if asked.archived is not UNSET:
+            said.append("archived" if asked.archived else "brought back")
+        await on.caller.record(s, "project.change", f"{on.row.id} {', '.join(said)}", now)
         row = await projects.get(s, on.row.id)
         if row is None:
             raise absent_project()
@@ -147,8 +150,10 @@ async def delete_project(on: ProjectAdmin) -> Response:
     now = on.cloud.clock()
     async with on.cloud.catalog.write(on.caller.tenant) as s:
         await on.stands(s, Action.PROJECT_ADMIN)
-        await projects.archive(s, on.row.id, now)
-        await on.caller.record(s, "project.archive", on.row.id, now)
+        row = await projects.get(s, on.row.id)
+        if row is not None and row.archived is None:
+            await projects.archive(s, on.row.id, now)
+            await on.caller.record(s, "project.archive", on.row.id, now)
     await on.cloud.notices.project(on.caller.tenant, on.row.id)
     return answer({"ok": True})
 
