@@ -225,6 +225,9 @@ def test_nobody_invites_to_more_than_they_have(
     tenant_admin = server.client(owner.post("/keys", {"name": "ta", "tenantRole": "admin"}).ok()["key"])
     assert tenant_admin.post("/invitations", {"tenantRole": "admin"}).status == 201
     assert tenant_admin.post("/invitations", {"tenantRole": "owner"}).code == "auth.insufficient_scope"
+    of_owner = owner.post("/invitations", {"tenantRole": "owner"}).ok()["id"]
+    assert tenant_admin.send("DELETE", f"/invitations/{of_owner}").code == "auth.insufficient_scope"
+    owner.send("DELETE", f"/invitations/{of_owner}").ok()
     elsewhere = new_tenant()
     assert elsewhere.post(f"/projects/{project}/invitations", {"role": "read"}).code == "project.not_found"
     (row, *_) = owner.get("/invitations").ok()["items"]

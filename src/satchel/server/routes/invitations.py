@@ -213,11 +213,13 @@ async def _make(
 async def _revoke(caller: Caller, invitation: str, action: Action, project: ProjectId | None) -> Response:
     now = caller.cloud.clock()
     async with caller.cloud.catalog.write(caller.tenant) as s:
-        await caller.stands(s, action, project)
+        who = await caller.stands(s, action, project)
         row = await invitations.get(s, invitation)
         if row is None or (project is not None and row.place.project != project):
             listed = "satchel tenant invite --list" if project is None else "satchel share --list"
             raise NoSuchThing("there is no such invitation", hint=f"List them:  {listed}")
+        if row.place.tenant_role > who.tenant_role:
+            raise InsufficientScope("an admin cannot end the invitation of an owner", needs=row.place.tenant_role.value)
         if await invitations.revoke(s, row.id, now):
             await caller.record(s, "invitation.revoke", row.id, now)
     return answer({"ok": True})
