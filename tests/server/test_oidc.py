@@ -335,9 +335,9 @@ WRONG_TOKENS: dict[str, Callable[[Provider], str]] = {
 
 def _twice(provider: Provider) -> str:
     text = json.dumps(_claims(provider))[:-1] + ', "aud": "x", "aud": "' + AUDIENCE + '"}'
-    algorithm = "ES256" if provider.kid.endswith("EC") or provider.kid == "first" else "RS256"
-    head = {"alg": algorithm, "kid": provider.kid}
-    return jws.serialize_compact(head, text, provider.keys[provider.kid], [algorithm])
+    key = provider.keys[provider.kid]
+    algorithm = "ES256" if key.key_type == "EC" else "RS256"
+    return jws.serialize_compact({"alg": algorithm, "kid": provider.kid}, text, key, [algorithm])
 
 
 @pytest.mark.parametrize("make", WRONG_TOKENS.values(), ids=list(WRONG_TOKENS))

@@ -32,6 +32,11 @@ OTHER = "another good passphrase"
 _numbers = itertools.count(1)
 
 
+@pytest.fixture(autouse=True)
+def any_number_of_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("satchel.server.oauth.registration.REGISTRATIONS_A_MINUTE", 100_000)
+
+
 @pytest.fixture
 def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashing as it is, at a cost that tests can pay."""
