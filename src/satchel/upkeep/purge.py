@@ -94,9 +94,12 @@ async def purge(
     hold it; the report says so. Raises ``NoSuchArtifact`` for a path that no known version had, ``UpkeepBusy``,
     ``ProjectBusy``, ``CatalogBehind``, and what ``caller.guard`` and the store raise.
     """
+    chosen = tuple(sorted(set(paths)))
+    if dry:  # nothing is changed: it takes no turn, and neither waits for other work nor ends what that noted
+        untaken = Lease(estate, caller.tenant, "", WORK)
+        return await _Purge(estate, receiver, caller, project, chosen, everywhere, untaken).foresee()
     async with upkeep_lease(estate, caller.tenant, WORK) as lease:
-        one = _Purge(estate, receiver, caller, project, tuple(sorted(set(paths))), everywhere, lease)
-        return await (one.foresee() if dry else one.run())
+        return await _Purge(estate, receiver, caller, project, chosen, everywhere, lease).run()
 
 
 @dataclass(slots=True)
