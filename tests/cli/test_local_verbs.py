@@ -197,6 +197,9 @@ def test_hits_can_be_opened_from_where_one_stands(cli: Cli, here: Path, monkeypa
 def test_a_search_narrows_by_kind_and_goes_on_at_an_offset(cli: Cli, here: Path) -> None:
     kinds = {hit["kind"] for hit in cli("search", "warning", "--kind", "decision", "--json").json["hits"]}
     assert kinds == {"decision"}
+    assert cli("search", "warning", "--kind", "adr", "--json").json["query"]["filters"] == {"kind": ["decision"]}
+    refused = cli("search", "warning", "--kind", "novel", status=2)
+    assert "The kinds are spec, plan" in refused.err
     both = cli("search", "warning", "--limit", "2", "--json").json["hits"]
     second = cli("search", "warning", "--limit", "1", "--offset", "1", "--json").json["hits"]
     assert second == both[1:]

@@ -98,6 +98,10 @@ def test_artifacts_come_in_pages(reader: LocalReader) -> None:
     assert paths == [item["path"] for item in whole["items"]] == sorted(paths)
     specs = reader.artifacts("lighthouse", kind="spec", prefix="specs/")
     assert {item["kind"] for item in specs["items"]} == {"spec"}
+    assert reader.artifacts("lighthouse", kind="RFCs", prefix="specs/") == specs
+    with pytest.raises(InvalidInput) as refused:
+        reader.artifacts("lighthouse", kind="novel")
+    assert "spec, plan" in refused.value.hint
 
 
 def test_artifacts_are_listed_by_a_text_in_path_or_title_whatever_its_case(

@@ -64,7 +64,7 @@ def command(
     Outside a project the folder itself is searched (or the project chosen with `satchel use`). Only files that changed
     since the last search are read again.
     """
-    text = " ".join([*query, *(f"kind:{name}" for name in kind)])
+    text = " ".join([*query, *(f"kind:{_kind(name)}" for name in kind)])
     with open_reading(face, project, everywhere=everywhere, remote=remote, related=related) as reading:
         began = time.perf_counter()
         answer = reading.reader.search(
@@ -73,3 +73,9 @@ def command(
         milliseconds = (time.perf_counter() - began) * 1_000
         reading.tell(face)
     face.answer(answer, lambda: show_hits(face, answer, reading.place, milliseconds, offset))
+
+
+def _kind(name: str) -> str:
+    from satchel.documents.kinds import kind_named  # few questions name one
+
+    return kind_named(name)

@@ -32,6 +32,10 @@ def artifact_list(
 ) -> ArtifactList:
     """A page of the artifacts by path. Raises ``InvalidInput``, ``Moved``."""
     in_range("limit", limit, 1, MAX_LIST_LIMIT)
+    if kind is not None:
+        from satchel.documents.kinds import kind_named
+
+        kind = kind_named(kind)
     with part.moment():
         items = part.index.inventory(kind=kind, prefix=prefix, text=text, after=cursor or "", limit=limit + 1)
     page = items[:limit]

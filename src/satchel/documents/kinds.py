@@ -13,6 +13,7 @@ import re
 from functools import lru_cache
 
 from satchel.documents import MANIFEST_PATH, MAX_DATA_BYTES
+from satchel.errors import InvalidInput
 
 KINDS = (
     "spec",
@@ -154,10 +155,19 @@ def is_text(data: bytes) -> bool:
 
 
 def kind_of_value(value: object) -> str | None:
-    """The kind a front matter ``kind`` or ``type`` names, or ``None``."""
+    """The kind a word names (of a front matter's ``kind`` or ``type``, of a question), or ``None``."""
     if not isinstance(value, str):
         return None
     return _VALUES.get(value.strip().lower().replace("_", "-").replace(" ", "-"))
+
+
+def kind_named(value: str) -> str:
+    """The kind that somebody asks for. Raises ``InvalidInput`` where there is none: to find nothing would say of the
+    files what is so of the word."""
+    kind = kind_of_value(value)
+    if kind is None:
+        raise InvalidInput(f"there is no kind {value[:60]!r}", hint=f"The kinds are {', '.join(KINDS)}.")
+    return kind
 
 
 def kind_of_path(path: str) -> str:

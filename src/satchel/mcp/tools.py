@@ -30,7 +30,7 @@ from satchel.context.answers import (
 )
 from satchel.context.writing import Change
 from satchel.documents.kinds import KINDS
-from satchel.errors import InsufficientScope, InvalidInput, SatchelError
+from satchel.errors import InsufficientScope, SatchelError
 from satchel.mcp import changing
 from satchel.mcp.schemas import checked
 from satchel.mcp.tool import (
@@ -72,9 +72,6 @@ def _context(reader: ContextReader, arguments: Arguments) -> Answer:
 
 
 def _list(reader: ContextReader, arguments: Arguments) -> Answer:
-    kind = arguments.get("kind")
-    if kind is not None and kind not in KINDS:
-        raise InvalidInput(f"{kind[:100]!r} is no kind; the kinds are {', '.join(KINDS)}")
     return reader.artifacts(
         project_of(reader, arguments), **picked(arguments, "kind", "prefix", "text", "cursor", "limit")
     )

@@ -4,7 +4,7 @@
     "release train"               these words in this order
     KEP-1287  snake_case  a.b.c   a word with separators is looked up as its parts, in order
     roll*                         words that begin so
-    kind:spec  -kind:journal      only, or all but, artifacts of that kind
+    kind:spec  -kind:journal      only, or all but, artifacts of that kind; adr, todo and the like name theirs
     reviewed:yes  reviewed:no     only what a person has reviewed as it is; only the rest
     path:docs/  -path:old         where the path, or its rest after some slash, begins so (ASCII case aside)
     project:acme                  only these projects
@@ -206,10 +206,9 @@ def _read(piece: re.Match[str]) -> tuple[str, str]:
     if piece["filter"]:
         name = piece["filter"].lower()
         value = piece["value"] if piece["quoted"] is None else piece["quoted"]
-        # Only ASCII letters are folded, as SQLite's lower() folds those of the paths.
-        folded = value.encode().lower().decode() if name in ("kind", "path", "reviewed") else value
-        if _means(name, folded):
-            return ("-" if avoided else "") + name, folded
+        meant = _meant(name, value)
+        if meant is not None:
+            return ("-" if avoided else "") + name, meant
         value = f"{name}:{value}"  # words like any others
     elif piece["phrase"] is not None:
         value = " ".join(piece["phrase"].split()).rstrip("*")
@@ -234,15 +233,19 @@ def _keep_beginnings(*lists: list[str]) -> None:
         words[:] = dict.fromkeys(words)
 
 
-def _means(name: str, value: str) -> bool:
-    """Whether a filter of that name can have that value."""
-    if name == "reviewed":
-        return value in ("yes", "no")
-    if name not in _DATED:
-        return True
-    from satchel.search.moments import period  # few queries name a date
+def _meant(name: str, value: str) -> str | None:
+    """The value of a filter of that name, ``None`` where it can have no such value."""
+    if name == "kind":
+        from satchel.documents.kinds import kind_of_value  # few queries name a kind, or a date
 
-    return period(value) is not None
+        return kind_of_value(value)
+    if name in _DATED:
+        from satchel.search.moments import period
+
+        return value if period(value) is not None else None
+    # Only ASCII letters are folded, as SQLite's lower() folds those of the paths.
+    folded = value.encode().lower().decode() if name in ("path", "reviewed") else value
+    return folded if name != "reviewed" or folded in ("yes", "no") else None
 
 
 def _telling(words: list[str], *, alone: bool) -> list[str]:
