@@ -264,7 +264,9 @@ class LocalReader:
             part = opened.part()
             item = part.index.document(path)
             if item is None:
-                raise NoSuchArtifact(f"there is no artifact {path!r} in {opened.project.slug}")
+                from satchel.context.absent import no_artifact
+
+                raise no_artifact(opened.project.slug, path, part.index.paths())
             past = part.history.of([path]).get(path)
             if at is not None and (past is None or past.object != item.object or not _held_at(part, past, at)):
                 raise NoSuchVersion(f"this folder does not hold {path!r} as of version {at}", hint=_ASK_SERVER)

@@ -251,6 +251,10 @@ class Index:
             found = schema.rows(self._database, "SELECT path, object FROM document WHERE sections > 0 ORDER BY path")
         return dict(found)
 
+    def paths(self) -> list[str]:
+        with _Trouble(self):
+            return [path for (path,) in schema.rows(self._database, "SELECT path FROM document ORDER BY path")]
+
     def document(self, path: str) -> Item | None:
         with _Trouble(self):
             found = schema.rows(

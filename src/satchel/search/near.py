@@ -71,11 +71,11 @@ def _alike(database: apsw.Connection, stem: str) -> Iterator[tuple[int, str]]:
     )
     letters = set(stem)
     alike = [other for (other,) in compared if len(letters.symmetric_difference(other)) <= 2 * reach]
-    measured = [(_distance(stem, other, reach), other) for other in alike[:MAX_MEASURED]]
+    measured = [(distance(stem, other, reach), other) for other in alike[:MAX_MEASURED]]
     yield from sorted([near for near in measured if near[0] <= reach])
 
 
-def _distance(one: str, other: str, reach: int) -> int:
+def distance(one: str, other: str, reach: int) -> int:
     """Damerau's distance (optimal string alignment), or more than ``reach`` where it is more."""
     far = reach + 1
     before: list[int] = []

@@ -7,7 +7,7 @@ work it does after ``Shelf.heavy``, which lets it begin on the event loop itself
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from satchel.catalog.projects import ProjectRow, RelationRow
 from satchel.catalog.scope import Scope
 from satchel.catalog.versions import EntryRow
 from satchel.context import artifacts, assemble, describe
+from satchel.context.absent import MAX_PATHS, no_artifact
 from satchel.context.answers import (
     MAX_LIST_LIMIT,
     ArtifactInfo,
@@ -58,6 +59,8 @@ and kept: a list of 100 then costs no statement (2 ms of CPU less, measured on 2
 PAGE = 1_000
 LIGHT_BYTES = 64 * 1024
 """An artifact of at most this is taken apart on the event loop: a millisecond at most."""
+LIGHT_PATHS = 500
+"""So many paths are compared there with one that is none: the same."""
 T = TypeVar("T")
 
 
@@ -413,7 +416,19 @@ class HostedReader:
         try:
             return self._shelf.wait(self._shelf.content(self._who.tenant, row, path))
         except NoSuchArtifact:
-            raise _no_artifact(row, path) from None
+            raise no_artifact(row.slug, path, self._paths(row)) from None
+
+    def _paths(self, row: ProjectRow) -> Collection[str]:
+        """Of the head, to find in them what was meant; none where they are too many for that."""
+        if not row.version or row.files > MAX_PATHS:
+            return ()
+        ref = self._ref(row)
+        tree = self._shelf.known_tree(ref, row.lineage, row.version)
+        if tree is None:
+            tree = self._shelf.wait(self._shelf.tree(ref, row.lineage, row.version))
+        if len(tree) > LIGHT_PATHS:
+            self._shelf.heavy()
+        return tree.keys()
 
     def _ref(self, row: ProjectRow, *, past: bool = False) -> Ref:
         return Ref(self._who.tenant, row.id, past)
@@ -453,12 +468,8 @@ async def _entry(s: Scope, row: ProjectRow, path: str, at: int) -> tuple[EntryRo
     digest = (await versions.version(s, row.id, at)).digest
     entries = await versions.entries_at(s, row.id, sorted({path, REVIEWED_PATH}), at) if at else {}
     if path not in entries:
-        raise _no_artifact(row, path)
+        raise no_artifact(row.slug, path)
     return entries[path], digest, entries.get(REVIEWED_PATH)
-
-
-def _no_artifact(row: ProjectRow, path: str) -> NoSuchArtifact:
-    return NoSuchArtifact(f"there is no artifact {path!r} in {row.slug}")
 
 
 def _past(entry: EntryRow) -> Past:

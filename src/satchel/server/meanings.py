@@ -15,7 +15,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     ),
     "artifact.not_found": (
         "No such artifact",
-        "The project has no artifact at this path, at the version asked for. Paths are case-sensitive.",
+        "The project has no artifact at this path, at that version. Paths are exact: the hint names near ones.",
     ),
     "artifact.precondition_required": (
         "A precondition is required",

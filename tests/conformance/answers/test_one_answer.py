@@ -10,7 +10,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 
@@ -27,7 +27,6 @@ from tests.conformance.answers.questions import MISSPELT, QUESTIONS
 from tests.server.running import Client, serving
 
 Answer = dict[str, Any]
-Tool = Callable[[str, Answer], Answer]
 LIMIT = 20
 _META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -35,6 +34,10 @@ _META = {
     "io.modelcontextprotocol/clientInfo": {"name": "conformance", "version": "1"},
 }
 _NAMES = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")
+
+
+class Tool(Protocol):
+    def __call__(self, name: str, arguments: Answer, *, fails: bool = False) -> Answer: ...
 
 
 class World(NamedTuple):
@@ -53,7 +56,7 @@ class World(NamedTuple):
             _move_in(patch, self.home)
             return _cli(self.folder, *words)
 
-    def mcp(self, name: str, arguments: Answer) -> Answer:
+    def mcp(self, name: str, arguments: Answer, *, fails: bool = False) -> Answer:
         """A tool of the endpoint at /mcp."""
         headers = {
             "accept": "application/json, text/event-stream",
@@ -62,14 +65,18 @@ class World(NamedTuple):
             "mcp-name": name,
         }
         said = self.client.send("POST", "/mcp", _call(name, arguments), headers).ok()
-        result: Answer = said["result"]
-        assert not result["isError"], result
-        return dict(result["structuredContent"])
+        return _content(said["result"], fails=fails)
 
 
 def _call(name: str, arguments: Answer, number: int = 1) -> Answer:
     params = {"name": name, "arguments": arguments, "_meta": _META}
     return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+
+
+def _content(result: Answer, *, fails: bool) -> Answer:
+    """What a tool came to: its answer, or its error where it ``fails``."""
+    assert result["isError"] == fails, result
+    return dict(json.loads(result["content"][0]["text"]) if fails else result["structuredContent"])
 
 
 def _move_in(patch: pytest.MonkeyPatch, home: Path) -> None:
@@ -100,12 +107,10 @@ def _stdio(folder: Path) -> Iterator[Tool]:
         assert stdin is not None
         assert stdout is not None
 
-        def call(name: str, arguments: Answer) -> Answer:
+        def call(name: str, arguments: Answer, *, fails: bool = False) -> Answer:
             stdin.write(json.dumps(_call(name, arguments)).encode() + b"\n")
             stdin.flush()
-            result: Answer = json.loads(stdout.readline())["result"]
-            assert not result["isError"], result
-            return dict(result["structuredContent"])
+            return _content(json.loads(stdout.readline())["result"], fails=fails)
 
         yield call
         stdin.close()
@@ -199,6 +204,7 @@ def test_the_other_questions_have_one_answer_too(world: World) -> None:
         lambda r: r.context("harbour", budget=2_000),
         lambda r: r.context("harbour", tokens=700),
         lambda r: r.artifacts("harbour", kind="plan", limit=3),
+        lambda r: r.artifacts("harbour", kind="runbooks"),
         lambda r: r.artifacts("harbour", prefix="specs/", cursor="specs/dispatcher.md"),
         lambda r: r.artifacts("harbour", text="ROLL"),
         lambda r: r.tasks("harbour", limit=2),
@@ -261,3 +267,32 @@ def test_near_words_are_suggested_where_nothing_is_found(world: World) -> None:
     assert told["shcedule"] == ["schedule"]
     assert told["zzzzzzzz"] == []
     assert told["tidde table"] == []  # something was found
+
+
+@pytest.mark.promise("P2")
+@pytest.mark.parametrize(
+    ("tool", "arguments", "address", "words"),
+    [
+        ("artifacts_list", {"kind": "novel"}, "/projects/harbour/artifacts?kind=novel", None),
+        *(
+            (tool, {"path": path}, f"/projects/harbour/{place}/{path}", (verb, path))
+            for path in ("rollback", "decisions/0017-TWO-channels.md", "notes", "harbour/README.md", "zeppelin.md")
+            for tool, place, verb in (
+                ("artifacts_get", "artifacts", "get"),
+                ("artifacts_outline", "outlines", "outline"),
+            )
+        ),
+    ],
+)
+def test_every_route_refuses_alike_and_says_what_to_do(
+    world: World, tool: str, arguments: Answer, address: str, words: tuple[str, ...] | None
+) -> None:
+    rest, raw = (world.client.get(address, headers={"accept": accept}).json for accept in ("application/json", "*/*"))
+    said = {name: rest[name] for name in ("code", "hint")} | {"message": rest["detail"]}
+    assert {**raw, "requestId": None} == {**rest, "requestId": None}
+    assert world.stdio(tool, arguments, fails=True) == world.mcp(tool, arguments, fails=True) == said
+    if words is not None:
+        with pytest.MonkeyPatch.context() as patch:
+            _move_in(patch, world.home)
+            told = _cli(world.folder, *words, "--remote", "--json", status=1)["error"]
+        assert {name: told[name] for name in said} == said

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from satchel.context.answers import ArtifactList, ArtifactText, Outline
 from satchel.context.part import rfc3339
-from satchel.errors import InvalidInput, PathRefused, PreconditionMissing
+from satchel.errors import InvalidInput, NoSuchArtifact, PathRefused, PreconditionMissing
 from satchel.objects.listing import check_mode
 from satchel.objects.paths import check_path
 from satchel.server.access import ContentWriter, Reader, repeatable
@@ -107,7 +107,11 @@ async def get_artifact(
         return answer(text)
     seen = request.headers.get("if-none-match")
     any_, tags = etags(seen, weak=True) if seen else (False, [])
-    entry = await readers.entry(on.caller.tenant, on.row, path, at)
+    try:
+        entry = await readers.entry(on.caller.tenant, on.row, path, at)
+    except NoSuchArtifact:  # a reader also says what may have been meant
+        await readers.ask(on.caller.principal, lambda r: r.artifact(on.row.id, path, budget=1, at=at), on.row)
+        raise
     headers = {
         "etag": f'"{entry.object}"',
         "satchel-version": str(on.row.version if at is None else at),
