@@ -28,6 +28,10 @@ class DatabaseProxy:
         self.port: int = self._listener.getsockname()[1]
         self._lose, self._tenant = Lost.NOTHING, b""
         self._open: set[socket.socket] = set()
+        self.closes = True
+        """Whether the server hears that the database closed a connection; what it said before, it hears in any case."""
+        self.live = 0
+        """Connections that the database has not closed."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> DatabaseProxy:
@@ -49,6 +53,7 @@ class DatabaseProxy:
                 client, _ = self._listener.accept()
                 upstream = socket.create_connection(("127.0.0.1", self._upstream))
                 self._open |= {client, upstream}
+                self.live += 1
                 losing = threading.Event()
                 for work in (self._ask, self._answer):
                     threading.Thread(target=work, args=(client, upstream, losing), daemon=True).start()
@@ -74,8 +79,10 @@ class DatabaseProxy:
                 if losing.is_set():
                     break
                 client.sendall(data)
-        _end(client)
-        _end(upstream)
+        self.live -= 1
+        if self.closes:
+            _end(client)
+            _end(upstream)
 
 
 def _end(one: socket.socket) -> None:

@@ -166,6 +166,23 @@ def test_connections_that_the_database_ended_are_replaced_unseen(owner: Client, 
         assert owner.get("/projects/notes/versions").status == 200
 
 
+def test_connections_whose_end_was_told_and_not_yet_seen_are_replaced_unseen(
+    owner: Client, postgres: Postgres, proxy: DatabaseProxy
+) -> None:
+    proxy.closes = False
+
+    def told() -> None:
+        assert owner.get("/projects").status == 200
+        before = proxy.live
+        _end_connections(postgres)
+        until(lambda: proxy.live < before)
+
+    told()
+    assert owner.put("notes", "a.md", b"# One\n").status == 200
+    told()
+    assert owner.get("/projects/notes/versions").status == 200
+
+
 def test_a_database_that_takes_no_more_connections_refuses_for_a_while(
     server: Running, owner: Client, postgres: Postgres
 ) -> None:

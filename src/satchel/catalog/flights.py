@@ -308,5 +308,6 @@ async def rolled_back(raw: asyncpg.Connection) -> bool:
 
 def is_gone(error: BaseException) -> bool:
     """Whether a connection had ended before it was used again."""
-    gone = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError)
+    # The driver's internal one is raised where the server has said that it ends the connection and not closed it yet.
+    gone = (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError, ConnectionError)
     return isinstance(error, gone) or getattr(error, "sqlstate", None) in ("57P01", "57P02", "57P03")
