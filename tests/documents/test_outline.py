@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +54,15 @@ def test_a_section_is_found_by_its_heading_or_by_those_above_it_too() -> None:
     assert [lines(name) for name in ("x", "B > x", "b \u203a X", "X Y", "c > d", "A > X", "X > A", "", "zzz")] == [
         2, 5, 5, 4, 6, 2, None, None, None,
     ]  # fmt: skip
+
+
+@pytest.mark.promise("P8")
+def test_a_file_that_ends_in_megabytes_of_blanks_has_its_outline_at_once() -> None:
+    text = "".join(f"{'*' * level} a\n" for level in range(1, 17)) + " " * 4_000_000
+    began = time.process_time()
+    rows = outline("a.org", text.encode())
+    assert time.process_time() - began < 2  # 0.05 s; 4 s and more where each level looked at each blank
+    assert rows[0] == Outlined(1, ("a",), 1, 16, len(text.rstrip()))
 
 
 @settings(max_examples=50)

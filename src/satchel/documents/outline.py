@@ -40,9 +40,7 @@ def outline(path: str, data: bytes) -> list[Outlined]:
         while trail and trail[-1][0] >= level:
             trail.pop()
         trail.append((level, title))
-        last = end
-        while last > at and text[last - 1].isspace():
-            last -= 1
+        last = at + len(text[at:end].rstrip())
         names = tuple([name for _, name in trail])
         rows.append(Outlined(level, names, line_of(at), line_of(max(last - 1, at)), last - at))
     return rows
