@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,6 +142,16 @@ def test_related_projects_are_those_named_and_those_that_name() -> None:
     assert related(["b"], relations, names) == {"a": "has-part"}
     assert related(["a", "b", "c"], relations, names) == {}
     assert related(["a"], {"a": relations["a"]}, {"a": "a"}) == {}  # what one may not read is no neighbour
+
+
+@pytest.mark.promise("P8")
+def test_many_projects_with_many_relations_are_told_apart_at_once() -> None:
+    slugs = [f"a-project-with-a-long-name-{number}" for number in range(700)]
+    relations = {slug: [("depends-on", other) for other in slugs] for slug in slugs}
+    names = {slug: slug for slug in slugs}
+    began = time.process_time()
+    assert related(slugs[200:], relations, names) == dict.fromkeys(slugs[:200], "depends-on")
+    assert time.process_time() - began < 1  # 0.1 s; 4 s and more where each relation looks through those named
 
 
 def test_tasks_come_in_pages_and_a_wrong_cursor_is_refused() -> None:

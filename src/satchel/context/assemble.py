@@ -49,12 +49,13 @@ def related(
     ``relations`` are (type, target) pairs by slug; ``names`` leads from every slug and id one may read to the slug.
     """
     found: dict[str, str] = {}
+    asked = set(named)
     for slug in sorted(relations):
         for kind, target in relations[slug]:
             other = names.get(target)
-            if slug in named and other is not None and other not in named:
+            if slug in asked and other is not None and other not in asked:
                 found[other] = kind
-            elif other in named and slug not in named:
+            elif other in asked and slug not in asked:
                 found.setdefault(slug, _INVERSE.get(kind, kind))
     return found
 
