@@ -16,7 +16,9 @@ from mcp.client import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
+from satchel.context.local import LocalReader
 from satchel.errors import StoreUnavailable
+from satchel.mcp.stdio import UNSUPPORTED_VERSION, Session
 from satchel.mcp.tools import TOOLS
 from satchel.server.isolation.requests import message
 from tests.sample import write_sample_project
@@ -24,12 +26,13 @@ from tests.server.running import Client, Running, serving
 
 T = TypeVar("T")
 ERAS = ("2026-07-28", "legacy", "auto")
-_HANDSHAKE = {
+_HANDSHAKE: dict[str, Any] = {
     "jsonrpc": "2.0",
     "id": 1,
     "method": "initialize",
     "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
 }
+_NO_IDS: tuple[object, ...] = (None, 1.5, True, {}, [])
 _ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 
 
@@ -275,6 +278,36 @@ def test_a_message_that_is_none_is_refused_by_the_protocol(world: World) -> None
     answer = world.reader.send("POST", "/mcp", b'{"half', _ACCEPT)
     assert answer.status == 400
     assert answer.json["error"]["code"] == -32700
+
+
+@pytest.mark.parametrize("sent", [{}, {"mcp-protocol-version": "2025-03-26"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({"jsonrpc": "2.0", "id": name, "method": "ping"} for name in _NO_IDS),
+        [{"jsonrpc": "2.0", "id": 1, "method": "ping"}],
+        [],
+        "ping",
+        {"id": 1, "method": "ping"},
+        {"jsonrpc": "2.0", "id": 1},
+        {"jsonrpc": "2.0", "id": 1, "method": "ping", "params": [1]},
+    ],
+)
+def test_what_is_no_request_is_answered_as_over_stdio(
+    world: World, reader: LocalReader, body: object, sent: dict[str, str]
+) -> None:
+    data = json.dumps(body).encode()
+    answer = world.reader.send("POST", "/mcp", data, _ACCEPT | sent)
+    assert (answer.status, answer.json) == (400, Session(reader).answer(data))
+
+
+def test_a_version_that_is_not_known_is_refused_with_those_that_are(world: World) -> None:
+    answer = world.reader.send("POST", "/mcp", _HANDSHAKE, {**_ACCEPT, "mcp-protocol-version": "2023-01-01"})
+    assert (answer.status, answer.json["error"]["code"], answer.json["id"]) == (400, UNSUPPORTED_VERSION, 1)
+    assert set(ERAS[:1]) < set(answer.json["error"]["data"]["supported"])
+    for asked, agreed in (("2024-11-05", "2024-11-05"), ("2023-01-01", "2025-11-25"), ("2030-01-01", "2025-11-25")):
+        body = {**_HANDSHAKE, "params": {**_HANDSHAKE["params"], "protocolVersion": asked}}
+        assert world.reader.send("POST", "/mcp", body, _ACCEPT).ok()["result"]["protocolVersion"] == agreed
 
 
 def test_a_message_that_is_too_long_or_no_json_is_a_problem_with_code_and_limit(world: World) -> None:

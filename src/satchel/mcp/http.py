@@ -24,6 +24,7 @@ from mcp_types import methods
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
+from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from satchel.context.answers import ContextReader
@@ -31,7 +32,7 @@ from satchel.context.writing import Change, Written
 from satchel.errors import SatchelError
 from satchel.mcp import prompts, resources, shortcut
 from satchel.mcp.shortcut import Plain
-from satchel.mcp.stdio import HANDSHAKE, MODERN, error_code, tool_result
+from satchel.mcp.stdio import HANDSHAKE, MODERN, UNSUPPORTED_VERSION, error_code, fault_of, is_modern, tool_result
 from satchel.mcp.tool import Tool, ToolResult, failure
 from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, change_of, find_tool
 from satchel.mcp.watching import SUBSCRIPTION_KEY, wanted_of
@@ -136,13 +137,16 @@ class McpEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self._manager is not None, "the endpoint serves inside `running`"
         head = shortcut.heading(scope["headers"], MAX_MESSAGE_BYTES)
-        if head is None or head.version not in self.short:
-            await self._manager.handle_request(scope, receive, send)
-            return
+        if head is not None and head.version not in self.short:
+            head = None
         body, receive = await _whole(receive)
-        request = shortcut.plain(head, body, json.loads if head.modern else from_json)
+        request = None if head is None else shortcut.plain(head, body, json.loads if head.modern else from_json)
         if request is None or not _in_order(request):
-            await self._manager.handle_request(scope, receive, send)
+            wrong = _fault(scope, body)
+            if wrong is None:
+                await self._manager.handle_request(scope, receive, send)
+            else:
+                await _send(wrong, send, status=400)
         elif request.fixed is not None:
             await self._answer_fixed(request, request.fixed, scope, receive, send)
         else:
@@ -150,14 +154,14 @@ class McpEndpoint:
             if answer is None:
                 await self._manager.handle_request(scope, receive, send)
             else:
-                await _send(request, answer, send)
+                await _send(answer, send, modern=request.modern)
 
     async def _answer_fixed(self, request: Plain, what: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what has the same answer every time: the SDK gives it once."""
         name = (request.version, what, bool(scope[OFFERS_WRITING]))
         opening, known = request.opening, self._fixed.get(name)
         if known is not None:
-            await _send(request, opening + known, send)
+            await _send(opening + known, send, modern=request.modern)
             return
         sent: list[Message] = []
 
@@ -271,12 +275,30 @@ async def _whole(receive: Receive) -> tuple[bytes, Receive]:
     return body, again
 
 
-async def _send(request: Plain, body: bytes, send: Send) -> None:
+def _fault(scope: Scope, body: bytes) -> bytes | None:
+    """The answer to what is no message at all, where the SDK would take it in silence, or say in terms of its own code
+    what is wrong. What it says to clients of 2026-07-28 is clear."""
+    version = Headers(scope=scope).get("mcp-protocol-version", shortcut.DEFAULT_VERSION)
+    try:
+        message = from_json(body)
+    except ValueError:
+        return None
+    if version in MODERN or (isinstance(message, dict) and is_modern(message.get("params"))):
+        return None
+    wrong = fault_of(message)
+    if wrong is None and version not in HANDSHAKE:
+        data = {"supported": [*MODERN, *reversed(HANDSHAKE)], "requested": version[:100]}
+        said = {"code": UNSUPPORTED_VERSION, "message": "Unsupported protocol version", "data": data}
+        wrong = {"jsonrpc": "2.0", "id": message.get("id"), "error": said}
+    return None if wrong is None else to_json(wrong)
+
+
+async def _send(body: bytes, send: Send, *, status: int = 200, modern: bool = False) -> None:
     """An answer with the headers that the SDK gives it."""
     headers = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
-    if not request.modern:
+    if not modern:
         headers.reverse()
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

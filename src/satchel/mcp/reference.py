@@ -20,6 +20,11 @@ _RESOURCES = (
     "asked for one. Over stdio, folder or server is looked at every five seconds; at `/mcp` whenever something was",
     "committed. Tools and prompts never change.",
 )
+_PROTOCOL = (
+    "Versions 2026-07-28 and, by `initialize`, 2025-11-25 down to 2024-11-05; to one that is not known the newest of",
+    "these is offered. A message is one request, notification or response: the batches of 2025-03-26 are refused with",
+    "an error that says so, and so is an id that is neither text nor a whole number.",
+)
 
 
 def page() -> str:
@@ -48,6 +53,7 @@ def page() -> str:
     for prompt in PROMPTS:
         lines += [f"- `{prompt.name}`: {prompt.description} Takes `project`, which may be left out."]
     lines += ["", "Prompts are fixed text: nothing stored is put into one."]
+    lines += ["", "## Protocol", "", *_PROTOCOL]
     return "\n".join(lines) + "\n"
 
 

@@ -167,15 +167,11 @@ class Session:
             message = json.loads(line)
         except (ValueError, RecursionError):
             return _error(None, PARSE_ERROR, "the message is not JSON")
-        if not isinstance(message, dict):
-            return _error(None, INVALID_REQUEST, "the message is not one JSON-RPC object")
+        if (wrong := fault_of(message)) is not None:
+            return wrong
         method, name = message.get("method"), message.get("id")
-        if method is None and ("result" in message or "error" in message):
+        if method is None:
             return None
-        if "id" in message and (not isinstance(name, (str, int)) or isinstance(name, bool)):
-            return _error(None, INVALID_REQUEST, "the id of a request is text or a whole number")
-        if message.get("jsonrpc") != "2.0" or not isinstance(method, str):
-            return _error(name, INVALID_REQUEST, "the message is not a JSON-RPC 2.0 request")
         if "id" not in message:
             if method == "notifications/cancelled":
                 self._cancel(message.get("params"))
@@ -189,10 +185,8 @@ class Session:
         except Exception:  # noqa: BLE001  a defect in one answer must not take the agent's other questions with it
             return _error(name, INTERNAL_ERROR, "internal error", failure(InternalError("the request failed")))
 
-    def _dispatch(self, method: str, params: object) -> Result:
-        if params is not None and not isinstance(params, dict):
-            raise _Fault(INVALID_PARAMS, "params is not an object")
-        given: Params = params or {}
+    def _dispatch(self, method: str, params: Params | None) -> Result:
+        given = params or {}
         modern = is_modern(given) and method != "initialize"
         if modern:
             _check_envelope(given["_meta"])
@@ -297,6 +291,25 @@ def is_modern(params: object) -> bool:
     """Whether a request with these parameters says that it is of 2026-07-28 or later."""
     meta = params.get("_meta") if isinstance(params, dict) else None
     return isinstance(meta, dict) and _VERSION_KEY in meta
+
+
+def fault_of(message: object) -> Result | None:
+    """What a message is answered that is no message of JSON-RPC 2.0; ``None`` for one that is: a request, a
+    notification or a response."""
+    if isinstance(message, list):
+        return _error(None, INVALID_REQUEST, "batches are not taken: send each message by itself")
+    if not isinstance(message, dict):
+        return _error(None, INVALID_REQUEST, "the message is not one JSON-RPC object")
+    method, name = message.get("method"), message.get("id")
+    if method is None and ("result" in message or "error" in message):
+        return None
+    if "id" in message and (not isinstance(name, (str, int)) or isinstance(name, bool)):
+        return _error(None, INVALID_REQUEST, "the id of a request is text or a whole number")
+    if message.get("jsonrpc") != "2.0" or not isinstance(method, str):
+        return _error(name, INVALID_REQUEST, "the message is not a JSON-RPC 2.0 request")
+    if "id" in message and not isinstance(message.get("params"), dict | None):
+        return _error(name, INVALID_PARAMS, "params is not an object")
+    return None
 
 
 def error_code(error: SatchelError, *, modern: bool) -> int:
