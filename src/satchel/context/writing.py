@@ -22,6 +22,8 @@ client that writes most of them as pairs of such escapes, twelve bytes each, is 
 MAX_NOTE = 20_000
 _READ_AGAIN = "Read it with artifacts_get and pass its `object` as ifMatch."
 _STAMP = r"## \d{4}-\d\d-\d\d \d\d:\d\d UTC\n\n"
+_STAMPS = re.compile(rf"^{_STAMP}", re.MULTILINE)
+_AFTER = re.compile(rf"\n?(?:\Z|\n{_STAMP})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +135,22 @@ def _with_note(note: str, path: str, before: bytes | None, there: ObjectId | Non
         raise InvalidInput(f"{path} is not text in UTF-8") from error
     end = "\r\n" if "\r\n" in old else "\n"
     plain = old.replace("\r\n", "\n")
-    found = re.search(rf"^{_STAMP}{re.escape(text)}\n?(?=\Z|\n{_STAMP})", plain, re.MULTILINE)
-    if found is not None and before is not None:
-        return Content(before, there, _lines(plain[: found.start()], text))
+    at = _standing(text, plain)
+    if at is not None and before is not None:
+        return Content(before, there, _lines(plain[:at], text))
     gap = "" if not plain or plain.endswith("\n\n") else "\n" if plain.endswith("\n") else "\n\n"
     added = f"{gap}## {now[:10]} {now[11:16]} UTC\n\n{text}\n"
     # What stands there stays as it is, to the byte.
     return Content(_bytes(old + added.replace("\n", end)), there, _lines(plain + gap, text))
+
+
+def _standing(text: str, plain: str) -> int | None:
+    """Where the heading of a note with that text stands."""
+    # No expression that holds the text: one of 20,000 characters that the file nearly repeats takes it seconds.
+    for stamp in _STAMPS.finditer(plain):
+        if plain.startswith(text, stamp.end()) and _AFTER.match(plain, stamp.end() + len(text)):
+            return stamp.start()
+    return None
 
 
 def _new_journal(path: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from functools import partial
 
 from satchel.auth.policy import Action, decide, role_on, writes_somewhere
 from satchel.auth.roles import Principal
@@ -12,7 +14,7 @@ from satchel.context.writing import Change, Content, Note, Written, content_of, 
 from satchel.errors import InsufficientScope, NoSuchArtifact, PreconditionFailed, SatchelError
 from satchel.objects.ids import object_id
 from satchel.server.access import Caller, OnProject, absent_project, require
-from satchel.server.writes import write
+from satchel.server.writes import AT_ONCE_BYTES, write
 
 TRIES = 20
 """How often a note is written anew because others wrote into the same file meanwhile."""
@@ -30,7 +32,9 @@ async def carry_out(caller: Caller, change: Change) -> Written:
     for tries_left in reversed(range(TRIES)):
         on = await _on(caller, change.project)
         path = path_of(change, now)
-        content = content_of(change, path, await _present(on, path), now)
+        before = await _present(on, path)
+        look = partial(content_of, change, path, before, now)
+        content = await asyncio.to_thread(look) if len(before or b"") > AT_ONCE_BYTES else look()
         try:
             return await _written(on, path, content, [path] if change.allow_secret else [])
         except PreconditionFailed:
