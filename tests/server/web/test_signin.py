@@ -77,6 +77,7 @@ FORGED = {
     "a made-up proof": ({"csrf": "0" * 64}, {}, 403),
     "an origin of somebody else": ({}, {"origin": "https://evil.example"}, 403),
     "a null origin": ({}, {"origin": "null"}, 403),
+    "an origin that is no URL": ({}, {"origin": "http://["}, 403),
     "another site": ({}, {"sec-fetch-site": "cross-site"}, 403),
     "a sibling site": ({}, {"sec-fetch-site": "same-site"}, 403),
     "another host": ({}, {"host": "evil.example"}, 403),
