@@ -129,6 +129,7 @@ def test_every_page_lets_nothing_in_and_nobody_frame_it(path: str, ada: Person, 
 
 
 def test_the_cookie_is_for_http_alone_and_behind_tls_for_this_host_alone(server: Running) -> None:
+    from satchel.server.web import federated
     from satchel.server.web.browser import _cookie
 
     plain = Person(server.url).get(SIGN_IN).headers["set-cookie"]
@@ -138,6 +139,8 @@ def test_the_cookie_is_for_http_alone_and_behind_tls_for_this_host_alone(server:
         settings = type("Settings", (), {"url": "https://context.example.org"})
 
     assert _cookie(Tls(), "s") == "__Host-satchel=s; Path=/; HttpOnly; SameSite=Lax; Secure"  # type: ignore[arg-type]
+    begun = federated._cookie(Tls(), "s", 600)  # type: ignore[arg-type]
+    assert begun == "__Host-satchel-federated=s; Path=/; Max-Age=600; HttpOnly; SameSite=Lax; Secure"
 
 
 def _token(person: Person, path: str = "/oauth/tenant") -> str:

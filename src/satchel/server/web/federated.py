@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 router = pages_router()
 START, BACK = "/oauth/federated", "/oauth/federated/back"
-COOKIE = "satchel-federated"
+_NAME = "satchel-federated"
 LIFETIME_MS = 10 * 60 * 1000
 SCOPE = "openid email profile"
 MAX_CODE_CHARACTERS = 4_096
@@ -86,7 +86,7 @@ async def out(request: Request) -> Response:
 async def back(request: Request) -> Response:
     cloud, provider = _provider(request)
     fields = fields_of(request.scope["query_string"].decode("latin-1"))
-    begun = _opened(cloud, request.cookies.get(COOKIE, ""))
+    begun = _opened(cloud, request.cookies.get(_cookie_name(cloud), ""))
     if begun is None or not hmac.compare_digest(fields.get("state", "").encode(), begun.state.encode()):
         raise ProviderRefused("this browser did not begin the sign-in, or it took too long")
     if fields.get("iss", provider.issuer) != provider.issuer:
@@ -126,19 +126,24 @@ def _key(cloud: Cloud) -> AESGCM:
 
 def _sealed(cloud: Cloud, begun: Begun) -> str:
     nonce = cloud.random(12)
-    return _b64(nonce + _key(cloud).encrypt(nonce, json.dumps(begun).encode(), COOKIE.encode()))
+    return _b64(nonce + _key(cloud).encrypt(nonce, json.dumps(begun).encode(), _NAME.encode()))
 
 
 def _opened(cloud: Cloud, text: str) -> Begun | None:
     try:
         data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        found: list[Any] = json.loads(_key(cloud).decrypt(data[:12], data[12:], COOKIE.encode()))
+        found: list[Any] = json.loads(_key(cloud).decrypt(data[:12], data[12:], _NAME.encode()))
     except (InvalidTag, ValueError):
         return None
     begun = Begun._make(found)
     return begun if begun.expires > cloud.clock() else None
 
 
+def _cookie_name(cloud: Cloud) -> str:
+    # Behind TLS no host beside this one can plant a sign-in that somebody else began: as for the session (`browser`).
+    return f"__Host-{_NAME}" if cloud.settings.url.startswith("https:") else _NAME
+
+
 def _cookie(cloud: Cloud, value: str, seconds: int) -> str:
     secure = "; Secure" if cloud.settings.url.startswith("https:") else ""
-    return f"{COOKIE}={value}; Path={BACK}; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+    return f"{_cookie_name(cloud)}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
