@@ -380,6 +380,22 @@ def test_joining_without_a_field_with_one_too_many_or_too_long_is_refused(server
         assert answer.status in (400, 404, 422)
 
 
+def test_a_password_that_nobody_can_have_does_not_tell_who_has_an_account(
+    server: Running, owner: Client, new_tenant: Callable[[], Client], email: str
+) -> None:
+    joined(server, invite(new_tenant()), email)
+    link = invite(owner)
+    for password in ("short", "password1234", "aaaaaaaaaaaaa"):
+        said = [
+            {**answer.json, "requestId": ""}
+            for who in (email, f"nobody-{email}")
+            if (answer := join(server, link, who, password)).status == 422
+        ]
+        assert len(said) == 2
+        assert said[0] == said[1]
+    assert [row["uses"] for row in owner.get("/invitations").ok()["items"]] == [0]
+
+
 def test_guessing_a_password_by_joining_is_stopped_as_at_sign_in(server: Running, owner: Client, email: str) -> None:
     joined(server, invite(owner), email)
     url = invite(owner)

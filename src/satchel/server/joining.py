@@ -23,7 +23,7 @@ from satchel.catalog.tenants import TenantRow
 from satchel.errors import NoSuchThing, SignInNeeded
 from satchel.objects.ids import TenantId, new_id
 from satchel.server.edge import Exchange
-from satchel.server.passwords import hashed
+from satchel.server.passwords import fit_password, hashed
 from satchel.server.signin import not_right, renewed
 
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ async def prove(cloud: Cloud, email: str, password: str, name: str | None) -> Pe
     async with cloud.sign_in.attempt(email) as succeeded:
         async with cloud.catalog.directory() as d:
             person = await members.find_person(d, email)
-        if person is not None and not await asyncio.to_thread(verify_password, person.password, password):
+        good = await asyncio.to_thread(verify_password, person.password if person else None, password)
+        if person is None or not good:
+            # Said to everybody: to nobody but who is new it would tell who has an account, and use nothing up.
+            fit_password(password, email)
+        if person is not None and not good:
             raise not_right()
         succeeded()
         if person is not None:
