@@ -556,9 +556,9 @@ def test_who_is_no_member_any_more_is_changed_no_more(server: Running, owner: Cl
     assert "member.role" not in actions(owner)
 
 
-@pytest.mark.parametrize("how", ["removed", "less", "a grant taken", "a key revoked"])
+@pytest.mark.parametrize("how", ["removed", "less", "a grant taken", "a key revoked", "a key's time over"])
 def test_nobody_joins_by_the_invitation_of_who_may_not_invite_any_more(
-    how: str, server: Running, owner: Client, email: str
+    how: str, server: Running, owner: Client, email: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maker = joined(server, invite(owner, "admin" if how != "a grant taken" else "member"), email)
     who, project = member_id(maker), owner.post("/projects", {"slug": "tides"}).ok()["id"]
@@ -566,9 +566,14 @@ def test_nobody_joins_by_the_invitation_of_who_may_not_invite_any_more(
         made = maker.post("/keys", {"name": "inviting", "tenantRole": "admin"}).ok()
         link = invite(server.client(made["key"]), "admin")
         owner.send("DELETE", f"/keys/{made['id']}").ok()
+    elif how == "a key's time over":
+        made = maker.post("/keys", {"name": "inviting", "tenantRole": "admin", "expiresIn": 60}).ok()
+        link = invite(server.client(made["key"]), "admin")
+        ends = server.cloud.clock() + 60_000
+        monkeypatch.setattr(type(server.cloud), "clock", property(lambda _: lambda: ends))
     elif how == "a grant taken":
         owner.post("/projects/tides/grants", {"principal": who, "role": "admin"}).ok()
-        link = maker.post("/projects/tides/invitations", {"role": "admin"}).ok()["url"]
+        link = maker.post("/projects/tides/invitations", {"role": "admin", "uses": 2}).ok()["url"]
         assert joined(server, link, f"friend-{email}").get("/projects/tides").ok()["id"] == project
         owner.send("DELETE", f"/projects/tides/grants/{who}").ok()
     else:

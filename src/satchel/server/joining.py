@@ -133,16 +133,21 @@ async def _invited(s: Scope, invitation_id: str, mac: bytes, now: int, *, used_u
     except NoSuchThing as error:
         raise InvitationOver("there is no such invitation") from error
     row = await invitations.find(s, invitation_id, mac, now, used_up=used_up)
-    project = None if row.place.project is None else await projects.get(s, row.place.project)
-    if row.place.project is not None and (project is None or project.archived is not None):
-        raise InvitationOver("the project of the invitation was archived")
-    # Else who was removed, or is less than it was, would come back by a link that it made before.
-    maker = await principals.resolve(s, row.created_by)
-    action = Action.TENANT_ADMIN if row.place.project is None else Action.PROJECT_ADMIN
-    if (
-        maker is None
-        or maker.tenant_role < row.place.tenant_role
-        or not decide(maker, action, row.place.project).allowed
-    ):
-        raise InvitationOver("whoever made the invitation may not make it any more")
+    why, project = await in_vain(s, row, now)
+    if why:
+        raise InvitationOver(why)
     return Invited(row, await tenants.own(s), project)
+
+
+async def in_vain(s: Scope, row: InvitationRow, now: int) -> tuple[str, ProjectRow | None]:
+    """Why nobody joins by an invitation that is open, empty where somebody does; and the project that it is to."""
+    place = row.place
+    project = None if place.project is None else await projects.get(s, place.project)
+    if place.project is not None and (project is None or project.archived is not None):
+        return "the project of the invitation was archived", project
+    # Else who was removed, is less than it was, or a key whose time is over, would come back by a link of before.
+    maker = await principals.resolve(s, row.created_by, now)
+    action = Action.TENANT_ADMIN if place.project is None else Action.PROJECT_ADMIN
+    if maker is None or maker.tenant_role < place.tenant_role or not decide(maker, action, place.project).allowed:
+        return "whoever made the invitation may not make it any more", project
+    return "", project

@@ -504,7 +504,8 @@ class Invitation(TypedDict):
     expiresAt: str
     uses: int
     usesLimit: int
-    state: Literal["open", "expired", "used up", "revoked"]
+    state: Literal["open", "expired", "used up", "revoked", "void"]
+    """`void`: its project is archived, or whoever made it may not make it any more. That may change again."""
 
 
 class NewInvitation(Invitation):

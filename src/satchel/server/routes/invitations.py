@@ -179,9 +179,14 @@ async def join(request: Request) -> Response:
 
 
 async def _page(caller: Caller, project: ProjectId | None, cursor: str | None, limit: int) -> Response:
+    now = caller.cloud.clock()
+    vain: dict[tuple[Place, str], bool] = {}
     async with caller.cloud.catalog.read(caller.tenant) as s:
         rows = await invitations.list_(s, project, cursor or "", limit + 1)
-    items = [_shown(row, caller.cloud.clock()) for row in rows[:limit]]
+        for row in rows[:limit]:
+            if row.state(now) == "open" and (row.place, row.created_by) not in vain:
+                vain[row.place, row.created_by] = bool((await joining.in_vain(s, row, now))[0])
+    items = [_shown(row, now, void=vain.get((row.place, row.created_by), False)) for row in rows[:limit]]
     return answer({"items": items, "next": rows[limit - 1].id if len(rows) > limit else None})
 
 
@@ -225,8 +230,9 @@ async def _revoke(caller: Caller, invitation: str, action: Action, project: Proj
     return answer({"ok": True})
 
 
-def _shown(row: InvitationRow, now: int) -> dict[str, object]:
-    place = row.place
+def _shown(row: InvitationRow, now: int, *, void: bool = False) -> dict[str, object]:
+    """``void``: nobody joins by it while it is open, as its project is archived or its maker may not make it."""
+    place, state = row.place, row.state(now)
     return {
         "id": row.id,
         "project": place.project,
@@ -237,5 +243,5 @@ def _shown(row: InvitationRow, now: int) -> dict[str, object]:
         "expiresAt": rfc3339(row.expires),
         "uses": row.uses,
         "usesLimit": row.uses_limit,
-        "state": row.state(now),
+        "state": "void" if void and state == "open" else state,
     }
