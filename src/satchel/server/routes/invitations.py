@@ -7,9 +7,10 @@ from msgspec import UNSET
 
 from satchel.auth.policy import Action
 from satchel.auth.roles import Role, TenantRole
-from satchel.catalog import invitations
+from satchel.catalog import invitations, projects
 from satchel.catalog.invitations import InvitationRow
 from satchel.catalog.members import Place
+from satchel.catalog.versions import ProjectArchived
 from satchel.context.part import rfc3339
 from satchel.errors import InsufficientScope, NoSuchThing, SignInNeeded
 from satchel.objects.ids import ProjectId
@@ -56,7 +57,7 @@ async def list_project_invitations(on: ProjectAdmin, cursor: Cursor = None, limi
         answer=NewInvitation,
         status=201,
         headers=IDEMPOTENT,
-        errors=(*ABSENT, *_REFUSED, *_MADE),
+        errors=(*ABSENT, *_REFUSED, *_MADE, "project.archived"),
         example={"role": "read", "expiresIn": 604_800, "uses": 5},
     ),
 )
@@ -197,6 +198,9 @@ async def _make(
     async with cloud.catalog.write(caller.tenant) as s:
         if place.tenant_role > (await caller.stands(s, action, place.project)).tenant_role:
             raise InsufficientScope("an invitation cannot give more than its maker has", needs=place.tenant_role.value)
+        to = None if place.project is None else await projects.get(s, place.project)
+        if to is not None and to.archived is not None:
+            raise ProjectArchived("the project is archived: nobody joins it")
 
         async def do() -> dict[str, object]:
             row, text = await invitations.create(
