@@ -190,6 +190,8 @@ def test_an_invitation_that_is_over_says_so_and_lets_nobody_in(
         monkeypatch.setattr(invitations, "find", later)
     elif how == "archived":
         owner.send("DELETE", f"/projects/{project}").ok()
+        another = owner.post(f"/projects/{project}/invitations", {"role": "read"})
+        assert (another.status, another.code) == (403, "project.archived")
     else:
         place = "" if how.endswith("tenant") else f"/projects/{project}"
         owner.send("DELETE", f"{place}/invitations/{made['id']}").ok()
@@ -586,6 +588,7 @@ def test_nobody_joins_by_the_invitation_of_who_may_not_invite_any_more(
     answer = server.client().post("/auth/join", said)
     assert (answer.status, answer.code) == (404, "invitation.invalid"), answer.body
     assert server.client().post("/auth/invitation", {"invitation": link}).code == "invitation.invalid"
+    assert sorted(row["state"] for row in owner.get("/invitations").ok()["items"]) == ["used up", "void"]
 
 
 def test_the_audit_says_what_somebody_was_let_in_as_and_what_was_changed(
@@ -628,18 +631,24 @@ def test_what_is_sent_again_and_changes_nothing_leaves_one_row_in_the_audit(
         owner.send("PATCH", f"/members/{gone}", {"tenantRole": "admin"}).ok()
     owner.post("/projects", {"slug": "tides"}).ok()
     for _ in range(2):
+        owner.post("/projects/tides/grants", {"principal": gone, "role": "write"}).ok()
+        owner.send("PATCH", "/projects/tides", {"slug": "tides", "description": "Of the sea"}).ok()
+        owner.send("PATCH", "/tenant", {"name": "Harbour"}).ok()
+        server.admin.send("PATCH", f"/admin/tenants/{tenant}", {"quota": {"projects": 7}}).ok()
+    for _ in range(2):
         owner.send("DELETE", "/projects/tides").ok()
         owner.send("DELETE", f"/members/{gone}").ok()
         owner.send("DELETE", f"/keys/{key}").ok()
         owner.send("DELETE", f"/invitations/{invitation}").ok()
     done = actions(owner)
     ends = ("member.role", "member.remove", "key.revoke", "invitation.revoke", "project.archive")
-    assert [done.count(each) for each in ends] == [1] * 5
+    changes = ("grant.give", "project.change", "tenant.rename")
+    assert [done.count(each) for each in (*ends, *changes)] == [1] * 8
     for suspended in (True, True, False, False):
         server.admin.send("PATCH", f"/admin/tenants/{tenant}", {"suspended": suspended}).ok()
     rows = server.admin.get("/tenant/audit", limit=200).ok()["items"]
-    assert sorted(row["action"] for row in rows if row["target"] == tenant and row["action"] != "tenant.create") == [
-        "tenant.resume", "tenant.suspend",
+    assert sorted(row["action"] for row in rows if row["target"].startswith(tenant)) == [
+        "tenant.create", "tenant.quota", "tenant.resume", "tenant.suspend",
     ]  # fmt: skip
 
 

@@ -50,23 +50,30 @@ _THIS = (
     access_grant.c.project_id == bindparam("of_project"),
     access_grant.c.principal_id == bindparam("of_principal"),
 )
+_GET = select(access_grant.c.role).where(*_THIS)
 _SET = update(access_grant).where(*_THIS).values(role=bindparam("to_role"))
 _DROP = delete(access_grant).where(*_THIS)
 
 
-async def give(s: Scope, project: ProjectId, principal_id: str, role: Role, now: int) -> None:
-    """Give a principal a role on a project, in place of one it has; raises ``NoSuchThing`` for an unknown principal.
+async def give(s: Scope, project: ProjectId, principal_id: str, role: Role, now: int) -> bool:
+    """Give a principal a role on a project, in place of one it has; False if it has that one already.
 
-    The caller has found the project.
+    The caller has found the project. Raises ``NoSuchThing`` for an unknown principal.
     """
     who = await principals.get(s, principal_id)
     if who is None or who.revoked is not None:
         raise NoSuchThing("there is no such member or key")
-    s.announce()
     this = {"of_project": project, "of_principal": principal_id}
-    if await s.execute(_SET, {**this, "to_role": role.value}) == 0:
+    has = await s.row(_GET, this)
+    if has is not None and has.role == role.value:
+        return False
+    s.announce()
+    if has is None:
         values = {"project_id": project, "principal_id": principal_id, "role": role.value, "created": now}
         await s.execute(_INSERT, values)
+    else:
+        await s.execute(_SET, {**this, "to_role": role.value})
+    return True
 
 
 async def take(s: Scope, project: ProjectId, principal_id: str) -> bool:

@@ -107,9 +107,11 @@ async def change_tenant(request: Request, caller: Operator, tenant: str) -> Resp
             given = structs.asdict(asked.quota).items()
             wanted = {name: quotas.NO_LIMIT if value is None else value for name, value in given if value is not UNSET}
             s = d.enter(row.id)
-            await quotas.set_limits(s, (await quotas.limits(s))._replace(**wanted))
-            said = ", ".join(f"{name} {'no limit' if n == quotas.NO_LIMIT else n}" for name, n in wanted.items())
-            await _record(d, caller, "tenant.quota", f"{row.id} {said}", now)
+            limits = await quotas.limits(s)
+            if (new := limits._replace(**wanted)) != limits:
+                await quotas.set_limits(s, new)
+                said = ", ".join(f"{name} {'no limit' if n == quotas.NO_LIMIT else n}" for name, n in wanted.items())
+                await _record(d, caller, "tenant.quota", f"{row.id} {said}", now)
         if asked.settings is not UNSET and asked.settings.allowed_storage is not UNSET:
             s = d.enter(row.id)
             old, _ = await settings.get(s)

@@ -254,10 +254,10 @@ async def give_grant(request: Request, on: ProjectAdmin) -> Response:
     now = on.cloud.clock()
     async with on.cloud.catalog.write(on.caller.tenant) as s:
         await on.stands(s, Action.PROJECT_ADMIN)
-        await grants.give(s, on.row.id, asked.principal, Role(asked.role), now)
+        changed = await grants.give(s, on.row.id, asked.principal, Role(asked.role), now)
         who = await principals.get(s, asked.principal)
-        target = f"{on.row.id} {asked.principal} {asked.role}"
-        await on.caller.record(s, "grant.give", target, now)
+        if changed:
+            await on.caller.record(s, "grant.give", f"{on.row.id} {asked.principal} {asked.role}", now)
     return answer({"principal": asked.principal, "name": who.name if who else "", "role": asked.role})
 
 

@@ -118,6 +118,7 @@ async def patch_project(request: Request, on: ProjectAdmin) -> Response:
     now = on.cloud.clock()
     async with on.cloud.catalog.write(on.caller.tenant) as s:
         await on.stands(s, Action.PROJECT_ADMIN)
+        before = await projects.get(s, on.row.id)
         await projects.update(
             s,
             on.row.id,
@@ -126,13 +127,15 @@ async def patch_project(request: Request, on: ProjectAdmin) -> Response:
         )
         if asked.archived is not UNSET:
             await projects.archive(s, on.row.id, now if asked.archived else None)
-        said = [f"slug {asked.slug}"] * (asked.slug is not UNSET) + ["description"] * (asked.description is not UNSET)
-        if asked.archived is not UNSET:
-            said.append("archived" if asked.archived else "brought back")
-        await on.caller.record(s, "project.change", f"{on.row.id} {', '.join(said)}", now)
         row = await projects.get(s, on.row.id)
-        if row is None:
+        if before is None or row is None:
             raise absent_project()
+        said = [f"slug {row.slug}"] * (row.slug != before.slug)
+        said += ["description"] * (row.description != before.description)
+        if row.archived != before.archived:
+            said.append("brought back" if row.archived is None else "archived")
+        if said:
+            await on.caller.record(s, "project.change", f"{on.row.id} {', '.join(said)}", now)
         shown = await _shown(s, on.caller, row)
     await on.cloud.notices.project(on.caller.tenant, on.row.id)
     return answer(shown)

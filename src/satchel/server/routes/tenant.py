@@ -55,7 +55,7 @@ async def patch_tenant(request: Request, caller: TenantAdmin) -> Response:
     now = caller.cloud.clock()
     async with caller.cloud.catalog.write(caller.tenant) as s:
         await caller.stands(s, Action.TENANT_ADMIN)
-        if asked.name is not UNSET:
+        if asked.name is not UNSET and asked.name != (await tenants.own(s)).name:
             await tenants.rename(s, name=asked.name)
             await _record(s, caller, "tenant.rename", caller.tenant, now)
         if asked.settings is not UNSET:
