@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import queue
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ import pytest
 from satchel.cli import bridge
 from satchel.cli.credentials import Credential, Credentials
 from satchel.cli.face import Face
+from satchel.errors import ServerAway
 from satchel.remote.discovery import Challenge
 from satchel.remote.oauth import LoginRefused
 from tests.journeys.conftest import SATCHEL, Person
@@ -145,6 +148,22 @@ def test_an_agent_that_gives_up_listening_is_told_no_more_and_leaves_its_place(s
     say("tools/call", {"name": "health", "_meta": meta}, id=2)
     assert heard()["id"] == 2  # no word of the list, and no answer to what was given up
     assert bridged.communicate(timeout=60)[0] == b""
+
+
+def test_an_agent_whose_stream_of_changes_breaks_is_told_to_listen_again() -> None:
+    class Broken:
+        def send(self, *_: object) -> None:
+            raise ServerAway("the connection broke off")
+
+    def listened(method: str) -> Any:
+        said: queue.Queue[bytes] = queue.Queue()
+        asked = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}).encode() + b"\n"
+        out = SimpleNamespace(write=said.put, flush=bool)
+        bridge._Bridge(cast(Any, Broken()), cast(Any, out)).run(io.BytesIO(asked))
+        return json.loads(said.get(timeout=30))["error"]["data"]
+
+    assert "Listen again" in listened("subscriptions/listen")["hint"]
+    assert listened("tools/list") == {"code": "remote.away", "hint": ServerAway.default_hint}
 
 
 def test_what_the_bridge_keeps_is_no_server_signed_in_to(tmp_path: Path) -> None:

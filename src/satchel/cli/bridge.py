@@ -21,7 +21,7 @@ from satchel.cli.browser import by_browser
 from satchel.cli.credentials import Credential, Credentials
 from satchel.cli.face import Face
 from satchel.cli.hosted import credentials
-from satchel.errors import CredentialMissing, InvalidInput, SatchelError
+from satchel.errors import CredentialMissing, InvalidInput, SatchelError, Unavailable
 from satchel.mcp.stdio import INTERNAL_ERROR, INVALID_REQUEST, MAX_MESSAGE_BYTES, PARSE_ERROR, is_modern
 from satchel.remote.discovery import Authorization, Challenge, find
 from satchel.remote.mcphttp import CONNECTIONS, Call, McpServer
@@ -32,6 +32,8 @@ from satchel.worktree.lock import file_lock
 ENDLESS = "subscriptions/listen"
 """Its answer goes on as long as the server likes: it ends with stdin, or when the agent gives it up."""
 GIVEN_UP = "notifications/cancelled"
+_LISTEN_AGAIN = "Listen again, and read again what depends on it: what changed meanwhile is told nobody."
+"""The protocol leaves it to the client: a stream that broke is not gone on with."""
 
 
 def serve(face: Face, url: str, name: str | None, secret: Path | None, stdin: BinaryIO, stdout: BinaryIO) -> None:
@@ -108,7 +110,8 @@ class _Bridge:
             self._server.send(message, self._write, call)
         except SatchelError as error:
             if asked:
-                self._refuse(message["id"], INTERNAL_ERROR, error.message, {"code": error.code, "hint": error.hint})
+                hint = _LISTEN_AGAIN if message["method"] == ENDLESS and isinstance(error, Unavailable) else error.hint
+                self._refuse(message["id"], INTERNAL_ERROR, error.message, {"code": error.code, "hint": hint})
         except BrokenPipeError:
             os._exit(0)  # nobody reads any more: there is nothing left to do for anybody
         except Exception as error:  # noqa: BLE001  a defect in one answer must not take the others with it
