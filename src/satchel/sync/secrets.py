@@ -226,29 +226,36 @@ def find_secrets(data: bytes) -> list[Finding]:
 
     Bytes that are no text are looked at as they are: a key is one in a database file too.
     """
-    found: set[Finding] = set()
+    return sorted(_findings(data))
+
+
+def _findings(data: bytes) -> dict[Finding, int]:
+    """The same, and where the line of each begins."""
+    found: dict[Finding, int] = {}
     line, before = range(0), ""
     for at, kind in _found(data):
         if at in line and kind == before:
             continue  # one is told of a line, which may be all of the file
         line, before = _line_of(data, at), kind
         if MARK not in data[line.start : line.stop]:
-            found.add(Finding(data.count(b"\n", 0, at) + 1, kind))
+            found[Finding(data.count(b"\n", 0, at) + 1, kind)] = line.start
             if len(found) == MAX_FINDINGS:
                 break
-    return sorted(found)
+    return found
 
 
 def new_secrets(data: bytes, before: bytes) -> list[Finding]:
     """The findings in ``data`` that stood in no line of ``before``: who changes the rest of a text is not to blame."""
-    stood = {_whole(before, finding) for finding in find_secrets(before)}
-    return [finding for finding in find_secrets(data) if _whole(data, finding) not in stood]
+    stood = {_whole(before, kind, start) for (_, kind), start in _findings(before).items()}
+    return [found for found, start in sorted(_findings(data).items()) if _whole(data, found.kind, start) not in stood]
 
 
-def _whole(data: bytes, finding: Finding) -> tuple[str, bytes]:
+def _whole(data: bytes, kind: str, start: int) -> tuple[str, bytes]:
     """What tells a finding from others: its line, and of a key, which begins like any other, the next one too."""
-    lines = data.split(b"\n")[finding.line - 1 : finding.line + (finding.kind == "private key")]
-    return finding.kind, b"\n".join(line.rstrip(b"\r") for line in lines)
+    end = _line_of(data, start).stop
+    if kind == "private key":
+        end = _line_of(data, end + 1).stop
+    return kind, b"\n".join(line.rstrip(b"\r") for line in data[start:end].split(b"\n"))
 
 
 def may_hold_secrets(contents: Iterable[bytes]) -> bool:
