@@ -76,6 +76,18 @@ def test_when_both_are_lost_there_is_no_base_and_the_person_is_told(root: Path) 
     assert load_base(root)[0] == base(3)
 
 
+@pytest.mark.promise("P8")
+def test_a_base_that_never_ends_is_a_damaged_one(root: Path) -> None:
+    save_base(root, base(1))
+    save_base(root, base(2))
+    newest = root / ".satchel" / "base-1"
+    newest.unlink()
+    os.mkfifo(newest)  # which nobody writes to
+    assert load_base(root)[0] == base(1)
+    save_base(root, base(3))
+    assert load_base(root) == (base(3), [])
+
+
 @pytest.mark.parametrize("length", [0, 10, 15, 16, 100, -1])
 def test_a_base_cut_short_is_not_taken_for_whole(root: Path, length: int) -> None:
     save_base(root, base(1))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,19 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / ".satchel").mkdir()
     (tmp_path / ".satchel/config.toml").write_bytes(b"\xff")
     with pytest.raises(ConfigInvalid, match="not UTF-8"):
+        read_project_config(tmp_path)
+
+
+@pytest.mark.promise("P8")
+def test_a_config_that_never_ends_is_refused_and_not_read(tmp_path: Path) -> None:
+    (tmp_path / ".satchel").mkdir()
+    config = tmp_path / ".satchel/config.toml"
+    os.mkfifo(config)  # which nobody writes to
+    with pytest.raises(ConfigInvalid, match="not a regular file"):
+        read_project_config(tmp_path)
+    config.unlink()
+    config.symlink_to("/dev/zero")  # git keeps links: it may come with the folder
+    with pytest.raises(ConfigInvalid, match="not a regular file"):
         read_project_config(tmp_path)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from satchel.errors import SatchelError
 from satchel.objects.listing import Tree
 from satchel.sync.record import NO_SIDES, Record, Remembered, Sides, decode, encode, judge
-from satchel.worktree import durable
+from satchel.worktree import beneath, durable
 from satchel.worktree.find import local_dir
 
 _NEW = ".new"
@@ -94,7 +94,7 @@ class ConflictStore:
 
     def _read(self, path: Path) -> tuple[Record, Sides] | None:
         try:
-            return decode(path.read_bytes())
+            return decode(beneath.read_own(path))
         except (OSError, SatchelError):
             return None
 

@@ -19,7 +19,7 @@ from satchel.objects.listing import Entry, Tree
 from satchel.sync.push import FileMoved
 from satchel.sync.reading import TOGETHER_BYTES, Findings, findings
 from satchel.worktree import durable
-from satchel.worktree.beneath import Beneath, read_all
+from satchel.worktree.beneath import Beneath, read_all, read_own
 from satchel.worktree.find import local_dir
 from satchel.worktree.policy import Governing
 
@@ -136,7 +136,7 @@ def _read(beneath: Beneath, path: str, name: ObjectId) -> bytes:
 def _load(root: Path, version: int) -> dict[ObjectId, list[tuple[int, str]]]:
     """What was found before; nothing where that cannot be read, or was found by other rules."""
     try:
-        told = json.loads((local_dir(root) / _NAME).read_bytes())
+        told = json.loads(read_own(local_dir(root) / _NAME))
         if told["version"] != version:
             return {}
         rows = [(name, [(int(line), str(kind)) for line, kind in found]) for name, found in told["objects"].items()]

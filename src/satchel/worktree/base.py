@@ -10,6 +10,7 @@ then compared with an empty base, which never deletes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 
 from satchel.objects.ids import Digest, Lineage, ObjectId, is_hex_id
 from satchel.objects.listing import Entry, tree_of
-from satchel.worktree import durable
+from satchel.worktree import beneath, durable
 from satchel.worktree.find import local_dir
 
 _HEADER = b"satchel-base 1\n"
@@ -211,12 +212,13 @@ def _read_both(root: Path) -> list[_Whole | str | None]:
     found: list[_Whole | str | None] = []
     for slot in _SLOTS:
         try:
-            data = (local_dir(root) / slot).read_bytes()
+            data = beneath.read_own(local_dir(root) / slot)
         except FileNotFoundError:
             found.append(None)
-        except IsADirectoryError:
-            found.append("damaged")
         except OSError as error:
+            if error.errno in (errno.EISDIR, errno.EINVAL):  # no file stands there, and the next sync writes one
+                found.append("damaged")
+                continue
             raise durable.unreadable(error, str(local_dir(root) / slot)) from error
         else:
             found.append(_open(data) or "damaged")

@@ -91,6 +91,18 @@ def _open_folder(name: str, above: int, *, create: bool) -> int:
     return os.open(name, FOLDER_FLAGS, dir_fd=above)
 
 
+def read_own(path: Path) -> bytes:
+    """All of a file that Satchel keeps in the folder. Raises ``OSError``.
+
+    The folder may have come from a stranger: what is no regular file is ``EINVAL``, for a FIFO would be waited for, and
+    a device read, without end.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read()
+
+
 def write_note(path: Path, text: str) -> None:
     """Write a short file of ours, not durably and not through a symlink. Raises ``OSError``."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

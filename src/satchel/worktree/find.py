@@ -15,7 +15,7 @@ from typing import Any
 
 from satchel.errors import ConfigInvalid, NotAFolder, NotAProject
 from satchel.objects.ids import is_random_id
-from satchel.worktree import durable
+from satchel.worktree import beneath, durable
 from satchel.worktree.policy import NO_POLICIES, Policies
 
 LOCAL_DIR = ".satchel"
@@ -82,7 +82,7 @@ def read_project_config(root: Path) -> ProjectConfig:
 
     path = local_dir(root) / CONFIG_NAME
     try:
-        text = path.read_bytes().decode()
+        text = beneath.read_own(path).decode()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotAProject(f"{root} has no {LOCAL_DIR}/{CONFIG_NAME}") from error
     except OSError as error:
