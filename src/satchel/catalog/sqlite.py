@@ -77,8 +77,9 @@ class SQLite:
             url, pool_size=1, max_overflow=0, pool_timeout=WAIT_SECONDS, hide_parameters=True
         )
         self._reading, self._writing = TenantTurns(READERS - 1, WAIT_SECONDS), TenantTurns(1, WAIT_SECONDS)
+        self._ending: set[asyncio.Future[Any]] = set()
         for engine in (self._read, self._write):
-            engine.dialect.do_terminate = _terminate  # type: ignore[assignment, method-assign]
+            engine.dialect.do_terminate = self._terminate  # type: ignore[assignment, method-assign]
         event.listen(self._read.sync_engine, "connect", _on_read_connect)
         event.listen(self._write.sync_engine, "connect", _on_write_connect)
         event.listen(self._write.sync_engine, "begin", _begin_immediate)
@@ -168,6 +169,23 @@ class SQLite:
             self._inline.idle.pop().close()
         await self._read.dispose()
         await self._write.dispose()
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _terminate(self, connection: Any) -> None:
+        """End a connection of which nobody knows what became.
+
+        SQLAlchemy closes it in a task, and stops the driver's thread too where the one who waits for that is cancelled.
+        The thread may then end between the two things that closing asks of it, and the task waits for ever, and with it
+        whoever ends the loop. To stop the thread closes the connection too. Its last statement may wait for a lock even
+        after who waits here was cancelled once more: so ``close`` waits, for the thread tells the loop that it ends.
+        """
+        ended = connection.driver_connection.stop()
+        if ended is not None:
+            self._ending.add(ended)
+            ended.add_done_callback(self._ending.discard)
+            if in_greenlet():
+                await_only(asyncio.shield(ended))
 
 
 def _create_private(path: Path) -> None:
@@ -183,18 +201,6 @@ def _pragmas(connection: DBAPIConnection, statements: tuple[str, ...]) -> None:
     for statement in statements:
         cursor.execute(statement)
     cursor.close()
-
-
-def _terminate(connection: Any) -> None:
-    """End a connection of which nobody knows what became.
-
-    SQLAlchemy closes it in a task, and stops the driver's thread too where the one who waits for that is cancelled. The
-    thread may then end between the two things that closing asks of it, and the task waits for ever, and with it
-    whoever ends the loop. To stop the thread closes the connection too.
-    """
-    ended = connection.driver_connection.stop()
-    if ended is not None and in_greenlet():
-        await_only(asyncio.shield(ended))
 
 
 def _on_read_connect(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
