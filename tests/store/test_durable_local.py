@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from satchel.errors import DiskFull, StoreMissing, StoreUnavailable
+from satchel.store import durable_local
 from satchel.store.durable_local import LocalStore, make_directory
 
 # In one thread, because strace counts the calls at which it kills for each thread.
@@ -123,6 +124,22 @@ def test_a_deletion_that_was_cut_off_and_a_directory_made_just_now_are_made_dura
     synced.clear()
     make_directory(tmp_path / "new/data")
     assert synced == [tmp_path.stat().st_ino, (tmp_path / "new").stat().st_ino]
+
+
+@pytest.mark.promise("P8")
+def test_what_is_remembered_of_directories_does_not_grow_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable_local, "MAX_KNOWN_FOLDERS", 8)
+
+    async def use() -> None:
+        store = LocalStore(tmp_path)
+        for number in range(30):
+            await store.put(f"projects/{number}/packs/a", b"x")
+            assert len(store._durable) <= 8
+        assert [stored.name async for stored in store.list("projects/0/")] == ["projects/0/packs/a"]
+
+    asyncio.run(use())
 
 
 def test_a_leftover_is_invisible_and_removed_once_it_is_old(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from satchel.store.objectstore import StoredObject, StoreExists, checked_name, c
 
 _TEMPORARY = ".tmp"  # no object's name begins with a dot
 _TEMPORARY_AGE_SECONDS = 24 * 3600
+MAX_KNOWN_FOLDERS = 20_000
+"""Directories known to be durable, some 600 bytes each: a project has several, and there may be any number of them."""
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -121,6 +123,8 @@ class LocalStore:
             for each in reversed(missing):
                 each.mkdir(mode=0o700, parents=True, exist_ok=True)
                 sync_directory(each.parent)
+            if len(self._durable) + len(missing) > MAX_KNOWN_FOLDERS:
+                self._durable.clear()  # each is synced once more
             self._durable.update(missing)
 
     def _check(self) -> None:
