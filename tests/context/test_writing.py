@@ -48,8 +48,19 @@ def test_a_text_that_is_there_already_changes_nothing() -> None:
     ],
 )
 def test_a_text_never_replaces_anything_else(replaces: str | None, before: bytes | None, said: str) -> None:
-    with pytest.raises(PreconditionFailed, match=said):
+    with pytest.raises(PreconditionFailed, match=said) as refused:
         content_of(Put("acme", "a.md", "y", replaces), "a.md", before, NOW)
+    assert ("artifacts_get" in refused.value.hint) == (before is not None)
+
+
+def test_nobody_writes_what_is_no_text_or_makes_a_journal_none() -> None:
+    """A single NUL made a whole day's journal binary: neither read nor found any more."""
+    for change in (Put("acme", "a.md", "a\0b", None), Note("acme", None, "a\0b")):
+        with pytest.raises(InvalidInput, match="NUL"):
+            content_of(change, "a.md", None, NOW)
+    for before in (b"# A\n\n\0\n", b"\xff"):
+        with pytest.raises(InvalidInput, match="not text"):
+            note("More.", before)
 
 
 def test_a_note_begins_a_journal_and_goes_on_with_one() -> None:

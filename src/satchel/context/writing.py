@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple, TypedDict
 
-from satchel.documents.kinds import PROSE, suffix_of
+from satchel.documents.kinds import PROSE, is_text, suffix_of
 from satchel.errors import InvalidInput, PathRefused, PreconditionFailed, ReviewByPerson
 from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.paths import check_path, executed_by_tools
@@ -104,14 +104,16 @@ def content_of(change: Change, path: str, before: bytes | None, now: str) -> Con
     """What ``path`` is to hold where it holds ``before``.
 
     Raises ``PreconditionFailed`` for a text that was to replace something else, and ``InvalidInput`` for a note into
-    what is no text.
+    what is no text, or a text that would be none.
     """
     there = None if before is None else object_id(before)
     if isinstance(change, Note):
         return _with_note(change.text, path, before, there, now)
     data = _bytes(change.text)
     if change.replaces != there and object_id(data) != there:
-        said = "does not exist" if there is None else "exists already" if change.replaces is None else "changed"
+        if there is None:
+            raise PreconditionFailed(f"{path} does not exist", hint="Leave ifMatch out to create it.", path=path)
+        said = "exists already" if change.replaces is None else "changed"
         raise PreconditionFailed(f"{path} {said}", hint=_READ_AGAIN, path=path)
     return Content(data, there)
 
@@ -129,10 +131,9 @@ def _with_note(note: str, path: str, before: bytes | None, there: ObjectId | Non
     text = note.replace("\r\n", "\n").strip("\n")
     if not text.strip():
         raise InvalidInput("the note is empty")
-    try:
-        old = _new_journal(path) if before is None else before.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not text in UTF-8") from error
+    if before is not None and not is_text(before):
+        raise InvalidInput(f"{path} is not text in UTF-8", hint="Name another path, or none for the journal of today.")
+    old = _new_journal(path) if before is None else before.decode()
     end = "\r\n" if "\r\n" in old else "\n"
     plain = old.replace("\r\n", "\n")
     at = _standing(text, plain)
@@ -164,6 +165,8 @@ def _lines(head: str, text: str) -> list[int]:
 
 
 def _bytes(text: str) -> bytes:
+    if "\0" in text:  # with it a journal would be no text any more: nobody could read or find any note of it
+        raise InvalidInput("the text holds a NUL character, and no text has one", hint="Leave it out.")
     try:
         return text.encode()
     except UnicodeEncodeError as error:
