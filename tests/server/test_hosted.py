@@ -100,6 +100,48 @@ def test_a_search_sees_a_write_that_was_acknowledged_before_it(owner: Client) ->
         assert hits[0]["version"] == number + 1
 
 
+def test_small_questions_take_no_thread_and_others_do(
+    server: Running, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers = server.cloud.readers
+    taken: list[object] = []
+    submit = readers._askers.submit
+
+    def counted(*work: Any) -> Any:
+        taken.append(work)
+        return submit(*work)
+
+    def threads(address: str, **asked: object) -> tuple[int, Any]:
+        taken.clear()
+        answer = owner.send("GET", address, query=asked).ok()
+        return len(taken), answer
+
+    owner.post("/projects", {"slug": "p"}).ok()
+    text = "".join(f"## H{number}\n\nword {'often' if number % 2 else 'seldom'}\n\n" for number in range(300))
+    owner.put("p", "a.md", f"# N\n\n{text}".encode()).ok()
+    monkeypatch.setattr(readers._askers, "submit", counted)
+    small = {"q": "seldom word"}
+    first, answer = threads("/projects/p/search", **small)
+    assert first  # the index was built for it
+    assert threads("/projects/p/search", **small, limit=10) == (0, answer)
+    assert threads("/projects/p/search", **small, limit=9)[0] == 0
+    assert threads("/projects/p/artifacts", limit=10)[0] == 0
+    monkeypatch.setattr("satchel.server.hosted.LIGHT_WORK", 100)
+    assert threads("/projects/p/search", **small, offset=0) == (1, answer)
+    monkeypatch.undo()
+    monkeypatch.setattr(readers._askers, "submit", counted)
+    for heavy in ({"q": "wor*"}, {"q": "word since:2020"}, {"q": "wodr"}, {"q": "word", "at": "1"}, {"q": "-word"}):
+        assert threads("/projects/p/search", **heavy)[0], heavy
+    assert threads("/projects/p/search", q="seldom", limit=50)[0]
+    assert threads("/projects/p/search", q=" ".join(f"w{number}" for number in range(9)))[0]
+    assert threads("/projects/p/tasks")[0]
+    readers._under_way[Ref(TenantId("ten_x"), ProjectId("prj_x"))] = 0.0  # another project's index is being built
+    try:
+        assert threads("/projects/p/search", **small, limit=8)[0]
+    finally:
+        readers._under_way.clear()
+
+
 def test_what_is_kept_of_trees_does_not_grow_with_the_versions_asked(server: Running, owner: Client) -> None:
     owner.post("/projects", {"slug": "p"}).ok()
     readers = server.cloud.readers

@@ -14,6 +14,7 @@ from satchel.errors import InvalidInput, NoSuchProject
 from satchel.search.matching import Asked, FoundSection, Ranked, Row
 from satchel.search.query import Query, parse_query
 from satchel.search.together import NOTHING, best_of
+from satchel.search.weight import Weigh, weightless
 
 if TYPE_CHECKING:
     from satchel.context.answers import Answered, Hit, QueryUnderstood, SearchAnswer, Skipped
@@ -97,12 +98,13 @@ def search_answer(
     offset: int = 0,
     skipped: Sequence[Skipped] = (),
     at: str | None = None,
+    weigh: Weigh = weightless,
 ) -> SearchAnswer:
     """The best sections of all parts together: by score, then project, path and position.
 
     Whether sections must hold every word is decided over all parts together. A query that asks for no words gives the
-    files it admits: those changed last come first where nothing but history narrows it, else they come by path. Raises
-    ``InvalidInput`` for a limit or offset out of range, ``Moved``.
+    files it admits: those changed last come first where nothing but history narrows it, else they come by path.
+    ``weigh`` is told what the next step takes. Raises ``InvalidInput`` for a limit or offset out of range, ``Moved``.
     """
     check_search(limit, offset)
     with ExitStack() as moment:
@@ -111,13 +113,16 @@ def search_answer(
         admitted = [_admitted(query, part) for part in parts]
         asked = parts[0].index.asked(query) if parts else None
         every, best, ranked = (
-            best_of([part.index for part in parts], asked, admitted, wanted=offset + limit) if asked else NOTHING
+            best_of([part.index for part in parts], asked, admitted, wanted=offset + limit, weigh=weigh)
+            if asked
+            else NOTHING
         )
         if not _by_age(query):
             best.sort(key=lambda hit: (-hit[0].score, parts[hit[1]].project, hit[0].path, hit[0].position))
             best = best[offset : offset + limit]
         shown = _shown(parts, best, asked, every=every) if asked else []
-        suggestions = _suggestions(query, parts) if query.sought and not any(one.total for one in ranked) else []
+        vain = query.sought and not any(one.total for one in ranked)
+        suggestions = _suggestions(query, parts, weigh) if vain else []
     pasts = _pasts(parts, shown)
     if _by_age(query):
         shown.sort(key=lambda hit: _age(parts[hit[1]], hit[0], pasts.get((hit[1], hit[0].path))))
@@ -270,11 +275,11 @@ def _facets(parts: Sequence[Part], found: Sequence[Ranked]) -> dict[str, dict[st
     return {"kind": dict(sorted(kinds.items())), "project": dict(sorted(projects.items()))}
 
 
-def _suggestions(query: Query, parts: Sequence[Part]) -> list[str]:
+def _suggestions(query: Query, parts: Sequence[Part], weigh: Weigh) -> list[str]:
     """Words of the projects that are near to those sought, the nearest first, then the most frequent."""
     found: dict[str, tuple[int, int]] = {}
     for part in parts:
-        for distance, rarity, word in part.index.near(query, SUGGESTIONS):
+        for distance, rarity, word in part.index.near(query, SUGGESTIONS, weigh):
             nearest, counted = found.get(word, (distance, 0))
             found[word] = min(nearest, distance), counted + rarity
     return sorted(found, key=lambda word: (*found[word], word))[:SUGGESTIONS]

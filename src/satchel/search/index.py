@@ -25,6 +25,7 @@ from satchel.search.matching import Asked, Found, FoundSection, Matcher, Ranked,
 from satchel.search.query import Query
 from satchel.search.scoring import Statistics
 from satchel.search.together import best_of
+from satchel.search.weight import Weigh, weightless
 
 if TYPE_CHECKING:
     from satchel.documents.sections import TaskLine
@@ -224,12 +225,13 @@ class Index:
         with _Trouble(self):
             return self._matcher.show(found, asked.shown if every else asked.loose_shown)
 
-    def near(self, query: Query, most: int) -> list[Near]:
+    def near(self, query: Query, most: int, weigh: Weigh = weightless) -> list[Near]:
         """Words of the index that are spelled almost like those sought, the nearest first."""
-        from satchel.search.near import near_words  # asked where nothing was found
+        from satchel.search.near import SECTION_COSTS, near_words  # asked where nothing was found
 
         with _Trouble(self):
-            return near_words(self._database, self._matcher.tokenize, query.sought, most)
+            weigh(SECTION_COSTS * self._matcher.state().sections)
+            return near_words(self._database, self._matcher.tokenize, query.sought, most, weigh)
 
     def inventory(
         self, *, kind: str | None = None, prefix: str = "", text: str = "", after: str = "", limit: int | None = None

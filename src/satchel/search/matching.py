@@ -471,6 +471,13 @@ def _few(sections: int) -> int:
     return min(RARE_ROWS, max(RARE_AT_LEAST, sections // RARE_SHARE))
 
 
+def most_scored(holders: Sequence[int], sections: int, *, every: bool) -> int:
+    """How many sections are scored at most, of one index of so many, for terms that as many hold."""
+    if every:
+        return min(holders, default=sections)
+    return max(min(sum(holders), _few(sections)), min(holders, default=sections))
+
+
 def _rarest(terms: Sequence[Scored], most: int) -> int:
     """How many of ``terms``, at least one: as many as stand in ``most`` sections together."""
     held = 0

@@ -14,6 +14,7 @@ import apsw
 from satchel.search import blocks
 from satchel.search.schema import ROW_BITS, ROW_DOCUMENT, rows
 from satchel.search.snippet import Tokenize
+from satchel.search.weight import Weigh, weightless
 from satchel.search.words import quoted, spaced
 
 MAX_ASKED = 8
@@ -23,6 +24,8 @@ MAX_LOOKED_AT = 200_000
 many; it bounds the time where programs wrote it."""
 MAX_MEASURED = 5_000
 """Of these so many are measured, at up to 0.2 ms: those with nearly the same letters, seldom hundreds."""
+MEASURING_COSTS, SECTION_COSTS = 400, 60
+"""What measuring a stem, and the words of a section before that, weigh (``search.weight``): 20 and 3 microseconds."""
 LEAST_LETTERS, MOST_LETTERS = 4, 40
 """A shorter word is near to far too many, and a longer one is none that people spell: to compare two of 4,000 letters
 took three seconds."""
@@ -41,7 +44,9 @@ class Near(NamedTuple):
     word: str
 
 
-def near_words(database: apsw.Connection, tokenize: Tokenize, sought: Sequence[str], most: int) -> list[Near]:
+def near_words(
+    database: apsw.Connection, tokenize: Tokenize, sought: Sequence[str], most: int, weigh: Weigh = weightless
+) -> list[Near]:
     """At most ``most`` words, for the words of ``sought`` that no section has."""
     tokens = {token[2] for term in sought for token in tokenize(spaced(term))}
     asked = [stem for stem in tokens if LEAST_LETTERS <= len(stem) <= MOST_LETTERS]
@@ -49,7 +54,7 @@ def near_words(database: apsw.Connection, tokenize: Tokenize, sought: Sequence[s
     for stem in sorted(sorted(asked), key=len, reverse=True)[:MAX_ASKED]:
         if _count(database, stem):
             continue
-        for distance, other in _alike(database, stem):
+        for distance, other in _alike(database, stem, weigh):
             count = _count(database, other)
             word = _as_written(database, tokenize, other) if count else None
             if word is not None:
@@ -60,7 +65,7 @@ def near_words(database: apsw.Connection, tokenize: Tokenize, sought: Sequence[s
     return sorted(found.values())[:most]
 
 
-def _alike(database: apsw.Connection, stem: str) -> Iterator[tuple[int, str]]:
+def _alike(database: apsw.Connection, stem: str, weigh: Weigh) -> Iterator[tuple[int, str]]:
     """(distance, stem) of the stems at most two letters away, one where it is short; by distance, then by stem."""
     database.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.words USING fts5vocab(main, fts, row)")
     reach = 1 if len(stem) < SHORT else 2
@@ -71,6 +76,7 @@ def _alike(database: apsw.Connection, stem: str) -> Iterator[tuple[int, str]]:
     )
     letters = set(stem)
     alike = [other for (other,) in compared if len(letters.symmetric_difference(other)) <= 2 * reach]
+    weigh(MEASURING_COSTS * len(alike[:MAX_MEASURED]))
     measured = [(distance(stem, other, reach), other) for other in alike[:MAX_MEASURED]]
     yield from sorted([near for near in measured if near[0] <= reach])
 

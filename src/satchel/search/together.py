@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from satchel.search.matching import Asked, Ranked, Row
+from satchel.search.matching import Asked, Ranked, Row, most_scored
+from satchel.search.narrowing import SCORING_COSTS
 from satchel.search.scoring import Statistics, together
+from satchel.search.weight import Weigh, weightless
 
 if TYPE_CHECKING:
     from satchel.search.index import Index
@@ -29,16 +31,30 @@ class Best(NamedTuple):
 NOTHING = Best(every=False, rows=[], ranked=[])
 
 
-def best_of(indexes: Sequence[Index], asked: Asked, admitted: Sequence[Sequence[str] | None], *, wanted: int) -> Best:
+def best_of(
+    indexes: Sequence[Index],
+    asked: Asked,
+    admitted: Sequence[Sequence[str] | None],
+    *,
+    wanted: int,
+    weigh: Weigh = weightless,
+) -> Best:
     """The best rows of all indexes; ``admitted`` are the paths that may match in each, ``None`` for all."""
     statistics = together([index.statistics(asked, every=True) for index in indexes])
     if min([sum(counts) for counts in statistics.counts], default=0) >= asked.least or not asked.least:
+        weigh(_work(statistics, every=True))
         found = _best(indexes, asked, admitted, statistics, every=True, wanted=wanted)
         if sum([one.total for one in found.ranked]) >= asked.least:
             return found
     if asked.loose is not asked.terms:
         statistics = together([index.statistics(asked, every=False) for index in indexes])
+    weigh(_work(statistics, every=False))
     return _best(indexes, asked, admitted, statistics, every=False, wanted=wanted)
+
+
+def _work(statistics: Statistics, *, every: bool) -> int:
+    holders = [sum(counts) for counts in statistics.counts]
+    return sum(holders) + SCORING_COSTS * most_scored(holders, statistics.sections, every=every)
 
 
 def _best(

@@ -100,6 +100,11 @@ class IndexCache:
         with self._taken(ref, key_of) as (_, index):
             yield index
 
+    def at_hand(self, ref: Ref) -> bool:
+        """Whether an index is open that nobody has borrowed."""
+        with self._lock:
+            return ref in self._idle
+
     @contextmanager
     def build(self, ref: Ref, key_of: Callable[[bytes], bytes]) -> Iterator[Index]:
         """An index to write, that nobody reads meanwhile. The caller sees to it that there is one at a time.

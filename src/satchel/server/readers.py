@@ -5,7 +5,8 @@ A question runs in a small pool of threads and never builds anything there: wher
 asked again. So a large first build delays those who ask for that project, and nobody else.
 
 A question is tried on the event loop first. What it would have to wait for is awaited there and given to it when it is
-asked anew, so that one which takes no index and little work (an artifact, a list of versions) never needs a thread.
+asked anew, so that one which takes little work (an artifact, a list of versions, a few words sought in an index that is
+open) never needs a thread.
 """
 
 from __future__ import annotations
@@ -140,7 +141,7 @@ class Readers:
                 return question(self._reader(who, known, *waits.here, leave, absent=absent))
             except Wanted as wanted:
                 await waits.have(wanted)
-            except Heavy:
+            except (Heavy, Behind):
                 break
         wait, look = waits.then(self._wait)
         with ExitStack() as pins:
@@ -178,6 +179,7 @@ class Readers:
             self._indexes,
             wait,
             heavy,
+            look(self._at_hand),
             look(self.trees.known),
             self.trees.tree,
             look(self._known_content),
@@ -298,6 +300,13 @@ class Readers:
         return read
 
     # Indexes -----------------------------------------------------------------------------------------------------
+
+    def _at_hand(self, ref: Ref, row: ProjectRow) -> bool:
+        """Whether an index and its history can be asked here and now. Not while a thread is at work: SQLite gives up
+        Python's lock for each row it has scored, and would wait half a millisecond for it each time."""
+        busy = self._under_way
+        known = self.trees.known(ref, row.lineage, row.version) is not None
+        return known and not busy and self._indexes.at_hand(ref)
 
     async def bring(self, ref: Ref, row: ProjectRow) -> None:
         """Bring an index of a project to the version of ``row``."""

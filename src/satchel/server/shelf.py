@@ -31,6 +31,8 @@ class Shelf(NamedTuple):
     wait: Wait
     heavy: Callable[[], None]
     """Called before work that is too much for the event loop."""
+    at_hand: Callable[[Ref, ProjectRow], bool]
+    """Whether an index and its history can be asked here and now, and nothing would hold that up."""
     known_tree: Callable[[Ref, str, int], Mapping[str, EntryRow] | None]
     tree: Callable[[Ref, str, int], Coroutine[Any, Any, Mapping[str, EntryRow]]]
     known_content: Callable[[TenantId, ProjectRow, str], tuple[EntryRow, bytes] | None]
