@@ -195,6 +195,18 @@ def test_a_defect_and_what_is_away_are_errors_of_the_tool_and_a_defect_says_noth
     assert "nobody may see" not in told
 
 
+def test_a_name_that_is_no_tool_is_answered_with_those_there_are_as_over_stdio(
+    world: World, reader: LocalReader
+) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "get_file", "arguments": {}}}
+    offered = {world.reader: Session(reader), world.server.admin: Session(reader, lambda _change: pytest.fail("asked"))}
+    for client, session in offered.items():
+        said = client.send("POST", "/mcp", body, _ACCEPT).ok()
+        assert said == session.answer(json.dumps(body).encode())
+        assert "search, artifacts_get" in said["error"]["message"]
+        assert ("note_append" in said["error"]["message"]) == (client is world.server.admin)
+
+
 @pytest.mark.promise("P5")
 @pytest.mark.parametrize("mode", ERAS)
 def test_a_stranger_sees_its_own_projects_alone(world: World, mode: str) -> None:

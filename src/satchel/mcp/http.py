@@ -34,7 +34,7 @@ from satchel.mcp import prompts, resources, shortcut
 from satchel.mcp.shortcut import Plain
 from satchel.mcp.stdio import HANDSHAKE, MODERN, UNSUPPORTED_VERSION, error_code, fault_of, is_modern, tool_result
 from satchel.mcp.tool import Tool, ToolResult, failure
-from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, change_of, find_tool
+from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, change_of, find_tool, no_tool
 from satchel.mcp.watching import SUBSCRIPTION_KEY, wanted_of
 
 ASK = "satchel.ask"
@@ -215,13 +215,14 @@ def _listed(tools: Sequence[Tool]) -> types.ListToolsResult:
 async def _call_tool(ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
     name, arguments = params.name, params.arguments
     tool = find_tool(name)
+    assert ctx.request is not None, "a request over HTTP brings its ASGI scope"
     if tool is None:
-        raise MCPError(types.INVALID_PARAMS, f"there is no tool {name[:100]!r}")
+        error = no_tool(name, writing=ctx.request.scope[OFFERS_WRITING])
+        raise MCPError(types.INVALID_PARAMS, error.message, failure(error))
     if tool.writes:
         return types.CallToolResult.model_validate(tool_result(await _changed(ctx, tool, arguments)))
     found = await _found(_ask(ctx), name, arguments)
     result = tool_result(found)
-    assert ctx.request is not None, "a request over HTTP brings its ASGI scope"
     said = _said(ctx.request.scope, found.is_error)
     return types.CallToolResult.model_validate({**result, "_meta": said} if said else result)
 

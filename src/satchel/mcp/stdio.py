@@ -18,7 +18,7 @@ from satchel.context.answers import ContextReader
 from satchel.errors import InternalError, InvalidInput, NotFound, SatchelError, TooLarge, UsageError
 from satchel.mcp import prompts, resources
 from satchel.mcp.tool import ToolResult, Writer, failure
-from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, find_tool
+from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, find_tool, no_tool
 from satchel.mcp.watching import SUBSCRIPTION_KEY, Watching, wanted_of
 
 MODERN = ("2026-07-28",)
@@ -229,7 +229,7 @@ class Session:
     def _call_tool(self, params: Params) -> Result:
         name = params.get("name")
         if not isinstance(name, str) or find_tool(name) is None:
-            raise _Fault(INVALID_PARAMS, f"there is no tool {str(name)[:100]!r}")
+            raise no_tool(name, writing=self._write is not None)
         return tool_result(call(self._reader, name, params.get("arguments"), self._write))
 
     def _list_resources(self, params: Params) -> Result:

@@ -30,7 +30,7 @@ from satchel.context.answers import (
 )
 from satchel.context.writing import Change
 from satchel.documents.kinds import KINDS
-from satchel.errors import InsufficientScope, SatchelError
+from satchel.errors import InsufficientScope, InvalidInput, SatchelError
 from satchel.mcp import changing
 from satchel.mcp.schemas import checked
 from satchel.mcp.tool import (
@@ -260,12 +260,18 @@ _WHEN_EMPTY = {
     "artifacts_list": "No artifacts. Check kind, prefix and text, or list without them.",
     "tasks_open": "No such tasks. Tasks are checkbox lines such as `- [ ] text`; search finds plans that use none.",
     "projects_list": "No projects. A person adds one with `satchel init`, or grants access to one.",
-    "history": "No versions here. A folder keeps none; its hosted twin does once it was synced.",
+    "history": "No versions. Paths are exact: artifacts_list names them. A folder keeps none; its hosted twin does.",
 }
 
 
 def find_tool(name: str) -> Tool | None:
     return _BY_NAME.get(name)
+
+
+def no_tool(name: object, *, writing: bool) -> InvalidInput:
+    """The error for a name that is none, which says what there is to a client that is offered writing, or is not."""
+    offered = ", ".join(tool.name for tool in (*TOOLS, *(WRITING if writing else ())))
+    return InvalidInput(f"there is no tool {str(name)[:100]!r}; there are {offered}", hint="Call one of these.")
 
 
 def call(reader: ContextReader, name: str, arguments: object, write: Writer | None = None) -> ToolResult:
