@@ -21,9 +21,6 @@ from satchel.remote import Remote
 from satchel.remote.exported import ExportCheck, Exported
 from satchel.worktree import durable
 
-_NO_SPACE = (28, 122)
-"""ENOSPC and EDQUOT."""
-
 
 @verb(
     "export",
@@ -124,6 +121,6 @@ def _written(file: IO[bytes], part: Path, path: Path) -> Iterator[IO[bytes]]:
         durable.sync_folder(path.parent)
     except BaseException as error:
         part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        if isinstance(error, OSError) and error.errno in durable.FULL:
             raise DiskFull(f"there is no space for {path}") from error
         raise
