@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from functools import cache
 from pathlib import Path
@@ -62,6 +63,26 @@ def test_every_make_target_that_a_page_names_exists() -> None:
 def test_every_verb_that_the_readme_names_exists() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"(?:^|`)satchel ([a-z]+)", text, re.MULTILINE)) <= set(VERBS)
+
+
+def test_every_action_that_a_server_writes_into_an_audit_is_on_its_page() -> None:
+    table = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/guide/audit.md").read_text(encoding="utf-8"), re.MULTILINE)
+    told = set()
+    for names in table:
+        before = ""
+        for name in re.findall(r"`([a-z_.…]+)`", names):
+            before = name.partition(".")[0] if not name.startswith(".") else before
+            told.add(before + name if name.startswith(".") else name)
+    written = {
+        each.value
+        for page in (ROOT / "src/satchel/server").rglob("*.py")
+        for call in ast.walk(ast.parse(page.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and getattr(call.func, "attr", getattr(call.func, "id", "")).endswith("record")
+        for each in call.args
+        if isinstance(each, ast.Constant) and isinstance(each.value, str) and each.value
+    }
+    assert len(written) > 20
+    assert {name for name in written if name not in told and not name.startswith("tenant.")} == set()
 
 
 def test_every_decision_is_listed_in_the_index() -> None:
