@@ -58,6 +58,16 @@ def test_every_character_comes_once_on_some_page(text: str, budget: int, tokens:
     assert "".join(pages) == text
 
 
+@pytest.mark.parametrize("other", [b"ab\nxy\n", b"ab\n", b"\0"])
+def test_no_text_is_put_together_of_what_a_path_held_before_and_after_a_change(other: bytes) -> None:
+    page = read("ab\ncd\n", budget=3)
+    assert read("ab\ncd\n", page["next"])["text"] == "cd\n"
+    with pytest.raises(InvalidInput, match="changed") as refused:
+        artifact_answer("p", Digest("d"), {**INFO, "object": "1" * 64}, other, cursor=page["next"])
+    assert "from the beginning" in refused.value.hint
+    assert read("ab\ncd\n", "2:0")["text"] == "cd\n"  # as cursors were before
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "1", "0:0", "3:0", "1:9", "-1:0", "1:-1", "²:0", "9" * 30 + ":0", "1:0:0"])
 def test_a_cursor_of_something_else_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidInput):

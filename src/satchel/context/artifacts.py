@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from satchel.objects.ids import Digest
     from satchel.search.index import Item
 
-_CURSOR = re.compile(r"([1-9][0-9]{0,9}):([0-9]{1,9})")
+_MARK = 12
+"""Digits of an object in a cursor: enough to tell the content of one path from another."""
+_CURSOR = re.compile(rf"([1-9][0-9]{{0,9}}):([0-9]{{1,9}})(?::([0-9a-f]{{{_MARK}}}))?")
 _WRONG_CURSOR = "the cursor is not one of this list"
 _SAY_NEXT = "Pass the `next` of the page before, with the same arguments."
 
@@ -82,10 +84,13 @@ def artifact_answer(
     """Lines ``first`` to ``last`` of ``data``, or those of a section: whole lines as far as the budget goes.
 
     A first line longer than the budget is cut; ``cursor`` goes on where an answer ended, within a line too. Raises
-    ``InvalidInput`` for lines, a cursor or a budget out of range, ``NoSuchSection``.
+    ``InvalidInput`` for lines, a cursor or a budget out of range and where the content is another than that of the
+    answer before, ``NoSuchSection``.
     """
     room = _budget(budget, tokens)
     in_range("first", first, 1, None)
+    if cursor is not None:
+        _check_same(cursor, info)
     if last is not None and last < first:
         raise InvalidInput(f"lines {first}-{last} end before they begin", hint="Name the first line, then the last.")
     trail: tuple[str, ...] | None = None
@@ -141,7 +146,7 @@ def artifact_answer(
     answer["totalLines"] = len(lines)
     answer["tokens"] = tokens_in(text)
     answer["truncated"] = more
-    answer["next"] = f"{line}:{offset}" if more else None
+    answer["next"] = f"{line}:{offset}:{info['object'][:_MARK]}" if more else None
     return answer
 
 
@@ -199,6 +204,15 @@ def _lines(data: bytes) -> list[str] | None:
     else:
         lines[-1] = lines[-1][:-1]  # the last line of this file has no end
     return lines
+
+
+def _check_same(cursor: str, info: ArtifactInfo) -> None:
+    """Raises ``InvalidInput`` where the page before was of other content: no text is put together of two."""
+    found = _CURSOR.fullmatch(cursor)
+    if found is not None and found[3] not in (None, info["object"][:_MARK]):
+        raise InvalidInput(
+            f"{info['path']} changed since the page before", hint="Ask again from the beginning, without a cursor."
+        )
 
 
 def _place(cursor: str | None, lines: list[str], first: int, end: int) -> tuple[int, int]:
