@@ -18,7 +18,9 @@ from satchel.cli.face import Face
 from satchel.config.machine import Machine
 from satchel.errors import InvalidInput
 from satchel.sync.choices import Direction
+from satchel.sync.lastlook import ManyDeletions
 from satchel.sync.report import SyncReport
+from satchel.sync.watch import Waiting
 
 
 @pytest.mark.parametrize("stream", [1, 2])
@@ -63,3 +65,13 @@ def test_a_signal_ends_it_also_where_the_exception_is_lost(
     assert bool(went_on) == lost
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()][-1] == "stopped"
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_what_waits_for_a_person_is_told_with_what_they_can_do() -> None:
+    err = StringIO()
+    told = watching._Told(Face(Machine(), out=StringIO(), err=err), lambda _: None)
+    for _ in range(2):
+        told.waiting(Waiting(ManyDeletions(31, 40), 1.0))
+    assert err.getvalue().count("31 of the 40 files") == 1
+    assert "--allow-deletions" in err.getvalue()
+    assert "pull --deleted" in err.getvalue()

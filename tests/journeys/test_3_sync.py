@@ -49,6 +49,23 @@ def test_push_and_pull_are_its_two_directions(server: Server, sam: Person, kim: 
     assert kim.json("verify")["clean"]
 
 
+def test_most_files_gone_are_asked_about_and_come_back_or_go_as_one_says(server: Server, sam: Person) -> None:
+    sam.joins(server)
+    for number in range(60):
+        (sam.folder / f"notes/{number}.md").write_text(f"# Note {number}\n")
+    sam.run("sync")
+    before = sam.files()
+    shutil.rmtree(sam.folder / "notes")
+    refused = sam.json("sync", status=5)["error"]
+    assert refused["code"] == "sync.many_deletions"
+    assert refused["deleted"] >= 60
+    assert sam.json("status")["notices"]
+    sam.run("pull", "--deleted")
+    assert sam.files() == before
+    shutil.rmtree(sam.folder / "notes")
+    assert len(sam.json("push", "--allow-deletions")["pushed"]) == refused["deleted"]
+
+
 def test_only_what_changed_travels_and_nothing_when_nothing_did(server: Server, sam: Person) -> None:
     sam.joins(server)
     first = sam.json("sync", "--to-cloud")

@@ -107,7 +107,7 @@ def test_two_watched_folders_and_a_write_over_rest_converge_across_a_restart_of_
         assert second.end(signal.SIGINT) == 130
 
 
-@pytest.mark.parametrize("words", [("--dry-run",), ("--prune",)])
+@pytest.mark.parametrize("words", [("--dry-run",), ("--prune",), ("--allow-deletions",)])
 def test_a_watch_is_not_for_one_sync(sam: Person, server: Server, words: tuple[str, ...]) -> None:
     sam.joins(server)
     sam.run("sync", "--watch", *words, status=2)

@@ -22,6 +22,7 @@ from satchel.errors import (
 from satchel.remote.events import MAX_LINE_BYTES, told_in
 from satchel.sync import watch as watching
 from satchel.sync.choices import Direction
+from satchel.sync.lastlook import ManyDeletions
 from satchel.sync.report import SyncReport
 from satchel.sync.watch import Signal, Told, Waiting, Watch, backoff, hear_cloud, hear_folder, passes
 
@@ -111,6 +112,18 @@ def test_a_change_does_not_hurry_what_is_waited_for(monkeypatch: pytest.MonkeyPa
     one.signal(Signal.LOCAL)
     one.run()
     assert clock.now - began >= 0.05
+    assert isinstance(said[0], Waiting)
+
+
+def test_files_that_are_back_are_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "FIRST_PAUSE_SECONDS", 1_000.0)
+    monkeypatch.setattr(watching, "LONGEST_PAUSE_SECONDS", 1_000.0)
+    clock = Clock()
+    one, said = watch_of([ManyDeletions(31, 40), None], clock)
+    began = clock.now
+    one.signal(Signal.LOCAL)
+    one.run()
+    assert clock.now - began < 500
     assert isinstance(said[0], Waiting)
 
 

@@ -152,11 +152,16 @@ class Face:
 
     # Asking ----------------------------------------------------------------------------------------------------
 
+    @property
+    def attended(self) -> bool:
+        """Whether a person is here to answer."""
+        return not self.json and sys.stdin.isatty() and self.watched
+
     def confirm(self, question: str, *, yes: bool) -> bool:
         """Whether to go on: ``--yes``, or a person answering; a program without ``--yes`` is told to give it."""
         if yes:
             return True
-        if self.json or not (sys.stdin.isatty() and self.watched):
+        if not self.attended:
             from satchel.errors import InvalidInput
 
             raise InvalidInput(f"nobody is here to answer: {question}", hint="Say it with --yes.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
+
 from satchel.cli.face import Face
 from satchel.cli.sync_cmd import (
     GIVES,
@@ -32,6 +34,7 @@ from satchel.sync.choices import Direction
 @dry_run_option
 @verbose_option
 @trust_option
+@click.option("--deleted", is_flag=True, help="Also bring back what was deleted here since the last sync.")
 @wait_option
 def command(face: Face, **options: Any) -> int:
     """Fetch what others changed, and send nothing.

@@ -8,6 +8,7 @@ from satchel.cli.face import Face
 from satchel.cli.sync_cmd import (
     GIVES,
     STATUSES,
+    deletions_option,
     dry_run_option,
     prune_option,
     secret_option,
@@ -33,6 +34,7 @@ from satchel.sync.choices import Direction
 @dry_run_option
 @verbose_option
 @secret_option
+@deletions_option
 @prune_option
 @wait_option
 def command(face: Face, **options: Any) -> int:

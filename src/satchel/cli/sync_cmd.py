@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -28,6 +29,7 @@ from satchel.cli.waiting import patience, wait_option
 from satchel.errors import InvalidInput
 from satchel.remote import Traffic
 from satchel.sync.choices import Direction, Strategy
+from satchel.sync.lastlook import Deletions, ManyDeletions, require_project
 from satchel.sync.report import SyncReport
 from satchel.sync.run import run
 from satchel.worktree.find import read_project_config
@@ -67,6 +69,11 @@ secret_option = click.option(
     metavar="PATH",
     help="Send this file although it looks as if it held a credential; the audit names it. May be repeated.",
 )
+deletions_option = click.option(
+    "--allow-deletions",
+    is_flag=True,
+    help="Delete on the server too what is gone here, though it is most of the files.",
+)
 prune_option = click.option(
     "--prune", is_flag=True, help="Also delete on the server what this project's rules leave out here."
 )
@@ -91,6 +98,7 @@ prune_option = click.option(
 @verbose_option
 @trust_option
 @secret_option
+@deletions_option
 @prune_option
 @click.option("--watch", is_flag=True, help="Go on and on: sync whenever something changes here or on the server.")
 @wait_option
@@ -122,17 +130,23 @@ def sync(
     trust: bool = False,
     allow_secrets: tuple[str, ...] = (),
     prune: bool = False,
+    allow_deletions: bool = False,
+    deleted: bool = False,
     watch: bool = False,
 ) -> int:
     """Sync the project meant in one direction or both, say what was done, and return the exit status."""
     here = local_project(project_root(face))
-    _, remote, project = project_remote(face)
-    if watch and (dry_run or prune):
-        raise InvalidInput(f"{'--dry-run' if dry_run else '--prune'} is for one sync, and --watch goes on")
+    began, remote, project = project_remote(face)
+    for_one = {"--dry-run": dry_run, "--prune": prune, "--allow-deletions": allow_deletions}
+    if watch and any(for_one.values()):
+        raise InvalidInput(f"{next(filter(for_one.get, for_one))} is for one sync, and --watch goes on")
     allowed = paths_in(face, here.root, allow_secrets)
     progress = Progress(face)
 
-    def once(waits: Patience | None) -> SyncReport:
+    said = Deletions(sys.maxsize if allow_deletions else 0, deleted)
+
+    def once(waits: Patience | None, said: Deletions = said) -> SyncReport:
+        require_project(here.root, began)
         project_now = local_project(here.root)  # its settings may have been edited since
         governing = Governing(read_project_config(here.root).policies, allowed)
         with worktree_of(project_now) as worktree:
@@ -146,13 +160,15 @@ def sync(
                 trust=trust,
                 prune=prune,
                 person=not remote.by_key,
+                deletions=said,
+                began=began,
                 governing=governing,
                 progress=progress,
                 patience=waits,
                 bounds=undo_bounds(face),
             )
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     remote.connect_ahead()
     with closing(progress), closing(remote):
         if watch:
@@ -163,8 +179,15 @@ def sync(
             return watching.watch(
                 face, here.root, remote, project, lambda: once(None), lambda report: show(face, report, None, verbose)
             )
-        report = once(patience(face, wait, progress.close))
-    seconds = time.perf_counter() - began
+        try:
+            report = once(patience(face, wait, progress.close))
+        except ManyDeletions as held:
+            progress.close()
+            count = held.deleted
+            if not (face.attended and face.confirm(f"{held.message}. Delete them on the server too?", yes=False)):
+                raise
+            report = once(patience(face, wait, progress.close), Deletions(allowed=count))
+    seconds = time.perf_counter() - started
     for notice in report.notices:
         face.warn(notice)
     traffic = remote.traffic

@@ -14,7 +14,7 @@ from typing import Any
 
 from satchel.cli.face import Face
 from satchel.cli.sync_report import report_data
-from satchel.errors import Busy, InvalidInput
+from satchel.errors import Busy, InvalidInput, LimitReached
 from satchel.remote import Remote
 from satchel.sync.report import SyncReport
 from satchel.sync.watch import Signal, Waiting, Watch, hear_cloud, hear_folder
@@ -124,6 +124,10 @@ class _Told:
             self.say("waiting", data, "")
         else:
             self._face.warn(f"{error.message}; trying again until it passes (Ctrl-C stops, nothing is lost)")
+            for line in (
+                error.hint.splitlines() if isinstance(error, LimitReached) else ()
+            ):  # somebody has to do something
+                self._face.tell(f"  {line}")
 
     def stopped(self) -> None:
         self.say("stopped", {}, "Stopped. Nothing is half done; what changed since goes with the next sync.")

@@ -268,6 +268,14 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "It looks like a credential",
         "What was to be written holds something in the form of a password, token or key. Nothing was written.",
     ),
+    "sync.many_deletions": (
+        "Most files are gone",
+        (
+            "More than 20 files, and more than half of those that the folder had at the last sync, are gone from it, "
+            "and no other file there has their content. It may be a mistake, or a disk that is not mounted: their "
+            "deletion is held back. A watch goes on by itself once they are there again."
+        ),
+    ),
     "sync.objects_missing": (
         "Objects are missing",
         "A commit may name only objects that this project holds. The answer lists those it does not.",

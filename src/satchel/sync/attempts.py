@@ -35,11 +35,12 @@ from satchel.sync.failpoints import reach
 from satchel.sync.folder import present
 from satchel.sync.heal import heal
 from satchel.sync.holdback import Judged, judge
+from satchel.sync.lastlook import NOTHING_SAID, gone, hold, require_project, require_quiet
 from satchel.sync.naming import after_refusals
 from satchel.sync.outgoing import bases_of, counted, outgoing_of, weigh
 from satchel.sync.outlook import seen
 from satchel.sync.peer import Committed, Head, Peer
-from satchel.sync.plan import Clash, Plan, plan
+from satchel.sync.plan import NEITHER, Clash, Plan, plan
 from satchel.sync.pull import Cloud
 from satchel.sync.push import FileMoved, Outgoing, Progress, body
 from satchel.sync.reading import Findings, Start, start
@@ -50,6 +51,7 @@ from satchel.sync.session import Conflict, Steps, choose, fold
 from satchel.sync.telling import Lines, changed_paths, conflict_path, hunks_of, near, tell_waiting
 from satchel.sync.texts import Looked, look
 from satchel.worktree.base import Base, CloudEntry, save_base
+from satchel.worktree.find import ProjectConfig
 from satchel.worktree.flush import flush_news
 from satchel.worktree.former import Former
 from satchel.worktree.policy import Governing
@@ -116,6 +118,8 @@ class Attempts:
         self.records = ConflictStore(worktree.root)
         self.prune, self.governing = False, Governing()
         self.person = True
+        self.deletions = NOTHING_SAID
+        self.began: ProjectConfig | None = None
         self.nonce = random(16).hex()
         self.random, self.clock_ns = random, clock_ns
         self.undo_id = self._new_step()
@@ -180,6 +184,9 @@ class Attempts:
         whole, theirs = present(self.root, scan, before, unsettled), cloud.tree
         kept = found.judged(base.tree if base else None, whole)
         before, local = seen(before, whole, kept)
+        if self.deletions.back:
+            lost = gone(before, whole)
+            before = {path: entry for path, entry in before.items() if path not in lost or entry == NEITHER}
         made = plan(before, local, theirs)
         pruned = selection.prune(made, self.worktree, scan, theirs) if self.prune else set()
         bars = selection.barred(self.worktree, self.governing, scan, made, cloud.sizes)
@@ -201,6 +208,8 @@ class Attempts:
             held_back = {found.path: Barred("secret") for found in judged.found}
             made, secret = withhold(made, before, local, theirs, held_back)
             steps = self._choose(made, before, whole, theirs, looked, kept, found)
+        wanted = {path: entry for path, entry in steps.push.items() if path not in pruned} if pruned else steps.push
+        notices += hold(wanted, before, whole, self.deletions, dry_run=self.report.dry_run)
         absent = [path for path, why in withheld.items() if why == selection.LEFT_SELECTION and path not in whole]
         keep(steps, withheld | secret, before, theirs, absent)
         self.report.withheld = withheld
@@ -260,6 +269,13 @@ class Attempts:
             return judge(self.root, steps.push, theirs, self.governing, steps.contents, steps.moves, looked)
         except FileMoved as error:
             raise self._look_again(error) from error
+
+    def _last_look(self, scan: Scan, steps: Steps) -> None:
+        try:
+            require_quiet(self.worktree, scan, steps.push)
+        except ChangedMeanwhile as error:
+            raise _Again(error) from error
+        require_project(self.root, self.began)
 
     def _look_again(self, moved: FileMoved) -> _Again:
         self.moved[moved.path] = self.moved.get(moved.path, 0) + 1
@@ -359,6 +375,7 @@ class Attempts:
             content = body(outgoing, self.root, self.progress, former=bases, keeper=keeping)
             sent_deltas = content.deltas
             reach("push.before_send")
+            self._last_look(scan, steps)
             self.report.requests += 1
             told = {"allowed": tuple(self.report.secrets_allowed)} if self.report.secrets_allowed else {}
             answer = self.peer.sync(self.project, counted(content.stream, self.report), content.declared, key, **told)

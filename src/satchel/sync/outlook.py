@@ -8,6 +8,7 @@ from satchel.sync.barring import withhold
 from satchel.sync.choices import Direction
 from satchel.sync.conflicts import ConflictStore
 from satchel.sync.folder import present
+from satchel.sync.lastlook import hold
 from satchel.sync.plan import plan
 from satchel.sync.record import Remembered
 from satchel.sync.report import SyncReport
@@ -34,6 +35,7 @@ def status(worktree: Worktree, governing: Governing | None = None) -> SyncReport
     bars = selection.barred(worktree, governing or Governing(), scan, made, {})
     made, report.withheld = withhold(made, before, local, cloud, bars)
     steps = choose(made, before, whole, cloud, known=known)
+    report.notices += hold(steps.push, before, whole, dry_run=True)
     report.pushed, report.pulled = changed_paths(steps, steps.push, cloud), changed_paths(steps, steps.pull, local)
     tell_waiting(report, steps, whole, cloud, Lines(worktree, steps, known), base.cloud if base else {})
     return report

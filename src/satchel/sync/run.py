@@ -13,11 +13,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from satchel.sync.choices import Direction, Strategy
+from satchel.sync.lastlook import NOTHING_SAID, Deletions
 from satchel.sync.peer import Peer
 from satchel.sync.reading import Start, start
 from satchel.sync.report import SyncReport
 from satchel.worktree.durable import by_name
-from satchel.worktree.find import local_dir
+from satchel.worktree.find import ProjectConfig, local_dir
 from satchel.worktree.lock import folder_lock
 from satchel.worktree.policy import Governing
 from satchel.worktree.undo import BOUNDS, Bounds
@@ -40,6 +41,8 @@ def run(
     trust: bool = False,
     prune: bool = False,
     person: bool = True,
+    deletions: Deletions = NOTHING_SAID,
+    began: ProjectConfig | None = None,
     governing: Governing | None = None,
     progress: Progress | None = None,
     patience: Patience | None = None,
@@ -53,9 +56,11 @@ def run(
     that is repeated goes under the same key.
 
     ``prune`` deletes in the cloud what the rules leave out here; nothing else ever does. ``governing`` are the policies
-    of the project. ``person`` False says that no person sends this: what only a person may send stays here, as it does
-    where the peer finds so. Conflicts are no error: they are in the report, and everything else is in step. Raises
-    ``Busy``, ``ServerAway``, ``ServerLied``, ``HeadMoved`` (somebody else was faster each time), and what the peer
+    of the project. ``deletions`` is what was said of files that are gone here, and ``began`` the settings that the
+    folder has to have still when anything is sent. ``person`` False says that no person sends this: what only a person
+    may send stays here, as it does where the peer finds so. Conflicts are no error: they are in the report, and
+    everything else is in step. Raises ``Busy``, ``ServerAway``, ``ServerLied``, ``HeadMoved`` (somebody else was faster
+    each time), ``ManyDeletions``, ``NotAProject`` where the folder is not what it ``began`` as, and what the peer
     refuses with.
     """
     report = SyncReport(direction, dry_run)
@@ -72,6 +77,7 @@ def run(
             one = Attempts(worktree, peer, project, report, strategy, trust, progress, bounds, random, clock_ns, looked)
             del looked  # of many files it takes room
             one.prune, one.person, one.governing = prune, person, governing or one.governing
+            one.deletions, one.began = deletions, began
         one.through()
 
     with folder_lock(worktree.root), by_name(worktree.root):

@@ -26,6 +26,7 @@ from satchel.errors import (
     ServerFailed,
     Unavailable,
 )
+from satchel.sync.lastlook import ManyDeletions
 from satchel.sync.report import SyncReport
 from satchel.worktree.ignore import NEVER
 
@@ -93,6 +94,7 @@ class Watch:
         self._monotonic, self._wall, self._chance = monotonic, wall, chance
         self._signals: queue.SimpleQueue[Signal] = queue.SimpleQueue()
         self._failures = 0
+        self._mended_here = False
         self.head: tuple[int, str] = (-1, "")
         """Version and digest after the last sync: what is heard of it is no news."""
         self.deaf: set[str] = set()
@@ -125,6 +127,7 @@ class Watch:
             if not passes(error):
                 raise
             self._failures += 1
+            self._mended_here = isinstance(error, ManyDeletions)
             seconds = self.pause(error)
             self._waiting(Waiting(error, seconds))
             return seconds
@@ -154,8 +157,9 @@ class Watch:
                 signal = None
             if signal is not Signal.STOP and abs(self._wall() - self._monotonic() - before) > SLEPT_SECONDS:
                 return Signal.WOKE
-            # A failure is not hurried by what changes here, but by hearing the server again.
-            if signal is Signal.STOP or (signal is not None and not (self.failing and signal is Signal.LOCAL)):
+            # A failure is not hurried by what changes here, unless that is its cause, but by hearing the server again.
+            idle = self.failing and signal is Signal.LOCAL and not self._mended_here
+            if signal is not None and not idle:
                 return signal
         return None
 
