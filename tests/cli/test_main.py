@@ -208,6 +208,23 @@ def test_ctrl_c_ends_with_130_and_says_that_nothing_is_half_done(
     assert "Traceback" not in ran.err
 
 
+def test_ctrl_c_while_modules_load_ends_with_130_and_no_traceback() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "if len(sys.argv) == 1: signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "from satchel.cli.start import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    ignoring = ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", program, "--version"]
+    assert subprocess.run(ignoring, capture_output=True, text=True).stdout.startswith("satchel ")
+
+
 def test_a_question_without_an_end_is_not_repeated_whole(cli: Cli, here: Path) -> None:
     ran = cli("search", "zzqx" * 1_000)
     assert "Nothing found for 'zzqx" in ran.err
