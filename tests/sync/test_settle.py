@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 
 import pytest
@@ -209,6 +210,8 @@ def test_a_file_beside_ours_that_somebody_took_away_does_not_come_back(ann: Desk
     undo(bob.worktree)
     (conflict,) = bob.sync().conflicts
     assert (conflict.path, conflict.beside, held(bob.root)) == ("a.bin", None, {"a.bin": "\0Bob's"})
+    for kept in ("undo", "former"):
+        shutil.rmtree(bob.root / ".satchel" / kept, ignore_errors=True)
     with pytest.raises(InvalidInput, match="not on this disk"):
         resolve(bob.worktree, ["a.bin"], Take.BOTH)
     put(ann.root, {"a.bin": "\0Ann's, newer"})
@@ -272,6 +275,29 @@ def test_what_was_undone_is_not_sent_by_itself(ann: Desk, bob: Desk) -> None:
     resolve(bob.worktree, ["b.md", "new/d.md"], Take.CLOUD)
     assert bob.sync().in_step
     assert held(bob.root) == {"a.md": "first\n", "c.md": "C\n", "new/d.md": "D\n"}
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("kept", ["undo", "former", "nowhere"])
+def test_both_of_what_was_undone_stand_in_the_folder_where_the_clouds_is_kept_here(
+    kept: str, ann: Desk, bob: Desk
+) -> None:
+    mine, theirs = "first\n" * 200, "second\n" * 200
+    for text in (mine, theirs):
+        put(ann.root, {"a.md": text})
+        ann.sync()
+        bob.sync()
+    undo(bob.worktree)
+    for other in {"undo", "former"} - {kept}:
+        shutil.rmtree(bob.root / ".satchel" / other)
+    if kept == "nowhere":
+        with pytest.raises(InvalidInput, match=r"the cloud's a\.md is not on this disk"):
+            resolve(bob.worktree, ["a.md"], Take.BOTH)
+        return
+    assert resolve(bob.worktree, ["a.md"], Take.BOTH) == ["a.md"]
+    both = {"a.md": mine, "a.cloud.md": theirs}
+    assert held(bob.root) == both
+    assert sorted(change.path for change in bob.sync().pushed) == sorted(both)
 
 
 @pytest.mark.promise("P3")

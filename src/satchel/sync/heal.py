@@ -16,6 +16,7 @@ from satchel.errors import NotFound, Refused
 from satchel.objects.ids import ObjectId, object_id
 from satchel.sync.peer import Peer
 from satchel.sync.push import Content, FileMoved, content_body, kept_body
+from satchel.worktree.former import Former
 from satchel.worktree.undo import UndoStore
 from satchel.worktree.walk import Scan
 
@@ -67,6 +68,12 @@ def kept_here(root: Path, asked: set[ObjectId]) -> Iterator[tuple[ObjectId, byte
             if name in asked and kept.data is not None:
                 asked.discard(name)
                 yield name, kept.data
+
+
+def at_hand(root: Path, name: ObjectId) -> bytes | None:
+    """An object that was kept here for undo, or for deltas; ``None`` where it was not."""
+    kept = dict(kept_here(root, {name})) or Former(root).read([name])
+    return kept.get(name)
 
 
 def _batches(contents: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:

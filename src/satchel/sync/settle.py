@@ -20,6 +20,7 @@ from satchel.objects.listing import Entry, digest
 from satchel.sync.conflicts import ConflictStore
 from satchel.sync.failpoints import reach
 from satchel.sync.folder import left_out, present, require_read
+from satchel.sync.heal import at_hand
 from satchel.sync.merge import hunks
 from satchel.sync.plan import NEITHER, Clash, plan
 from satchel.sync.pull import note_after, read_after
@@ -213,13 +214,14 @@ def _decide(worktree: Worktree, waiting: _Waiting, path: str, take: Take, force:
     if take is Take.LOCAL or met is None:
         # The base is what was seen of the cloud: what is here differs, and is sent.
         return _Decision(path, met, {**gone, **own})
-    if beside is None and sides.cloud is None:
-        raise InvalidInput(
-            f"the cloud's {path} is not on this disk",
-            hint="Let a sync fetch it:  satchel sync --strategy both   or take local or cloud.",
-        )
-    if beside is None and sides.cloud is not None:
-        own[free_beside(path, waiting.local, waiting.cloud)] = (sides.cloud, met.mode)
+    if beside is None:
+        cloud = sides.cloud if sides.cloud is not None else at_hand(worktree.root, met.object)
+        if cloud is None:
+            raise InvalidInput(
+                f"the cloud's {path} is not on this disk",
+                hint="Let a sync fetch it:  satchel sync --strategy both   or take local or cloud.",
+            )
+        own[free_beside(path, waiting.local, waiting.cloud)] = (cloud, met.mode)
     return _Decision(path, met, own)
 
 
