@@ -550,6 +550,30 @@ def test_what_keeps_texts_is_for_the_owner_alone(ann: Desk, bob: Desk) -> None:
     assert readable_to_others(bob) <= {"config.toml", "base-0", "base-1", "state.db", "state.db-wal", "state.db-shm"}
 
 
+def test_a_private_file_is_private_by_another_name_and_so_is_what_is_put_beside_it(ann: Desk, bob: Desk) -> None:
+    names = ("moved.md", "edited.md", "both.bin", "taken.md", "asked.bin")
+    put(ann.root, {name: f"\0{name}" if name.endswith("bin") else f"{name}\n" * 50 for name in names})
+    ann.sync()
+    bob.sync()
+    for name in names:
+        (bob.root / name).chmod(0o600)
+    (ann.root / "moved.md").rename(ann.root / "new-name.md")
+    (ann.root / "edited.md").rename(ann.root / "new-edited.md")
+    put(bob.root, {"edited.md": "mine\n" * 60})
+    for desk in (ann, bob):
+        put(desk.root, {name: f"\0{name} of {desk.root.name}" for name in ("both.bin", "asked.bin")})
+        put(desk.root, {"taken.md": f"of {desk.root.name}\n"})
+    ann.sync()
+    bob.sync()
+    resolve(bob.worktree, ["taken.md", "asked.bin"], Take.BOTH)
+    bob.sync(strategy=Strategy.BOTH)
+    modes = {str(path.relative_to(bob.root)): stat.S_IMODE(path.stat().st_mode) for path in bob.root.glob("*.*[dn]")}
+    assert {"new-name.md", "new-edited.md", "both.cloud-2.bin", "taken.cloud.md", "asked.cloud.bin"} <= modes.keys(), (
+        modes
+    )
+    assert set(modes.values()) == {0o600}
+
+
 @pytest.mark.parametrize("permissions", [0o600, 0o640, 0o700])
 def test_a_deleted_file_comes_back_no_wider_than_it_was(ann: Desk, bob: Desk, permissions: int) -> None:
     put(ann.root, FILES)

@@ -320,6 +320,7 @@ class Attempts:
             self.progress,
             contents=steps.contents,
             moves=steps.moves,
+            beside=steps.beside,
             bounds=self.bounds,
             base=self.saved,
         )

@@ -151,6 +151,7 @@ def write(
     *,
     contents: Mapping[ObjectId, bytes] | None = None,
     moves: Mapping[str, str] | None = None,
+    beside: Mapping[str, str] | None = None,
     bounds: Bounds = BOUNDS,
     base: Base | None = None,
 ) -> Pulled:
@@ -159,7 +160,8 @@ def write(
     So a pull that breaks off has deleted nothing whose text may be among what did not come. ``local`` is what each path
     is expected to hold. ``contents`` are not asked of the peer, nor is what a file here holds; an edit of what still is
     as ``base`` has it may come as a delta. The old names in ``moves`` (by their new names), and files whose content is
-    to stand elsewhere, go once it does. Everything is durable when this returns.
+    to stand elsewhere, go once it does. A file that comes by another name, or ``beside`` one that is here (which one,
+    by its own name), is as readable as that. Everything is durable when this returns.
     """
     pulled = Pulled()
     if not steps:
@@ -178,6 +180,8 @@ def write(
     first = _in_the_way(gone, steps)
     waits = {path: places[local[path].object][0] for path in gone if path not in first and local[path].object in places}
     waits |= {old: new for new, old in (moves or {}).items()}
+    alike = {path: source for name, source in own.items() for path in places[name]} | dict(beside or {})
+    alike |= moves or {}
     lost: set[ObjectId] = set()
     there = {entry.object for entry in cloud.tree.values()} if own else set()
     keeping, held = Former(root).keep(), _held(root, base, cloud, local, places)
@@ -200,7 +204,7 @@ def write(
                 pulled.bytes += sum(len(data) for _, data in group) if fetched else 0
                 pulled.sizes.update((name, len(data)) for name, data in group)
                 waiting = [(path, data, steps[path]) for name, data in group for path in places[name]]
-                _write_all(folder, pulled, waiting, local)
+                _write_all(folder, pulled, waiting, local, alike)
                 if progress is not None:
                     progress("pull", len(pulled.done) + len(pulled.refused), len(steps), pulled.bytes)
             pulled.refused.update((path, EDITED if name in own else LOST) for name in lost for path in places[name])
@@ -313,12 +317,16 @@ def _delete_others(
 
 
 def _write_all(
-    folder: Materialiser, pulled: Pulled, waiting: list[tuple[str, bytes, Entry | None]], local: Mapping[str, Entry]
+    folder: Materialiser,
+    pulled: Pulled,
+    waiting: list[tuple[str, bytes, Entry | None]],
+    local: Mapping[str, Entry],
+    alike: Mapping[str, str],
 ) -> None:
     contents = [(path, data, entry) for path, data, entry in waiting if entry is not None]
     staged = folder.stage([(data, entry.mode) for _, data, entry in contents])
     for (path, _, entry), content in zip(contents, staged, strict=True):
-        _one(pulled, path, entry, partial(folder.place, path, content, local.get(path)))
+        _one(pulled, path, entry, partial(folder.place, path, content, local.get(path), alike.get(path, "")))
 
 
 def _one(pulled: Pulled, path: str, entry: Entry | None, write: Callable[[], None]) -> None:

@@ -58,6 +58,8 @@ class Steps:
     """What to remember before anything is written."""
     moves: dict[str, str] = field(default_factory=dict)
     """New name to old name: the old file goes once the new one stands."""
+    beside: dict[str, str] = field(default_factory=dict)
+    """The name of what is put beside a file, to the name of that file."""
 
 
 def choose(
@@ -221,6 +223,7 @@ class _Choosing:
         elif self.strategy is Strategy.BOTH and theirs is not None:
             beside = self.beside(path)
             steps.push[path], steps.push[beside], steps.pull[beside] = mine, theirs, theirs
+            steps.beside[beside] = path
         else:
             self.leave(path, clash, reason, outcome)
 
@@ -243,7 +246,7 @@ class _Choosing:
                 again = stands is not None and stands.beside and self.local.get(stands.beside) in (None, stands.result)
                 beside = stands.beside if again and stands is not None and stands.beside else self.beside(path)
                 if self.local.get(beside) != clash.cloud:
-                    steps.pull[beside] = clash.cloud
+                    steps.pull[beside], steps.beside[beside] = clash.cloud, path
                 steps.records.append(Record(path, "beside", *clash, clash.cloud, beside, reason=reason))
         seen = clash if shown is None else clash._replace(local=shown.local)
         steps.conflicts[path] = Conflict(seen, reason, beside)

@@ -114,7 +114,8 @@ def resolve(
         held |= {one.path: one.base for one in decisions}
         write = {path: step for one in decisions for path, step in one.write.items()}
         undo_id = UndoStore(root).fresh(clock_ns(), random(3))
-        refused = _write(worktree, write, waiting.local, undo_id, bounds)
+        alike = {path: one.path for one in decisions for path in one.write if path != one.path}
+        refused = _write(worktree, write, waiting.local, undo_id, bounds, alike=alike)
         if refused:
             raise ChangedMeanwhile(refused)
         reach("resolve.after_write")
@@ -232,8 +233,10 @@ def _write(
     undo_id: str,
     bounds: Bounds,
     permissions: int = 0o777,
+    alike: Mapping[str, str] | None = None,
 ) -> str:
-    """Put contents in place, a new file with at most these ``permissions``; says what was in the way, if anything."""
+    """Put contents in place, a new file with at most these ``permissions`` or with those of the one that it is
+    ``alike``; says what was in the way, if anything."""
     if not write:
         return ""
     store = UndoStore(worktree.root, bounds)
@@ -245,7 +248,8 @@ def _write(
             for path, content in write.items():
                 expect = local.get(path)
                 if content is not None:
-                    folder.write(path, *content, expect, permissions=permissions)
+                    like = (alike or {}).get(path, "")
+                    folder.write(path, *content, expect, permissions=permissions, like=like)
                 elif expect is not None:
                     folder.delete(path, expect)
     except (ChangedMeanwhile, PathRefused) as error:

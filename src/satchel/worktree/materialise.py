@@ -71,14 +71,16 @@ class Materialiser:
         finally:
             self.close()
 
-    def write(self, path: str, data: bytes, mode: str, expect: Entry | None, *, permissions: int = 0o777) -> None:
+    def write(
+        self, path: str, data: bytes, mode: str, expect: Entry | None, *, permissions: int = 0o777, like: str = ""
+    ) -> None:
         """Make ``path`` hold ``data``. ``expect`` is what the caller found there, ``None`` for nothing: then a file of
-        at most these ``permissions`` is made.
+        at most these ``permissions`` is made, or with those of the file ``like`` which it is.
 
         Raises ``PathRefused`` for a path that cannot be listed, and ``ChangedMeanwhile`` where the file, or something
         on the way to it, is not as expected; the folder is as before then.
         """
-        self.place(path, self._stage((data, mode), permissions=permissions), expect)
+        self.place(path, self._stage((data, mode), permissions=permissions), expect, like)
 
     def stage(self, contents: Sequence[tuple[bytes, str]]) -> list[Staged]:
         """Write contents, with their modes, aside and sync them, many at once; ``place`` then only has to rename.
@@ -112,12 +114,13 @@ class Materialiser:
             raise
         return staged
 
-    def place(self, path: str, content: Staged, expect: Entry | None) -> None:
+    def place(self, path: str, content: Staged, expect: Entry | None, like: str = "") -> None:
         """Make ``path`` hold staged content, which is used up by it. As ``write``."""
         try:
             if expect is None:
                 self._make_way(check_path(path))
             was = self._check(check_path(path), expect)
+            was = self._permissions_of(like) if was is None and like else was
             folder, _, name = path.rpartition("/")
             self._put(self._beneath.folder(folder, create=True), name, content, was)
         except OSError as error:
@@ -207,6 +210,12 @@ class Materialiser:
             if not self._stands(path, found):
                 raise ChangedMeanwhile(f"{path} changed while the sync ran")
         return stat.S_IMODE(found.st_mode) if found else None
+
+    def _permissions_of(self, path: str) -> int | None:
+        folder, _, name = path.rpartition("/")
+        with suppress(OSError, SatchelError):  # it is gone, and with it what it said
+            return stat.S_IMODE(os.stat(name, dir_fd=self._beneath.folder(folder), follow_symlinks=False).st_mode)
+        return None
 
     def _stands(self, path: str, found: os.stat_result | None) -> bool:
         """Whether the file there is the one that was read, or still none is there."""
