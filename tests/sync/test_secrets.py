@@ -15,8 +15,9 @@ import pytest
 from satchel.errors import InvalidInput
 from satchel.objects.ids import object_id
 from satchel.objects.listing import Entry
-from satchel.sync import holdback, reading
+from satchel.sync import holdback, outlook, reading
 from satchel.sync.choices import Strategy
+from satchel.sync.outlook import status
 from satchel.sync.run import run
 from satchel.sync.secrets import _PLACEHOLDER, MARK, MAX_FINDINGS, Finding, find_secrets, may_hold_secrets, new_secrets
 from satchel.worktree.find import local_dir
@@ -200,6 +201,22 @@ def test_a_file_that_looks_so_is_held_back_and_the_rest_goes(ann: Desk, bob: Des
     bob.sync()
     assert held(bob.root) == {"a.md": "A\n"}
     assert secret not in (ann.root / ".satchel/secrets.json").read_text()
+
+
+def test_the_status_says_what_a_sync_would_hold_back(ann: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(ann.root, {"a.md": "A\n"})
+    ann.sync()
+    put(ann.root, {"b.md": "B\n", "key.md": f"{REAL['GitHub token']()}\n", "allowed.md": f"{REAL['GitHub token']()}\n"})
+    governing = Governing(allowed=("allowed.md",))
+    told = status(ann.worktree, governing)
+    assert [change.path for change in told.pushed] == ["allowed.md", "b.md"]
+    assert ([found.path for found in told.secrets], told.secrets_allowed) == (["key.md"], ["allowed.md"])
+    assert (told.secrets, told.pushed) == ((asked := ann.sync(dry_run=True, governing=governing)).secrets, asked.pushed)
+    assert status(ann.worktree, look=False).secrets == []
+    monkeypatch.setattr(outlook, "MAX_LOOKED_BYTES", 10)
+    told = status(ann.worktree)
+    assert (told.secrets, len(told.pushed)) == ([], 3)
+    assert "--dry-run" in told.notices[0]
 
 
 def test_a_file_that_waits_is_not_read_again_and_nothing_is_looked_at_where_nothing_is_sent(

@@ -31,7 +31,8 @@ from satchel.worktree.policy import Governing
 def command(face: Face, remote: bool) -> int:
     """Say what differs and what waits for you.
 
-    The exit status is 3 while a conflict waits, else 0.
+    So it says what looks like a credential among what changed, and would be held back. The exit status is 3 while a
+    conflict waits, else 0.
     """
     here = local_project(project_root(face))
     config = read_project_config(here.root)
@@ -39,9 +40,10 @@ def command(face: Face, remote: bool) -> int:
         if remote:
             _, peer, project = project_remote(face)
             with closing(peer):
-                report = run(worktree, peer, project, dry_run=True, governing=Governing(config.policies))
+                governing = Governing(config.policies)
+                report = run(worktree, peer, project, dry_run=True, person=not peer.by_key, governing=governing)
         else:
-            report = status(worktree, Governing(config.policies))
+            report = status(worktree, Governing(config.policies), look=config.remote_url is not None)
     for notice in report.notices:
         face.warn(notice)
     data = {"project": here.slug, "url": config.remote_url, **report_data(report)}
