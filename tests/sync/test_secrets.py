@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import random
 import re
 import string
@@ -141,6 +142,17 @@ def test_findings_are_bounded_and_bytes_that_are_no_text_are_looked_at() -> None
     assert len(find_secrets(many.encode())) == MAX_FINDINGS
     assert find_secrets(b"\0\xff" + REAL["npm token"]().encode() + b"\0") == [Finding(1, "npm token")]
     assert find_secrets(b"") == []
+
+
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE])
+def test_a_text_in_utf_16_is_looked_at_as_any_other(mark: bytes) -> None:
+    coding = "utf-16-le" if mark == codecs.BOM_UTF16_LE else "utf-16-be"
+    lines = ["\u0a05 notes", REAL["GitHub token"](), "after", REAL["npm token"]()]
+    before, after = (mark + "\r\n".join(part).encode(coding) for part in (lines[:2], lines))
+    assert find_secrets(after) == [Finding(2, "GitHub token"), Finding(4, "npm token")]
+    assert new_secrets(after, before) == [Finding(4, "npm token")]
+    assert may_hold_secrets([b"nothing", after])
+    assert find_secrets(mark + "no token at all".encode(coding) + b"\xd8") == []
 
 
 @pytest.mark.parametrize("letter", ["a", "A", "-", "=", "eyJ", "://", "sk_live_", "password=", "-----BEGIN "])

@@ -11,6 +11,7 @@ first, at a few hundred megabytes a second, and only they are looked at closely.
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from bisect import bisect_right
@@ -23,7 +24,7 @@ MAX_FINDINGS = 20
 """Most findings told of one file: it is held back by the first."""
 MARK = b"satchel:allow-secret"
 """A line with this is not looked at: for an example that has to look real."""
-VERSION = 2
+VERSION = 3
 """Counts up whenever a file may be judged otherwise, so that remembered judgements are made anew."""
 
 
@@ -226,7 +227,7 @@ def find_secrets(data: bytes) -> list[Finding]:
 
     Bytes that are no text are looked at as they are: a key is one in a database file too.
     """
-    return sorted(_findings(data))
+    return sorted(_findings(_read(data)))
 
 
 def _findings(data: bytes) -> dict[Finding, int]:
@@ -246,6 +247,7 @@ def _findings(data: bytes) -> dict[Finding, int]:
 
 def new_secrets(data: bytes, before: bytes) -> list[Finding]:
     """The findings in ``data`` that stood in no line of ``before``: who changes the rest of a text is not to blame."""
+    data, before = _read(data), _read(before)
     stood = {_whole(before, kind, start) for (_, kind), start in _findings(before).items()}
     return [found for found, start in sorted(_findings(data).items()) if _whole(data, found.kind, start) not in stood]
 
@@ -265,7 +267,14 @@ def may_hold_secrets(contents: Iterable[bytes]) -> bool:
     in one file and ends in the next may be, beside. What decides is ``find_secrets`` of each.
     """
     # One form could reach over a line end from a file that only names it, and swallow a real one: it counts by name.
-    return next(_found(b"\n".join(contents), named=_PUTTY.encode()), None) is not None
+    return next(_found(b"\n".join(map(_read, contents)), named=_PUTTY.encode()), None) is not None
+
+
+def _read(data: bytes) -> bytes:
+    """The text in UTF-8 where its mark says that it is UTF-16, as `>` in a PowerShell and Notepad write; else as is."""
+    if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data
+    return data.decode("utf-16", "replace").encode()
 
 
 def _found(data: bytes, named: bytes | None = None) -> Iterator[tuple[int, str]]:
