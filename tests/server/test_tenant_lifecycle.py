@@ -239,6 +239,31 @@ def test_a_tenant_deleted_at_once_keeps_no_writer_waiting_for_the_store_and_ends
     ]  # fmt: skip
 
 
+@pytest.mark.promise("P6")
+def test_a_tenant_is_founded_while_others_write_and_not_at_all_though_the_store_fails(
+    engine: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud, staying = engine.cloud, TenantId(_address(engine.tenant("writing")).rpartition("/")[2])
+
+    async def away(tenant: TenantId) -> None:
+        async with asyncio.timeout(10), cloud.catalog.write(staying) as s:
+            await tenants.own(s)  # others write
+        raise StoreUnavailable("the store is away")
+
+    asked, key = {"slug": "new-here", "name": "N"}, {"idempotency-key": "once"}
+    with monkeypatch.context() as patch:
+        patch.setattr(cloud.keyring, "create", away)
+        assert engine.admin.post("/admin/tenants", asked, key).code == "store.unavailable"
+    founded = engine.admin.post("/admin/tenants", asked, key).ok(201)
+    owner = engine.client(founded["adminKey"])
+    owner.post("/projects", {"slug": "acme"}).ok()
+    owner.put("acme", "a.md", b"# A\n").ok()
+    with monkeypatch.context() as patch:
+        patch.setattr(cloud.keyring, "create", away)  # said again it needs no keys
+        assert engine.admin.post("/admin/tenants", asked, key).ok(201)["tenant"] == founded["tenant"]
+        assert engine.admin.post("/admin/tenants", asked).code == "resource.exists"
+
+
 def test_two_tenants_may_call_everything_alike(engine: Running) -> None:
     one, two = engine.tenant("one"), engine.tenant("two")
     made = one.post("/projects", {"slug": "acme", "description": "of one"}).ok()

@@ -37,16 +37,17 @@ async def found_tenant(
     limits: Limits | None = None,
     operates: bool = False,
     delete_at: int | None = None,
+    id: TenantId | None = None,  # noqa: A002
 ) -> Founded:
     """Create a tenant and an API key that owns it, in the directory's transaction; raises ``AlreadyExists``.
 
-    At ``delete_at`` it is shredded, if that is given. With ``operates`` the key may also run the server. The tenant's
-    keyring is the caller's to create, before the transaction ends, so that no tenant exists whose bytes could not be
-    sealed.
+    At ``delete_at`` it is shredded, if that is given. With ``operates`` the key may also run the server. ``id`` is that
+    of a keyring which the caller has created, so that no tenant exists whose bytes could not be sealed; without it the
+    caller creates one before the transaction ends.
     """
     tenant = await tenants.create(
         d,
-        id=TenantId(new_id("ten", d.random(16))),
+        id=id or TenantId(new_id("ten", d.random(16))),
         slug=slug,
         name=name,
         now=now,

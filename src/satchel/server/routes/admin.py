@@ -15,8 +15,8 @@ from satchel.catalog.retention import DAY_MS
 from satchel.catalog.scope import Directory
 from satchel.catalog.tenants import TenantRow
 from satchel.context.part import rfc3339
-from satchel.errors import InvalidInput, NoSuchThing, Refused
-from satchel.objects.ids import TenantId
+from satchel.errors import AlreadyExists, InvalidInput, NoSuchThing, Refused
+from satchel.objects.ids import TenantId, new_id
 from satchel.server.access import Caller, Operator
 from satchel.server.bodies import answer, read_json
 from satchel.server.once import once
@@ -59,11 +59,20 @@ async def create_tenant(request: Request, caller: Operator) -> Response:
     """A replay under the same Idempotency-Key answers without `adminKey`."""
     asked = await read_json(request, TenantCreate, 16 * 1024)
     cloud, now = caller.cloud, caller.cloud.clock()
+    id_ = TenantId(new_id("ten", cloud.random(16)))
+    async with cloud.catalog.directory() as d:
+        taken = await tenants.find(d, asked.slug) is not None
+    if not taken:
+        # Outside of any transaction, for which all who write would wait as long as the store takes, and before it: no
+        # tenant without keys. Keys without a tenant are harmless.
+        await cloud.keyring.create(id_)
     async with cloud.catalog.directory(write=True) as d:
         own = d.enter(caller.tenant)
         await caller.stands(own, Action.OPERATE)
 
         async def do() -> dict[str, object]:
+            if taken:
+                raise AlreadyExists(f"a tenant with the slug {asked.slug} exists already", field="slug")
             founded = await bootstrap.found_tenant(
                 d,
                 slug=asked.slug,
@@ -72,9 +81,8 @@ async def create_tenant(request: Request, caller: Operator) -> Response:
                 now=now,
                 limits=Limits(storage_bytes=cloud.settings.quota_storage_bytes, projects=cloud.settings.quota_projects),
                 delete_at=None if asked.expires_seconds is UNSET else now + asked.expires_seconds * 1000,
+                id=id_,
             )
-            # Before the transaction ends: no tenant without keys. Keys without a tenant are harmless.
-            await cloud.keyring.create(founded.tenant.id)
             await _record(d, caller, "tenant.create", founded.tenant.id, now)
             return {"tenant": shown(founded.tenant), "adminKey": founded.key}
 
