@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from satchel.errors import StoreUnavailable
+from satchel.objects.ids import TenantId
 from satchel.server.app import application
 from satchel.server.cloud import now_ms
 from satchel.server.housekeeping import end_due
@@ -92,3 +94,17 @@ def test_a_tenant_deleted_by_a_node_whose_clock_is_behind_keeps_its_days_of_grac
         server.run(end_due(server.cloud))
         server.admin.send("PATCH", address, {"suspended": False}).ok()
         assert owner.get("/tenant").ok()["slug"] == "acme"
+
+
+def test_a_node_whose_clock_is_behind_brings_back_no_tenant_that_is_being_shredded(
+    tmp_path: Path, clock: Clock, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_tenant: TenantId) -> None:
+        raise StoreUnavailable("the store is away")
+
+    with serving(tmp_path / "data", database_url=postgres.url) as server:
+        address = f"/admin/tenants/{server.tenant('acme').get('/tenant').ok()['id']}"
+        clock.off = -HOUR_MS
+        monkeypatch.setattr(server.cloud.keyring, "shred", away)
+        assert server.admin.send("DELETE", address + "?now=true").code == "store.unavailable"
+        assert server.admin.send("PATCH", address, {"suspended": False}).code == "resource.not_found"

@@ -105,12 +105,14 @@ async def change_tenant(request: Request, caller: Operator, tenant: str) -> Resp
     if asked.suspended is UNSET and asked.quota is UNSET and asked.settings is UNSET:
         raise InvalidInput("send at least one of suspended, quota, settings")
     now = caller.cloud.clock()
+    # The later of two clocks, as for a deletion: a node that is behind would bring back what another is shredding.
+    late = max(now, await caller.cloud.catalog.clock() or 0)
     async with caller.cloud.catalog.directory(write=True) as d:
         await caller.stands(d.enter(caller.tenant), Action.OPERATE)
         row = await _find(d, tenant)
         if asked.suspended is not UNSET:
             _not_own(caller, row)
-            await _suspend(d, caller, row, asked.suspended, now)
+            await _suspend(d, caller, row, asked.suspended, now, late)
         if asked.quota is not UNSET:
             given = structs.asdict(asked.quota).items()
             wanted = {name: quotas.NO_LIMIT if value is None else value for name, value in given if value is not UNSET}
@@ -198,12 +200,15 @@ def _not_own(caller: Caller, row: TenantRow) -> None:
         raise OwnTenant("this is the tenant of your own credential")
 
 
-async def _suspend(d: Directory, caller: Caller, row: TenantRow, suspended: bool, now: int) -> None:
-    """Suspend or resume. Nobody gets into a tenant that is being deleted, and to suspend it does not bring it back."""
+async def _suspend(d: Directory, caller: Caller, row: TenantRow, suspended: bool, now: int, late: int) -> None:
+    """Suspend or resume. Nobody gets into a tenant that is being deleted, and to suspend it does not bring it back.
+
+    ``late`` says whether its time of grace is over.
+    """
     deleting = row.state == tenants.DELETING
     if deleting and suspended:
         return
-    if deleting and (row.delete_at or 0) <= now:  # its keys may be gone already
+    if deleting and (row.delete_at or 0) <= late:  # its keys may be gone already
         raise NoSuchThing("the time of grace of this tenant is over")
     wanted = tenants.SUSPENDED if suspended else tenants.ACTIVE
     if row.state == wanted:
