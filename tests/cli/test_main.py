@@ -15,6 +15,7 @@ import pytest
 from satchel.cli import main
 from satchel.cli.verb import VerbCommand
 from satchel.cli.verbs import VERBS
+from satchel.remote.connection import Answered, Connection
 from tests.cli.conftest import SATCHEL, Cli, process
 
 
@@ -127,6 +128,26 @@ def test_a_defect_is_reported_as_one(cli: Cli, here: Path, monkeypatch: pytest.M
     ran = cli("tasks", status=1)
     assert "[internal.error]" in ran.err
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ("whoami", '{"principal": null}'),
+        ("projects --remote", '{"items": [{"slug": "a", "version": "x"}], "next": null}'),
+        ("tenant members", '{"items": [{"id": 7, "email": [], "name": {}, "tenantRole": 1}], "next": null}'),
+        ("search word --remote --all", '{"hits": 7, "total": 1, "query": {"text": "word", "filters": []}}'),
+    ],
+)
+def test_a_wrong_type_in_an_answer_is_the_servers_and_no_defect_of_ours(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch, words: str, answer: str
+) -> None:
+    monkeypatch.setenv("SATCHEL_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("SATCHEL_KEY", "stl_live_none")
+    monkeypatch.setattr(Connection, "json", lambda *_, **__: json.loads(answer, object_hook=Answered))
+    ran = cli(*words.split(), status=1)
+    assert "[remote.untrustworthy]" in ran.err
+    assert "defect" not in ran.err
 
 
 @pytest.mark.parametrize("verb", ["get", "outline"])

@@ -18,9 +18,11 @@ from click.exceptions import NoArgsIsHelpError
 from satchel import __version__
 from satchel.cli.verb import STATUSES, VerbGroup, unknown_word
 from satchel.cli.verbs import SECTIONS, VERBS
-from satchel.errors import InternalError, InvalidInput, SatchelError
+from satchel.errors import InternalError, InvalidInput, SatchelError, ServerLied
 
 INTERRUPTED = 130
+_WRONG_TYPE = (TypeError, ValueError, AttributeError, LookupError, OverflowError)
+"""What comes of a value that is of another type, or beyond what it can be."""
 
 
 class Satchel(VerbGroup):
@@ -147,6 +149,10 @@ def _unexpected(error: Exception, words: Sequence[str]) -> int:
         refused = durable.refused(error, "")
         what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
         return _say(what, refused.hint, refused.code, refused.exit_status, words)
+    if _is_of_an_answer(error):
+        what = f"the server's answer is not as the protocol has it ({type(error).__name__}: {error})"
+        hint = "Check the address, and that client and server are up to date; then tell whoever runs the server."
+        return _say(what, hint, ServerLied.code, ServerLied.exit_status, words)
     return _say(
         f"unexpected {type(error).__name__}: {error}",
         "This is a defect. Run it again with --debug and report what it shows.",
@@ -154,6 +160,24 @@ def _unexpected(error: Exception, words: Sequence[str]) -> int:
         InternalError.exit_status,
         words,
     )
+
+
+def _is_of_an_answer(error: Exception) -> bool:
+    """Whether what failed had an answer of a server in hands, in which something is of another type than it should.
+
+    Nobody checks all that is only shown: whoever shows it fails, and this looks for what it was at.
+    """
+    connection = sys.modules.get("satchel.remote.connection")  # local verbs load none
+    if connection is None or not isinstance(error, _WRONG_TYPE):
+        return False
+    import traceback
+
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            values = value if isinstance(value, list | tuple) else (value,)
+            if any(isinstance(each, connection.Answered) for each in values):
+                return True
+    return False
 
 
 def _is_utf8(word: str) -> bool:

@@ -316,7 +316,7 @@ def encode(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-class _Object(Json):
+class Answered(Json):
     """An object in an answer: a key that a server left out is no defect of whoever reads it."""
 
     __slots__ = ()
@@ -333,7 +333,7 @@ def _json(answer: Answer) -> Json:
     if not data and answer.status == 204:
         return {}
     try:
-        value = json.loads(data, object_hook=_Object)
+        value = json.loads(data, object_hook=Answered)
     except (ValueError, RecursionError) as error:
         raise ServerLied(
             "the server's answer is not JSON", hint="Is there a Satchel server at this address?"
