@@ -45,7 +45,7 @@ async def _read(limit: int) -> tuple[bytes, int]:
     socket = _Socket()
     filling = asyncio.create_task(socket.fill())
     try:
-        parts = [part async for part in stream(Request({"type": "http"}, socket.receive), limit)]
+        parts = [part async for part in stream(Request({"type": "http", "headers": []}, socket.receive), limit)]
     finally:
         filling.cancel()
     return b"".join(parts), socket.asked

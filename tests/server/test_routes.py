@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Callable
@@ -494,3 +495,19 @@ def test_a_name_is_one_line_that_shows_all_of_itself(owner: Client, path: str, b
     """It stands beside what its owner did, in lists that people read."""
     answer = owner.post(path, body)
     assert (answer.status, answer.code) == (422, "request.invalid")
+
+
+def test_a_packed_body_is_refused_and_not_kept_as_what_was_meant(owner: Client) -> None:
+    owner.post("/projects", {"slug": "packed"}).ok()
+    data, packed = b"# Notes\n", {"content-encoding": "gzip"}
+    refused = owner.put("packed", "a.md", gzip.compress(data), **packed)
+    assert (refused.status, refused.code) == (415, "request.media_type")
+    assert "unpacked" in refused.json["hint"]
+    body = gzip.compress(b'{"query": "x"}')
+    json = {"content-type": "application/json", "accept": "application/json"}
+    for address in ("/projects/packed/search", "/mcp"):
+        assert owner.send("POST", address, body, json | packed).code == "request.media_type"
+    stream = {"content-type": "application/x-satchel-sync", "satchel-declared-bytes": "9"}
+    assert owner.send("POST", "/projects/packed/packs", b"x", stream | packed).code == "request.media_type"
+    assert owner.send("PUT", "/projects/absent/artifacts/a.md", data, packed).code == "project.not_found"
+    owner.put("packed", "a.md", data, **{"content-encoding": "identity"}).ok()

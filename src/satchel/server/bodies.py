@@ -70,7 +70,9 @@ async def read_bytes(request: Request, limit: int) -> bytes:
 
 def bounded(request: Request, limit: int) -> Receive:
     """What gives a body to whoever keeps it whole: one that is large in its tenant's turn. Raises ``TooLarge`` for one
-    that is declared to be over ``limit`` bytes, and gives no more of one that is."""
+    that is declared to be over ``limit`` bytes, and gives no more of one that is; ``WrongMediaType`` for one that is
+    packed."""
+    _check_coding(request)
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise TooLarge(f"the body is {int(declared):,} bytes; at most {limit:,} are taken here", limit=limit)
@@ -90,11 +92,12 @@ def bounded(request: Request, limit: int) -> Receive:
 
 
 async def stream(request: Request, limit: int) -> AsyncIterator[bytes]:
-    """The body as it comes; raises ``TooLarge`` once more than ``limit`` bytes came.
+    """The body as it comes; raises ``TooLarge`` over ``limit`` bytes, ``WrongMediaType`` if it is packed.
 
     A long body over a slow link comes in packets of 1.4 KB, each of which would go through everything between the
     socket and here: it is left to gather.
     """
+    _check_coding(request)
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -111,6 +114,16 @@ def require_media(request: Request, media: str) -> None:
     sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if sent != media:
         raise WrongMediaType(f"this address takes {media}, not {sent or 'a body without a content type'}")
+
+
+def _check_coding(request: Request) -> None:
+    """Bodies are not unpacked, and packed ones are not kept as if they were what was meant (RFC 9110, 15.5.16)."""
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise WrongMediaType(
+            f"a body is taken as it is, not with the Content-Encoding {coding[:60]}",
+            hint="Send it unpacked, without that header.",
+        )
 
 
 def idempotency_key(request: Request) -> str | None:

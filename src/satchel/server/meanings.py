@@ -217,7 +217,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
     ),
     "request.invalid": ("The request is invalid", "A value is missing, of the wrong form, out of range, or unknown."),
     "request.malformed": ("The body is malformed", "The body is not JSON, or not UTF-8."),
-    "request.media_type": ("Wrong content type", "The body is of another content type than this address takes."),
+    "request.media_type": (
+        "Wrong content type",
+        "The body is of another content type than this address takes, or packed: no Content-Encoding is taken.",
+    ),
     "request.method_not_allowed": ("Method not allowed", "The address exists, and does not take this method."),
     "request.origin_refused": (
         "Host or origin refused",
