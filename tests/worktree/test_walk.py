@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from satchel.errors import NoSuchArtifact, NotAFolder
 from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.listing import Entry
-from satchel.worktree import walk
+from satchel.worktree import state, walk
 from satchel.worktree.beneath import read_all
 from satchel.worktree.ignore import Rules
 from satchel.worktree.state import Remembered
@@ -355,8 +355,9 @@ def _other_format(path: Path) -> None:
 @pytest.mark.promise("P9")
 @pytest.mark.parametrize("damage", [_garbage, _half, _other_format, Path.unlink])
 def test_a_damaged_state_is_made_again_and_changes_no_answer(
-    root: Path, state_path: Path, damage: Callable[[Path], None]
+    root: Path, state_path: Path, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(state, "MOST_LEFT_BESIDE", 0)  # else it is all in the log beside it
     for number in range(200):
         put(root, f"sub/{number}.md", str(number))
     before = scan_of(root, state_path)
@@ -364,6 +365,30 @@ def test_a_damaged_state_is_made_again_and_changes_no_answer(
     after = scan_of(root, state_path)
     assert after.tree == before.tree
     assert bool(after.notices) is (damage in (_garbage, _half))
+    assert scan_of(root, state_path).reread == 0
+
+
+@pytest.mark.parametrize("damage", [_garbage, _half, Path.unlink, lambda path: path.with_name("state.db-wal").unlink()])
+def test_a_small_change_waits_in_a_log_whose_loss_changes_no_answer(
+    root: Path, state_path: Path, damage: Callable[[Path], None]
+) -> None:
+    for number in range(40):
+        put(root, f"sub/{number}.md", str(number))
+    before = scan_of(root, state_path)
+    assert 0 < state_path.with_name("state.db-wal").stat().st_size <= state.MOST_LEFT_BESIDE
+    assert scan_of(root, state_path).reread == 0
+    damage(state_path)
+    assert scan_of(root, state_path).tree == before.tree
+    assert scan_of(root, state_path).reread == 0
+
+
+def test_a_long_log_is_brought_into_the_state(root: Path, state_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(root, "a.md")
+    scan_of(root, state_path)
+    monkeypatch.setattr(state, "MOST_LEFT_BESIDE", 1_000)
+    put(root, "b.md")
+    scan_of(root, state_path)
+    assert not state_path.with_name("state.db-wal").exists()
     assert scan_of(root, state_path).reread == 0
 
 
