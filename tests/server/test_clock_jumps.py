@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from satchel.errors import StoreUnavailable
+from satchel.errors import StoreUnavailable, TooManyRequests
 from satchel.objects.ids import TenantId
+from satchel.server import guesses, signin
 from satchel.server.app import application
 from satchel.server.cloud import now_ms
 from satchel.server.housekeeping import end_due
@@ -66,6 +68,23 @@ def test_a_clock_that_jumps_costs_a_new_token_and_nothing_else(server: Running, 
     versions = owner.get("/projects/demo/versions").ok()["items"]
     assert [row["version"] for row in versions] == [3, 2, 1]
     assert server.client(None).get("/health/ready").status == 200
+
+
+def test_a_clock_put_back_keeps_nobody_who_guessed_wrong_out_for_longer(server: Running, clock: Clock) -> None:
+    async def guessed() -> tuple[Any, int]:
+        for _ in range(guesses.MOST):
+            server.cloud.guesses.miss("psn_a")
+        for _ in range(signin.MAX_FAILURES):
+            async with server.cloud.sign_in.attempt("a@example.org"):
+                pass
+        clock.off = -HOUR_MS
+        with pytest.raises(TooManyRequests) as refused:
+            async with server.cloud.sign_in.attempt("a@example.org"):
+                pass
+        return refused.value.facts["retry_after"], server.cloud.guesses.wait("psn_a")
+
+    told = server.run(guessed())
+    assert all(0 < wait <= 10 * 60 for wait in told)
 
 
 @pytest.mark.promise("P3")

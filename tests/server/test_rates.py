@@ -102,6 +102,15 @@ def test_a_clock_put_back_neither_fails_nor_forgets(node: Rates, clock: Clock) -
     assert node.spend(TENANT, 5, "key_a", -1).refused
 
 
+def test_a_clock_put_right_by_an_hour_lets_in_whoever_waited_as_long_as_it_was_told(node: Rates, clock: Clock) -> None:
+    admitted(lambda: node.spend(TENANT, 5, "key_a", -1), 5)
+    clock.now -= 60 * MINUTE
+    verdict = node.spend(TENANT, 5, "key_a", -1)
+    assert verdict.refused
+    clock.now += verdict.standings[0].seconds * 1000
+    assert not node.spend(TENANT, 5, "key_a", -1).refused
+
+
 def test_the_headers_name_policy_and_standing(node: Rates, clock: Clock) -> None:
     clock.now += 45_000
     verdict = node.spend(TENANT, 100, "key_a", 5)

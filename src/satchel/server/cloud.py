@@ -56,6 +56,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _steady_ms() -> int:
+    """Milliseconds for what only this process counts: nobody puts them right."""
+    return time.monotonic_ns() // 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Cloud:
     """Everything a route may use."""
@@ -235,12 +240,12 @@ async def open_cloud(
             clock=clock,
             random=random,
             started=clock(),
-            sign_in=SignInGate(pepper, clock),
+            sign_in=SignInGate(pepper, _steady_ms),
             provider=provider,
             fetcher=Fetcher(Reach(networks=LOOPBACK if settings.fetch_loopback else ())),
             hosts=Hosts(settings),
-            beginnings=Rates(clock, ""),
-            guesses=Guesses(clock),
+            beginnings=Rates(_steady_ms, ""),
+            guesses=Guesses(_steady_ms),
             meters=meters,
         )
         cloud.receiver.on_commit = cloud.listeners.committed

@@ -52,8 +52,10 @@ class Bucket:
         """The same at the other nodes, as last known."""
 
     def turn(self, window: int) -> None:
-        """Go on to a later window."""
-        if window <= self.window:  # a clock put back changes nothing
+        """Go on to a later window. Where a clock was put back, what was counted stays, and nobody waits for longer."""
+        if window <= self.window:
+            if window < self.window - 1:  # at the edge of two windows a little would forget the one before
+                self.window = window
             return
         follows = window == self.window + 1
         self.before, self.others_before = (self.own, self.others) if follows else (0, 0)
