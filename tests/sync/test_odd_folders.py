@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from satchel.errors import PathRefused
 from satchel.sync import folder as folders
 from satchel.sync.run import run
+from satchel.sync.settle import put_back
 from satchel.worktree.walk import Worktree
 from tests.sync.cloud import Cloud, held, put
 from tests.sync.conftest import Desk
@@ -117,6 +119,21 @@ def test_a_clock_that_is_a_day_off_misses_no_change(ann: Desk, bob: Desk, off: i
             assert held(bob.root)["a.md"] == f"round {round_}\n"
 
 
+def fold_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look files up as a disk does for which README.md and Readme.md are one name."""
+    exactly = os.listdir
+
+    def real(path: Path) -> Path:
+        parts = path.parts
+        found = Path(parts[0])
+        for part in parts[1:]:
+            found /= next((name for name in exactly(found) if name.casefold() == part.casefold()), part)
+        return found
+
+    monkeypatch.setattr(folders, "_is_there", lambda root, path: real(root / path).is_file())
+    monkeypatch.setattr(os, "listdir", lambda path: exactly(real(Path(path))))
+
+
 @pytest.mark.promise("P3")
 def test_where_case_does_not_count_a_renamed_file_is_renamed_for_everybody_and_lost_for_nobody(
     ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch
@@ -125,17 +142,40 @@ def test_where_case_does_not_count_a_renamed_file_is_renamed_for_everybody_and_l
     ann.sync()
     bob.sync()
 
-    def folds_case(root: Path, path: str) -> bool:
-        """As a disk does for which README.md and Readme.md are one name."""
-        there = {str(found.relative_to(root)).casefold() for found in root.rglob("*") if found.is_file()}
-        return path.casefold() in there
-
-    monkeypatch.setattr(folders, "_is_there", folds_case)
+    fold_case(monkeypatch)
     (ann.root / "Readme.md").rename(ann.root / "README.md")
     report = ann.sync()
     assert report.conflicts == []
     bob.sync()
     assert held(bob.root) == held(ann.root) == {"README.md": "one\n", "b.md": "two\n"}
+
+
+@pytest.mark.promise("P3")
+def test_where_case_does_not_count_a_renamed_folder_is_renamed_for_everybody(
+    ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, {"docs/a.md": "one\n", "docs/deep/b.md": "two\n"})
+    ann.sync()
+    bob.sync()
+    fold_case(monkeypatch)
+    (ann.root / "docs").rename(ann.root / "Docs")
+    assert ann.sync().conflicts == []
+    monkeypatch.undo()
+    bob.sync()
+    assert held(bob.root) == held(ann.root) == {"Docs/a.md": "one\n", "Docs/deep/b.md": "two\n"}
+
+
+@pytest.mark.promise("P3")
+def test_where_case_does_not_count_an_old_version_is_not_put_over_a_file_that_was_renamed(
+    ann: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, {"plan.md": "one\n"})
+    fold_case(monkeypatch)
+    (ann.root / "plan.md").rename(ann.root / "Plan.md")
+    with pytest.raises(PathRefused, match=r"takes Plan\.md for plan\.md") as refused:
+        put_back(ann.worktree, "plan.md", b"zero\n", "100644")
+    assert "Give Plan.md another name" in refused.value.hint
+    assert held(ann.root) == {"Plan.md": "one\n"}
 
 
 @pytest.mark.promise("P3")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 from unicodedata import normalize
 
@@ -28,11 +29,12 @@ def present(root: Path, scan: Scan, base: Tree, unsettled: Iterable[str] = ()) -
     absent = base.keys() - tree.keys()
     if absent:
         keys: set[str] | None = None
+        listed = cache(partial(_names, root))
         for path in sorted(absent):
             if _is_there(root, path):
                 keys = keys if keys is not None else {collision_key(other) for other in scan.tree}
                 # On a filesystem that folds case the old name of a renamed file is found too.
-                if collision_key(path) not in keys or _has_name(root, path):
+                if collision_key(path) not in keys or _has_name(path, listed):
                     tree[path] = base[path]
     for path in unsettled:
         tree.pop(path, None)
@@ -41,9 +43,18 @@ def present(root: Path, scan: Scan, base: Tree, unsettled: Iterable[str] = ()) -
     return tree
 
 
-def left_out(root: Path, scan: Scan, path: str) -> bool:
-    """Whether something is there that the scan does not list."""
-    return path not in scan.tree and _is_there(root, path)
+def left_out(root: Path, scan: Scan, paths: Iterable[str]) -> list[str]:
+    """Those of ``paths`` at which something is, by this very name, that the scan does not list."""
+    listed = cache(partial(_names, root))
+    return [path for path in paths if path not in scan.tree and _is_there(root, path) and _has_name(path, listed)]
+
+
+def other_name(root: Path, scan: Scan, path: str) -> str | None:
+    """The file of the project that the disk gives for ``path`` as well, case not counting there."""
+    if path in scan.tree or not _is_there(root, path):
+        return None
+    key = collision_key(path)
+    return next((other for other in scan.tree if collision_key(other) == key), None)
 
 
 def require_read(scan: Scan, paths: Iterable[str]) -> None:
@@ -55,13 +66,27 @@ def require_read(scan: Scan, paths: Iterable[str]) -> None:
                 raise FolderUnreadable(f"cannot read {path}: {unread.get(place) or unread.get('.')}")
 
 
-def _has_name(root: Path, path: str) -> bool:
-    """Whether the folder lists this very name: beside another that differs in case alone, it is a file of its own."""
-    folder, _, name = path.rpartition("/")
+def _has_name(path: str, names: Callable[[str], frozenset[str] | None]) -> bool:
+    """Whether the disk lists the path by this very name, its folders too: beside another that differs in case alone, it
+    is a file of its own.
+    """
+    folder = ""
+    for name in path.split("/"):
+        there = names(folder)
+        if there is None:
+            return True
+        if name not in there:
+            return False
+        folder = f"{folder}/{name}" if folder else name
+    return True
+
+
+def _names(root: Path, folder: str) -> frozenset[str] | None:
+    """The composed names in a folder; ``None`` where they cannot be read."""
     try:
-        return any(normalize("NFC", other) == name for other in os.listdir(root / folder))
+        return frozenset(normalize("NFC", name) for name in os.listdir(root / folder))
     except OSError:
-        return True
+        return None
 
 
 def _is_there(root: Path, path: str) -> bool:

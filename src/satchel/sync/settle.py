@@ -19,7 +19,7 @@ from satchel.objects.ids import Digest, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.sync.conflicts import ConflictStore
 from satchel.sync.failpoints import reach
-from satchel.sync.folder import left_out, present, require_read
+from satchel.sync.folder import left_out, other_name, present, require_read
 from satchel.sync.heal import at_hand
 from satchel.sync.merge import hunks
 from satchel.sync.plan import NEITHER, Clash, plan
@@ -146,7 +146,7 @@ def conflicting(worktree: Worktree, path: str) -> Conflicting:
 def _require_own(root: Path, scan: Scan, paths: Sequence[str]) -> None:
     """Raise where a path cannot be read, or is there and none of the project's."""
     require_read(scan, paths)
-    if strange := [path for path in paths if left_out(root, scan, path)]:
+    if strange := left_out(root, scan, paths):
         raise PathRefused(f"{', '.join(strange)}: {_NOT_OURS}", hint="`satchel doctor` says why.")
 
 
@@ -278,6 +278,8 @@ def put_back(
 
     def decide(scan: Scan) -> tuple[bytes, str]:
         _require_own(worktree.root, scan, [path])
+        if other := other_name(worktree.root, scan, path):
+            raise PathRefused(f"this disk takes {other} for {path}", hint=f"Give {other} another name first.")
         return data, mode
 
     changed, _ = edit(worktree, path, decide, permissions=permissions, bounds=bounds, random=random, clock_ns=clock_ns)
@@ -364,7 +366,7 @@ def undo(
             elif local.get(path) == wrote.get(path):
                 todo[path] = was
             else:
-                result.skipped[path] = _NOT_OURS if left_out(root, scan, path) else "changed since"
+                result.skipped[path] = _NOT_OURS if left_out(root, scan, [path]) else "changed since"
         if step and not todo and not result.restored:
             return result  # it may yet be, once what came after it is taken back
         store.spared, replaced = (last, *begun), _kept(store, begun)
