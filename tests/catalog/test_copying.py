@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from tests.catalog.make import NOW, PEPPER, PROJECT, Tenants, hold, lengthen
 from tests.postgres import Postgres, run_sql
 
 pytestmark = pytest.mark.anyio
-Filled = Callable[[], None]
 
 
 async def live(catalog: Catalog) -> Tenants:
