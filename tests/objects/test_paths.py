@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,35 @@ def test_the_guide_lists_every_file_that_waits_for_trust() -> None:
         name for name in (*paths.EXECUTED_FILES, *paths.EXECUTED_FOLDERS) if f"`{name.lstrip('/')}`" not in guide
     ]
     assert missing == []
+
+
+@settings(max_examples=200)
+@given(st.lists(st.text(st.sampled_from("aA-/ ."), min_size=1, max_size=6), max_size=8))
+def test_what_stays_of_a_tree_is_what_clashes_with_nothing_that_stays_before_it(names: list[str]) -> None:
+    def clash(one: str, other: str) -> bool:
+        one, other = collision_key(one) + "/", collision_key(other) + "/"
+        return one.startswith(other) or other.startswith(one)
+
+    kept: list[str] = []
+    left_out = set()
+    for path in sorted(names):
+        if path_problem(path) is not None or any(clash(path, other) for other in kept):
+            left_out.add(path)
+        else:
+            kept.append(path)
+    assert list(tree_problems(names)) == sorted(left_out)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("extra", [[], ["0"]])
+def test_paths_of_hundreds_of_folders_take_no_more_memory_than_they_are_long(extra: list[str]) -> None:
+    deep = [f"{n}/{'a/' * 500}x" for n in range(1_000)]
+    tracemalloc.start()
+    try:
+        assert list(tree_problems([*deep, *extra])) == [path for path in deep if path.startswith("0/")][: len(extra)]
+        assert tracemalloc.get_traced_memory()[1] < 8 * sum(map(len, deep))  # 280 times as much with all the folders
+    finally:
+        tracemalloc.stop()
 
 
 def test_24000_paths_are_checked_in_far_less_than_a_second() -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import pairwise
 
 from satchel.errors import PathRefused
 from satchel.objects.unicode14 import is_assigned
@@ -62,22 +64,16 @@ def check_path(path: str) -> str:
 def tree_problems(paths: Iterable[str]) -> dict[str, str]:
     """The paths that cannot be in one tree, each with the reason; the others can be listed together.
 
-    Of paths that clash, the first by code points stays and the later ones are named. Linear in the paths.
+    Of paths that clash, the first by code points stays and the later ones are named. Takes no more memory than the
+    paths do, however many folders they name.
     """
-    problems: dict[str, str] = {}
-    files: dict[str, str] = {}  # collision key to the path that holds it
-    folders: dict[str, str] = {}  # collision key of a folder to one path inside
-    for path in sorted(paths):
-        problem = path_problem(path)
-        key = collision_key(path) if problem is None else ""
-        if problem is None:
-            problem = _clash(key, path, files, folders)
-        if problem is not None:
-            problems[path] = problem
-            continue
-        files[key] = path
-        _add_folders(key, path, folders)
-    return problems
+    ordered = sorted(paths)
+    problems = {path: problem for path in ordered if (problem := path_problem(path)) is not None}
+    keys = [(_deep_key(path), path) for path in ordered if path not in problems]
+    if all(not _inside(key, before) for before, key in pairwise(sorted([key for key, _ in keys]))):
+        return problems
+    clashes = _clashes(keys)
+    return {path: problems.get(path) or clashes[path] for path in ordered if path in problems or path in clashes}
 
 
 def collision_key(path: str) -> str:
@@ -87,27 +83,36 @@ def collision_key(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
-def _clash(key: str, path: str, files: dict[str, str], folders: dict[str, str]) -> str | None:
-    if key in files:
-        same = files[key]
-        return "listed twice" if same == path else f"the same as {_shown(same)} where case does not count"
-    if key in folders:
-        return f"a file and also the folder of {_shown(folders[key])}"
-    above = key.rpartition("/")[0]
-    while above:
-        if above in files:
-            return f"inside {_shown(files[above])}, which is a file"
-        if above in folders:  # then everything further up is a folder too
-            break
-        above = above.rpartition("/")[0]
-    return None
+def _deep_key(path: str) -> str:
+    """The collision key of a path in a form by which whatever lies in a folder comes next after the folder: no
+    character of a listable path is before NUL."""
+    return collision_key(path).replace("/", "\0")
 
 
-def _add_folders(key: str, path: str, folders: dict[str, str]) -> None:
-    above = key.rpartition("/")[0]
-    while above and above not in folders:
-        folders[above] = path
-        above = above.rpartition("/")[0]
+def _inside(key: str, above: str) -> bool:
+    """Whether ``key`` is that of the same file, or lies in it as if it were a folder."""
+    return key.startswith(above) and key[len(above) : len(above) + 1] in ("", "\0")
+
+
+def _clashes(keys: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The paths, each with its deep key, that clash with one before them that stays."""
+    clashes: dict[str, str] = {}
+    kept: list[str] = []  # sorted; as none of them is inside another, what a key clashes with is next to its place
+    path_of: dict[str, str] = {}
+    for key, path in keys:
+        place = bisect_left(kept, key)
+        before, after = kept[max(place - 1, 0) : place], kept[place : place + 1]
+        if after == [key]:
+            same = path_of[key]
+            clashes[path] = "listed twice" if same == path else f"the same as {_shown(same)} where case does not count"
+        elif after and _inside(after[0], key):
+            clashes[path] = f"a file and also the folder of {_shown(path_of[after[0]])}"
+        elif before and _inside(key, before[0]):
+            clashes[path] = f"inside {_shown(path_of[before[0]])}, which is a file"
+        else:
+            kept.insert(place, key)
+            path_of[key] = path
+    return clashes
 
 
 def _slow_problem(path: str) -> str | None:
