@@ -24,7 +24,7 @@ from satchel.cli.verb import verb
 from satchel.cli.waiting import patience
 from satchel.errors import InvalidInput, NotFound, SignInNeeded
 from satchel.remote import FixedToken, Remote, Traffic, checked_url
-from satchel.remote.values import text
+from satchel.remote.values import project_id, slug, text
 from satchel.sync.choices import Direction
 from satchel.sync.report import SyncReport
 from satchel.sync.run import run
@@ -67,8 +67,8 @@ def command(
     address, invitation = _parts(secret(face, "Invitation") if url == "-" else url, insecure)
     anybody = Remote(address, FixedToken(None), insecure=insecure)
     to = anybody.call("POST", "/auth/invitation", json={"invitation": invitation})
-    clones = to["project"] is not None and not no_clone
-    root = _place(face, folder or to["project"]) if clones else None
+    project = None if to["project"] is None else slug(to["project"])
+    root = None if project is None or no_clone else _place(face, folder or project)
     face.note(_told(to, address))
     joined = None if email else _in_already(face, address, to)
     if joined is None:
@@ -78,14 +78,14 @@ def command(
         credentials(face).put(address, Credential(access=access, refresh=refresh, insecure=insecure))
     data = {name: joined[name] for name in ("tenant", "project", "role")}
     data |= {"url": address, "folder": None if root is None else str(root), "sync": None}
-    if root is None:
+    if root is None or project is None:
         face.answer(data, lambda: face.note(f"Joined {to['tenant']}. Next:  satchel projects --remote"))
         return 0
-    report, took, traffic = _clone(face, root, address, joined["project"], to["project"])
+    report, took, traffic = _clone(face, root, address, project_id(joined["project"]), project)
 
     def show() -> None:
         show_sync(face, report, took, False, traffic)
-        face.note(f"{to['project']} is in {shown_path(root, face.cwd)}.  Next:  satchel sync, or satchel search there")
+        face.note(f"{project} is in {shown_path(root, face.cwd)}.  Next:  satchel sync, or satchel search there")
 
     face.answer({**data, "sync": report_data(report)}, show)
     return 3 if report.conflicts else 0
@@ -156,7 +156,7 @@ def _is_project(root: Path) -> bool:
     return os.path.lexists(local_dir(root) / CONFIG_NAME)
 
 
-def _clone(face: Face, root: Path, address: str, project: str, slug: str) -> tuple[SyncReport, float, Traffic]:
+def _clone(face: Face, root: Path, address: str, project: str, name: str) -> tuple[SyncReport, float, Traffic]:
     began = time.perf_counter()
     root.mkdir(parents=True, exist_ok=True)
     if _is_project(root):
@@ -165,7 +165,7 @@ def _clone(face: Face, root: Path, address: str, project: str, slug: str) -> tup
             raise InvalidInput(f"{root} is another project ({config.name})", hint="Name another folder.")
         config = replace(config, id=project, remote_url=address, remote_project=project)
     else:
-        config = ProjectConfig(project, slug, remote_url=address, remote_project=project)
+        config = ProjectConfig(project, name, remote_url=address, remote_project=project)
     write_project_config(root, config)
     ignore = local_dir(root) / ".gitignore"
     if not ignore.exists():

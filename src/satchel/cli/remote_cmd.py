@@ -13,6 +13,7 @@ from satchel.cli.hosted import open_remote, server_url
 from satchel.cli.verb import VerbGroup, verb
 from satchel.errors import ConfigInvalid, NoSuchProject
 from satchel.remote import Remote
+from satchel.remote.values import project_id
 from satchel.worktree.base import load_base
 from satchel.worktree.find import ProjectConfig, read_project_config, write_project_config
 
@@ -51,8 +52,8 @@ def add(face: Face, url: str | None, project: str | None) -> None:
     hosted, made = _twin(remote, config, project)
     base, _ = load_base(root)
     # A folder that never synced takes the id of its twin: one project, one id, wherever it is.
-    own = hosted["id"] if base is None else config.id
-    changed = replace(config, id=own, remote_url=address, remote_project=hosted["id"])
+    its = project_id(hosted["id"])
+    changed = replace(config, id=its if base is None else config.id, remote_url=address, remote_project=its)
     write_project_config(root, changed)
     registry(face).register(root, changed.id, changed.name, remote=address)
     data = {

@@ -7,10 +7,11 @@ from sys import intern
 from typing import TYPE_CHECKING
 
 from satchel.errors import ServerLied
-from satchel.objects.ids import Digest, Lineage, ObjectId, is_hex_id
+from satchel.objects.ids import Digest, Lineage, ObjectId, is_hex_id, is_random_id
 from satchel.objects.listing import MODES, Entry
 from satchel.remote.connection import Json
 from satchel.sync.peer import Change, Committed, Head, NearQuota
+from satchel.worktree.find import SLUG
 
 if TYPE_CHECKING:
     from satchel.context.answers import ProjectInfo
@@ -82,6 +83,20 @@ def text(value: object) -> str:
     """``value``, if it is text. Raises ``ServerLied``."""
     if not isinstance(value, str):
         raise ServerLied("the server's answer lacks a text it must have")
+    return value
+
+
+def project_id(value: object) -> str:
+    """``value``, if it is the id of a project, under which a folder remembers its twin. Raises ``ServerLied``."""
+    if not isinstance(value, str) or not is_random_id(value, "prj"):
+        raise ServerLied("the project named by the server has no id")
+    return value
+
+
+def slug(value: object) -> str:
+    """``value``, if it is the slug of a project, after which a folder may be called. Raises ``ServerLied``."""
+    if not isinstance(value, str) or not SLUG.match(value):
+        raise ServerLied("the project named by the server has no name that one can have")
     return value
 
 
