@@ -56,3 +56,18 @@ def test_files_that_may_travel_are_named_in_the_same_way(below: Path) -> None:
     assert paths_in(face, root, ("README.md", "runbooks/failover.md")) == ("runbooks/README.md", "runbooks/failover.md")
     with pytest.raises(InvalidInput, match=r"gone\.md is not a file"):
         paths_in(face, root, ("gone.md",))
+
+
+def test_a_decomposed_name_means_the_file_of_the_composed_one_unless_there_are_two(below: Path, cli: Cli) -> None:
+    typed, name = "cafe\u0301.md", "caf\u00e9.md"
+    face = Face(Machine())
+    (below / name).write_text("# composed\n")
+    assert in_project(face, typed) == f"runbooks/{name}"
+    (below.parent / name).write_text("# at the root\n")
+    assert cli("get", f"../{typed}", "-C", str(below.parent / "specs")).out == "# at the root\n"
+    (below / name).unlink()
+    (below.parent / name).unlink()
+    (below / typed).write_text("# another, which is left out\n")
+    (below / name).write_text("# composed\n")
+    assert in_project(face, typed) == f"runbooks/{typed}"
+    assert "does not belong" in cli("get", f"runbooks/{typed}", "-C", str(below.parent), status=1).err

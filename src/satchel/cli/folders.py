@@ -15,6 +15,7 @@ from satchel.errors import InvalidInput, NoSuchProject, NotAProject
 from satchel.objects.ids import new_id
 from satchel.worktree.find import find_root, local_dir, make_slug, read_project_config
 from satchel.worktree.ignore import Rules
+from satchel.worktree.names import typed_name
 from satchel.worktree.walk import Worktree
 
 if TYPE_CHECKING:
@@ -110,10 +111,10 @@ def in_project(face: Face, path: str) -> str:
     """
     root = os.path.realpath(project_root(face))
     absolute = os.path.normpath(os.path.join(os.path.realpath(face.cwd), path))
-    typed = os.path.normpath(path)
+    typed = typed_name(root, os.path.normpath(path))
     if not absolute.startswith(root + os.sep):
         return typed
-    here = os.path.relpath(absolute, root).replace(os.sep, "/")
+    here = typed_name(root, os.path.relpath(absolute, root).replace(os.sep, "/"))
     if here == typed or os.path.isabs(path) or typed.startswith(".."):
         return here
     from satchel.worktree.base import history_of

@@ -18,6 +18,7 @@ from satchel.cli.waiting import patience, wait_option
 from satchel.context.answers import ArtifactText
 from satchel.context.budget import tokens_in
 from satchel.errors import InvalidInput, NoSuchArtifact, ServerLied
+from satchel.worktree.names import typed_name
 
 _WITH_LINES = re.compile(r"(?P<path>.+?):(?P<first>[1-9]\d*)(?:-(?P<last>[1-9]\d*))?\Z")
 PAGE_CHARACTERS = 1_000_000
@@ -119,8 +120,10 @@ def in_reading(reading: Reading, face: Face, path: str) -> str:
     if root is None:
         return path
     absolute = os.path.normpath(face.cwd / path)
-    if os.path.isfile(absolute) and absolute.startswith(f"{root}{os.sep}"):
-        return os.path.relpath(absolute, root).replace(os.sep, "/")
+    if absolute.startswith(f"{root}{os.sep}"):
+        here = typed_name(str(root), os.path.relpath(absolute, root).replace(os.sep, "/"))
+        if os.path.isfile(root / here):
+            return here
     if os.path.isabs(path):
         raise NoSuchArtifact(f"{path} is not in project {reading.one}")
-    return path
+    return typed_name(str(root), path)

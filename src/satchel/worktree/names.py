@@ -20,3 +20,18 @@ def name_of(root: str, prefix: str, entry: os.DirEntry[str]) -> str:
     except OSError:
         return entry.name
     return composed if (same.st_dev, same.st_ino) == (own.st_dev, own.st_ino) else entry.name
+
+
+def typed_name(root: str, path: str) -> str:
+    """A path of the folder ``root`` as a person types it, or as a shell completes it, by the name that a tree has.
+
+    That is the composed one, but where the disk has another file by it.
+    """
+    composed = unicodedata.normalize("NFC", path)
+    if composed == path:
+        return path
+    try:
+        same = os.path.samestat(os.lstat(f"{root}/{composed}"), os.lstat(f"{root}/{path}"))
+    except OSError:  # one of the two is not there
+        same = not os.path.lexists(f"{root}/{path}")
+    return composed if same else path
