@@ -76,7 +76,8 @@ def _alone(table: Table) -> bool:
 @pytest.fixture
 async def filled(postgres: Postgres) -> Postgres:
     """A row of each of three tenants in every table, and no keys between tables."""
-    await run_sql(postgres.admin, *[row[0] for row in await run_sql(postgres.admin, FOREIGN_AND_UNIQUE)])
+    drops = await run_sql(postgres.admin, FOREIGN_AND_UNIQUE)
+    await run_sql(postgres.admin, *[drop[0] for drop in drops])
     async with beyond(postgres) as connection:
         for table in tables():
             whose = (A, B, C) if "tenant_id" in table.c else (A,)
