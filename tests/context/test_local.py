@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from satchel.context.local import LocalReader
+from satchel.context.local import SETTLE_TRIES, LocalReader, _Open
+from satchel.context.part import Part
 from satchel.errors import InvalidInput, NoSuchArtifact, NoSuchProject, NoSuchVersion, NotAFolder
 from satchel.objects.ids import Digest, Lineage, ObjectId, object_id
 from satchel.worktree.base import Base, CloudEntry, save_base
+from satchel.worktree.walk import ChangedMeanwhile, Worktree
 from tests.context.conftest import MakeReader, local_project
 
 
@@ -140,6 +144,49 @@ def test_projects_are_named_by_slug_or_id(reader: LocalReader) -> None:
 
 
 @pytest.mark.promise("P9")
+@pytest.mark.parametrize("times", [SETTLE_TRIES - 1, SETTLE_TRIES])
+def test_an_index_that_another_process_brings_on_is_asked_again_and_never_a_defect(
+    reader: LocalReader, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Two agents in one folder under work: whoever looked first meets the index where the other brought it."""
+    asks: list[Callable[[], object]] = [
+        lambda: reader.search("warning"),
+        lambda: reader.artifacts("lighthouse"),
+        lambda: reader.artifact("lighthouse", "README.md"),
+        lambda: reader.tasks("lighthouse"),
+        lambda: reader.context("lighthouse"),
+    ]
+    left = 0
+    real = _Open.part
+
+    def part(self: _Open) -> Part:
+        nonlocal left
+        left -= 1
+        made = real(self)
+        return made if left < 0 else replace(made, digest=Digest("0" * 64))
+
+    monkeypatch.setattr(_Open, "part", part)
+    for ask in asks:
+        left = times
+        if times < SETTLE_TRIES:
+            assert ask()
+        else:
+            with pytest.raises(ChangedMeanwhile):
+                ask()
+
+
+@pytest.mark.parametrize("error", [ChangedMeanwhile("x changed"), NoSuchArtifact("x cannot be read")])
+def test_a_folder_that_never_rests_is_said_to_change(
+    reader: LocalReader, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def read(*_: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(Worktree, "read", read)
+    with pytest.raises(ChangedMeanwhile, match="lighthouse changes faster"):
+        reader.tasks("lighthouse")
+
+
 def test_a_damaged_index_is_rebuilt_and_told(
     reader: LocalReader, sample_project: Path, make_reader: MakeReader
 ) -> None:

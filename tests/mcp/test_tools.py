@@ -125,6 +125,7 @@ def test_an_empty_answer_says_what_to_try(reader: LocalReader) -> None:
     assert not result.is_error
     assert "artifacts_list" in result.texts()[1]
     assert len(call(reader, "search", {"query": "warning"}).texts()) == 1
+    assert "`skipped`" in call(reader, "search", {"query": "warning project:nowhere"}).texts()[1]
 
 
 def test_the_project_may_be_left_out_only_where_there_is_one(reader: LocalReader) -> None:

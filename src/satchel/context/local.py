@@ -84,9 +84,9 @@ class _Open:
             scan, digest = self.look()
             try:
                 index = self._brought(scan, digest)
-            except (ChangedMeanwhile, NoSuchArtifact):
+            except (ChangedMeanwhile, NoSuchArtifact) as error:
                 if not left:
-                    raise
+                    raise _restless(self.project.slug) from error
             else:
                 record = Record(self.project.root)
                 version = record.version if record.digest == digest else None
@@ -199,7 +199,7 @@ class LocalReader:
                 tokens=tokens,
             )
 
-        return self._sound(opened, ask)
+        return self._sound(ask, opened.rebuild)
 
     def artifacts(
         self,
@@ -215,8 +215,8 @@ class LocalReader:
 
         opened = self._open(project)
         return self._sound(
-            opened,
             lambda: artifact_list(opened.part(), kind=kind, prefix=prefix, text=text, cursor=cursor, limit=limit),
+            opened.rebuild,
         )
 
     def artifact(
@@ -262,17 +262,19 @@ class LocalReader:
 
         def ask() -> Answer:
             part = opened.part()
-            item = part.index.document(path)
+            with part.moment():
+                item = part.index.document(path)
+                paths = part.index.paths() if item is None else []
             if item is None:
                 from satchel.context.absent import no_artifact
 
-                raise no_artifact(opened.project.slug, path, part.index.paths())
+                raise no_artifact(opened.project.slug, path, paths)
             past = part.history.of([path]).get(path)
             if at is not None and (past is None or past.object != item.object or not _held_at(part, past, at)):
                 raise NoSuchVersion(f"this folder does not hold {path!r} as of version {at}", hint=_ASK_SERVER)
             return answer(part, artifact_info(item, past), opened.worktree.read(path, item.object))
 
-        return self._sound(opened, ask)
+        return self._sound(ask, opened.rebuild)
 
     def search(
         self,
@@ -301,14 +303,7 @@ class LocalReader:
                 understood, parts, limit=limit, offset=offset, skipped=[*skipped, *failed], at=at
             )
 
-        try:
-            return ask()
-        except IndexCorrupt:
-            for opened in self._opened.values():
-                opened.rebuild_if_damaged()
-        except Moved:
-            pass
-        return ask()
+        return self._sound(ask, self._rebuild_damaged)
 
     def tasks(
         self, project: str, *, done: bool = False, prefix: str = "", cursor: str | None = None, limit: int = 100
@@ -317,7 +312,7 @@ class LocalReader:
 
         opened = self._open(project)
         return self._sound(
-            opened, lambda: task_list(opened.part(), done=done, prefix=prefix, cursor=cursor, limit=limit)
+            lambda: task_list(opened.part(), done=done, prefix=prefix, cursor=cursor, limit=limit), opened.rebuild
         )
 
     def history(
@@ -392,15 +387,31 @@ class LocalReader:
         info["digest"] = digest
         return info
 
-    def _sound(self, opened: _Open, ask: Callable[[], Answer]) -> Answer:
-        """Ask; if the index turns out damaged or the folder changed meanwhile, once more."""
-        try:
-            return ask()
-        except IndexCorrupt:
-            opened.rebuild()
-        except (ChangedMeanwhile, Moved):
-            pass
-        return ask()
+    def _sound(self, ask: Callable[[], Answer], rebuild: Callable[[], None]) -> Answer:
+        """Ask; once more where an index turned out damaged or the folder changed meanwhile, and a few times where
+        another process brought the index on. Raises ``ChangedMeanwhile`` where it never rests."""
+        again = True
+        for left in reversed(range(SETTLE_TRIES)):
+            try:
+                return ask()
+            except (IndexCorrupt, ChangedMeanwhile) as error:
+                if not again or not left:
+                    raise
+                again = False
+                if isinstance(error, IndexCorrupt):
+                    rebuild()
+            except Moved as moved:
+                if not left:
+                    raise _restless(moved.part.project) from None
+        raise AssertionError("the last try returns or raises")
+
+    def _rebuild_damaged(self) -> None:
+        for opened in self._opened.values():
+            opened.rebuild_if_damaged()
+
+
+def _restless(slug: str) -> ChangedMeanwhile:
+    return ChangedMeanwhile(f"{slug} changes faster than it can be read", hint="Nothing was lost: ask again.")
 
 
 def _past(entry: CloudEntry) -> Past:

@@ -306,6 +306,8 @@ def _arguments(tool: Tool, arguments: object) -> Arguments:
 
 def _note(name: str, answer: Mapping[str, Any]) -> str:
     """What to try next. Suggestions stay in the answer: they are words of stored texts."""
+    if answer.get("skipped"):
+        return "Nothing found in what could be asked: `skipped` has what could not, and why."
     if answer.get("suggestions"):
         return "Nothing found. `suggestions` has words that are spelled almost like those asked for."
     return _WHEN_EMPTY.get(name, "")
