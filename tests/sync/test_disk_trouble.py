@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from satchel.sync.settle import Take, put_back, resolve, undo
+from satchel.worktree import beneath
 from satchel.worktree.base import History, load_base, save_base
 from satchel.worktree.beneath import Beneath
 from satchel.worktree.durable import FolderUnreadable
@@ -47,7 +48,7 @@ def test_a_base_that_the_disk_does_not_give_is_not_replaced_by_the_one_before(
     ann.sync()
     base, _ = load_base(ann.root)
     assert base is not None
-    real = Path.read_bytes
+    real = beneath.read_own
 
     def broken(path: Path) -> bytes:
         if path.name == "base-1":
@@ -55,7 +56,7 @@ def test_a_base_that_the_disk_does_not_give_is_not_replaced_by_the_one_before(
         return real(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", broken)
+        patch.setattr(beneath, "read_own", broken)
         for act in (lambda: load_base(ann.root), lambda: save_base(ann.root, base), ann.sync):
             with pytest.raises(FolderUnreadable, match="base-1"):
                 act()
