@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satchel.documents.marks import markdown
-from satchel.documents.sections import MAX_SECTION_CHARS, Section, TaskLine, cut
+from satchel.documents.sections import MAX_SECTION_CHARS, Section, TaskLine, cut, room_for_repeats
 
 
 def sections(text: str) -> tuple[Section, ...]:
@@ -27,6 +28,16 @@ def test_a_heading_with_nothing_under_it_joins_the_deeper_one_below() -> None:
         Section(("A", "C"), 5, 5, "## C"),
         Section(("D",), 6, 6, "# D"),
     )
+
+
+@pytest.mark.promise("P8")
+def test_long_headings_are_not_said_again_for_ever_with_short_sections() -> None:
+    long = "x" * 190
+    text = f"# {long}\n" + "## a\n- [ ] b\n" * 2_000
+    trails = [part.trail for parts in cut(text, markdown(text)) for part in parts]
+    assert trails[:2] == [(long, "a"), (long, "a")]
+    assert trails[1_999] == ("a",)
+    assert sum(len(heading) for trail in trails for heading in trail) <= room_for_repeats(len(text)) + len(trails)
 
 
 def test_a_skipped_level_keeps_the_trail_of_what_is_above() -> None:

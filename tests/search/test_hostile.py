@@ -102,6 +102,16 @@ def test_large_odd_documents_are_indexed_and_found() -> None:
 
 
 @pytest.mark.promise("P9")
+@pytest.mark.promise("P8")
+def test_short_sections_under_long_headings_do_not_make_an_index_a_hundred_times_their_text(tmp_path: Path) -> None:
+    above = "".join(f"{'*' * level} {'long words ' * 17}{level}\n" for level in range(1, 16))
+    text = above + "".join(f"{'*' * 16} a{number}\n- [ ] b\n" for number in range(4_000))
+    path = f"{'folder/' * 140}a.org"
+    with index_of({path: text}, tmp_path / "index.db") as index:
+        assert [hit.path for hit in index.search(parse_query("a3999"), 5).sections] == [path]
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 20 * len(text)  # 160 times without a bound
+
+
 @pytest.mark.parametrize("version", [INDEX_FORMAT + 1, 2**31 - 1, -1])
 def test_an_index_of_another_format_is_built_anew(tmp_path: Path, version: int) -> None:
     place = tmp_path / "index.db"

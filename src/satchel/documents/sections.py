@@ -18,9 +18,19 @@ MAX_SECTION_CHARS = 4_000
 0.815, 0.809, 0.812, then 0.799; ``bench/search.py`` on 42 questions about 30 MB), and fewer pieces are faster."""
 
 
+def room_for_repeats(characters: int) -> int:
+    """How many characters may be said again with each section of a text of that length, all together.
+
+    Of 9,700 documents none came to as much as its own length. Without a bound 0.5 MB of short sections under long
+    headings made an index of 84 MB.
+    """
+    return 4 * characters + 16_384
+
+
 class Section(NamedTuple):
     trail: tuple[str, ...]
-    """Headings from the outermost down to the section's own; empty before the first heading."""
+    """Headings from the outermost down to the section's own; empty before the first heading. Its own alone where the
+    trails before it have used up ``room_for_repeats``."""
     first_line: int
     last_line: int
     """1-based, inclusive, counted in the whole file."""
@@ -47,18 +57,22 @@ def cut(text: str, marks: Marks, start: int = 0) -> tuple[tuple[Section, ...], t
     boxes = iter(marks.boxes)
     box = next(boxes, None)
     line, counted = 1, 0  # `line` is the number of the line that holds offset `counted`
+    room = room_for_repeats(len(text))
     for begin, end, trail in _spans(text, marks.headings, start):
+        length = sum(map(len, trail))
         box_line, box_counted = line, counted
         while box is not None and box.at < end:
             box_line += text.count("\n", box_counted, box.at)
             box_counted = box.at
-            tasks.append(_task(box, box_line, trail))
+            room -= length
+            tasks.append(_task(box, box_line, trail if room >= 0 else trail[-1:]))
             box = next(boxes, None)
         for at, body in _pieces(text, begin, end):
             first = line + text.count("\n", counted, at)
             line = first + body.count("\n")
             counted = at + len(body)
-            sections.append(Section(trail, first, line, body))
+            room -= length
+            sections.append(Section(trail if room >= 0 else trail[-1:], first, line, body))
     return tuple(sections), tuple(tasks)
 
 

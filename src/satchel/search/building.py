@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import apsw
 
+from satchel.documents.sections import room_for_repeats
 from satchel.objects.listing import Entry
 from satchel.search.blocks import Packer
 from satchel.search.schema import SIZES, row_of, rows, size_step
@@ -68,8 +69,11 @@ class Builder:
         """Take in one file, whose sections get numbers from ``number`` on; returns the next free one."""
         kind = self._kind(document.kind)
         about = f"{document.title}\n{path}\n"
+        last = number + room_for_repeats(size) // len(about)
         length = 0
         for at, section in enumerate(document.sections, number):
+            if at == last:
+                about = ""  # thousands of short sections would hold it many times over
             text = indexed(f"{about}{_above(document.title, section.trail)}\n{section.text}")
             step = size_step(len(text))
             self._texts.append(f"{row_of(at, kind, step):0{_DIGITS}d}{text}")
