@@ -17,6 +17,7 @@ from mcp.client.stdio import StdioServerParameters
 from mcp.shared.subscriptions import ResourcesListChanged, ResourceUpdated
 
 from satchel.context.local import LocalReader
+from satchel.errors import ServerAway
 from satchel.mcp import stdio
 from satchel.mcp.stdio import Session
 from satchel.mcp.watching import MAX_SUBSCRIPTIONS, MAX_WATCHED
@@ -128,6 +129,32 @@ class Pipe(io.RawIOBase):
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stdio, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(stdio, "LOOK_SHARE", 1)
+
+
+def test_a_server_that_is_away_changed_nothing_and_leaves_no_subscription_that_was_refused(
+    reader: LocalReader, sample_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise ServerAway("nobody answers")
+
+    session = Session(reader)
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, "projects", away)
+        assert listen(session, "early", resourcesListChanged=True)["error"]["data"]["code"] == "remote.away"
+    assert not session.watches
+    assert session.ended() == []
+    listen(session, "one", resourcesListChanged=True, resourceSubscriptions=[README])
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, "projects", away)
+        assert "error" in listen(session, "one", resourcesListChanged=True)
+    (sample_project / "more.md").write_text("# More\n")
+    for question in ("artifact", "artifacts"):
+        with monkeypatch.context() as patch:
+            patch.setattr(reader, question, away)
+            assert told(session) == []
+    assert told(session) == [("list_changed", "one", None)]
+    (sample_project / "README.md").write_text("# Other\n")
+    assert ("updated", "one", README) in told(session)
 
 
 def test_the_loop_tells_by_itself_and_answers_at_the_end(

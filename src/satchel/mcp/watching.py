@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from satchel.context.answers import MAX_LIST_LIMIT, ContextReader
-from satchel.errors import InvalidInput, SatchelError
+from satchel.errors import InvalidInput, SatchelError, Unavailable
 from satchel.mcp.resources import place_of
 
 SUBSCRIPTION_KEY = "io.modelcontextprotocol/subscriptionId"
@@ -81,11 +81,19 @@ class Watching:
         return [name for name in self._wanted if name is not None]
 
     def listen(self, name: Name, wanted: Wanted) -> Message:
-        """Begin, or change, a subscription; the acknowledgement. Raises ``InvalidInput`` where there are too many."""
+        """Begin, or change, a subscription; the acknowledgement. Raises ``InvalidInput`` where there are too many, and
+        why it cannot be looked now: then all is as before."""
+        before = self._wanted.get(name)
         if name not in self._wanted and len(self._wanted) >= MAX_SUBSCRIPTIONS:
             raise InvalidInput(f"there are {MAX_SUBSCRIPTIONS} subscriptions already", hint="End one of them first.")
         self._wanted[name] = wanted
-        self._note()
+        try:
+            self._note()
+        except SatchelError:
+            del self._wanted[name]
+            if before is not None:
+                self._wanted[name] = before
+            raise
         return _message(ACKNOWLEDGED, name, {"notifications": wanted.honoured()})
 
     def add(self, *uris: str, listed: bool = False) -> None:
@@ -143,6 +151,8 @@ class Watching:
                 cursor = page["next"]
                 if cursor is None:
                     return seen.digest()
+        except Unavailable:
+            raise  # nothing is known to be new: it is looked again
         except SatchelError:
             return b""
 
@@ -150,6 +160,8 @@ class Watching:
         place = place_of(uri)
         try:
             return self._reader.artifact(place.project, place.path, budget=1)["object"]
+        except Unavailable:
+            raise
         except SatchelError:
             return None
 
