@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import apsw
@@ -10,6 +12,7 @@ import pytest
 from satchel.errors import StoreUnavailable
 from satchel.objects.ids import Digest, Lineage
 from satchel.worktree.base import Base, save_base
+from satchel.worktree.beneath import Beneath
 from satchel.worktree.undo import UndoStore
 from tests.cli.conftest import Cli
 
@@ -44,6 +47,24 @@ def test_bytes_that_changed_behind_size_and_time_are_noticed_and_searched_anew(c
     assert files["state"] == "mended"
     assert SPEC in files["found"]
     assert states(cli)["files"] == "ok"
+
+
+def test_a_file_that_cannot_be_read_is_named_and_not_called_sound(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("init")
+    real = Beneath.open
+
+    def failing(self: Beneath, path: str) -> tuple[int, os.stat_result]:
+        if path == SPEC:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(self, path)
+
+    monkeypatch.setattr(Beneath, "open", failing)
+    told = cli("verify", "--json", status=1).json
+    [files] = [row for row in told["checks"] if row["name"] == "files"]
+    assert files["state"] == "damaged"
+    assert f"cannot be read: {SPEC} (Permission denied)" in files["found"]
 
 
 def test_a_damaged_index_is_built_anew(cli: Cli, here: Path) -> None:

@@ -78,11 +78,18 @@ def _files(here: LocalProject) -> list[Row]:
         again, scan = _compared(here)
         stale &= again  # what was edited between the two looks differs once
     found = f"{plural(len(scan.tree), 'file')} ({size(sum(scan.sizes.values()))}) read and hashed"
-    if not stale:
-        return [Row("files", "ok", found)]
-    forget(here.state_path)
-    named = ", ".join(sorted(stale)[:SHOWN]) + (", …" if len(stale) > SHOWN else "")
-    return [Row("files", "mended", f"{found}; changed though size and time say not, and noticed now: {named}")]
+    state = "ok"
+    if stale:
+        forget(here.state_path)
+        state, found = "mended", f"{found}; changed though size and time say not, and noticed now: {_named(stale)}"
+    unread = {f"{left.path} ({left.detail})" for left in scan.left_out if left.reason == "unreadable"}
+    if unread:
+        state, found = "damaged", f"{found}; cannot be read: {_named(unread)}"
+    return [Row("files", state, found)]
+
+
+def _named(items: set[str]) -> str:
+    return ", ".join(sorted(items)[:SHOWN]) + (", …" if len(items) > SHOWN else "")
 
 
 def _compared(here: LocalProject) -> tuple[set[str], Scan]:
