@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import io
+import os
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from satchel.cli import diff_cmd
 from satchel.cli.diff_cmd import _unified
+from satchel.objects.ids import Lineage
+from satchel.objects.listing import digest
+from satchel.worktree import beneath
+from satchel.worktree.base import Base, CloudEntry, save_base
+from satchel.worktree.walk import Worktree
+from tests.cli.conftest import Cli
 
 TEXT = st.lists(st.sampled_from(["a", "b", "c +5 d", "@@ -1 +1 @@", ""]), max_size=12)
 
@@ -60,3 +74,23 @@ def _patched(old: list[str], told: str) -> list[str]:
             new.append(text)
         left = left[0] - (sign != "+"), left[1] - (sign != "-")
     return new + old[at:]
+
+
+def test_a_folder_that_may_not_be_read_is_not_compared(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("init")
+    (here / "shut").mkdir()
+    (here / "shut/x.md").write_text("x\n")
+    entries = Worktree.open(here).scan().tree.items()
+    cloud = {path: CloudEntry(entry.mode, entry.object, 1, "Sam", 0) for path, entry in entries}
+    save_base(here, Base(Lineage("l"), 1, digest(dict(entries)), cloud, {}))
+    # A server that nothing is asked of, but to be closed at the end.
+    monkeypatch.setattr(diff_cmd, "project_remote", lambda _face: (None, io.BytesIO(), "acme"))
+
+    def refusing(act: Callable[..., Any], path: str, *rest: Any, **more: Any) -> Any:
+        if path.endswith("shut"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return act(path, *rest, **more)
+
+    monkeypatch.setattr(os, "scandir", partial(refusing, os.scandir))
+    monkeypatch.setattr(beneath, "_open_folder", partial(refusing, beneath._open_folder))
+    assert cli("diff", "--json").json["items"] == []

@@ -171,6 +171,14 @@ def test_a_file_that_cannot_be_read_is_told_without_calling_it_a_defect(
     assert "defect" not in ran.err
 
 
+@pytest.mark.parametrize(("verb", "status"), [("get", 1), ("outline", 1), ("init", 2)])
+def test_a_name_that_no_disk_takes_is_told_for_what_it_is(cli: Cli, here: Path, verb: str, status: int) -> None:
+    cli("init")
+    ran = cli(verb, "x" * 300, status=status)
+    assert "folder.unwritable" not in ran.err
+    assert "there is no artifact" in ran.err or "shorter" in ran.err
+
+
 def test_acting_in_a_folder_that_is_none_is_told(cli: Cli, here: Path) -> None:
     assert "not a folder" in cli("search", "x", "-C", "nowhere", status=2).err
 

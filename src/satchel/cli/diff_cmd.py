@@ -74,7 +74,7 @@ def command(face: Face, path: str | None, at: str | None) -> None:
         selects = selection(worktree)
         candidates = _candidates(remote, project, base, tree, version)
         out = set(left_out(here.root, scan, candidates))
-        paths = [path for path in candidates if path in tree or (selects(path) and path not in out)]
+        paths = [path for path in candidates if path in tree or (path not in out and selects(path))]
         if named not in (None, "."):
             if not any(_within(path, named) for path in (*paths, *tree)):
                 raise NoSuchArtifact(f"neither this folder nor version {version} has {path!r}")

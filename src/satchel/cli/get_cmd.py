@@ -104,7 +104,7 @@ def told_apart(reading: Reading, path: str) -> Iterator[None]:
     try:
         yield
     except NoSuchArtifact as error:
-        if reading.root is not None and (reading.root / path).is_dir():
+        if reading.root is not None and os.path.isdir(reading.root / path):
             raise NoSuchArtifact(f"{path} is a folder", hint="Name one file of it.") from error
         if reading.root is not None and os.path.lexists(reading.root / path):
             raise NoSuchArtifact(

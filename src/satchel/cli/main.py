@@ -6,6 +6,7 @@ Whatever goes wrong is said in three parts (what, the next step, the code) and n
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -148,6 +149,8 @@ def _unexpected(error: Exception, words: Sequence[str]) -> int:
 
         refused = durable.refused(error, "")
         what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        if error.errno == errno.ENAMETOOLONG:
+            return _say(what, "Name a shorter one.", InvalidInput.code, InvalidInput.exit_status, words)
         return _say(what, refused.hint, refused.code, refused.exit_status, words)
     if _is_of_an_answer(error):
         what = f"the server's answer is not as the protocol has it ({type(error).__name__}: {error})"
