@@ -67,6 +67,8 @@ process may have been stopped in between."""
 WRITE_ATTEMPTS = 30
 """How often a write of one artifact is tried when others moved the head between look and commit: pushes, and one writer
 of each other node, since those of this one queue."""
+AT_ONCE_BYTES = 64 << 10
+"""Content that is compressed in half a millisecond, for which other requests may wait."""
 QUEUE_SECONDS = 10.0
 """Longest wait in that queue; then the writer is told to come again, before its client gives up."""
 
@@ -339,7 +341,9 @@ class Receiver:
         if one.data is not None:
             wanted.learn(object_id(one.data), one.data)
             if one.stored is None:
-                frames = list(make_frames([(object_id(one.data), one.data)]))
+                make = partial(list[Frame], make_frames([(object_id(one.data), one.data)]))
+                # 8 MiB take 50 ms, in which no other request would be heard.
+                frames = make() if len(one.data) <= AT_ONCE_BYTES else await asyncio.to_thread(make)
                 stored = sum(len(frame.data) + SEAL_OVERHEAD for frame in frames)
                 await held.take(asked_of(standing, proposed, stored, len(one.data)))
                 await held.came(len(one.data))
