@@ -201,6 +201,27 @@ def test_changes_of_the_folder_are_signals_and_those_of_satchel_and_git_are_not(
         thread.join(20)
 
 
+def test_another_folder_in_its_place_is_listened_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, listened = tmp_path / "project", list[int]()
+    root.mkdir()
+
+    def changes(*_: object) -> Iterator[set[object]]:
+        listened.append(root.stat().st_ino)
+        yield set()
+        if len(listened) == 1:
+            root.rename(tmp_path / "away")
+            root.mkdir()
+            yield set()
+            raise AssertionError("the one that was moved away is still listened to")
+
+    monkeypatch.setattr(watching, "_changes", changes)
+    one, _ = watch_of([None])
+    hear_folder(one, root, threading.Event())
+    assert listened == [(tmp_path / "away").stat().st_ino, root.stat().st_ino]
+    assert [one._signals.get_nowait() for _ in listened] == [Signal.LOCAL] * 2
+    assert not one.deaf
+
+
 def test_a_folder_that_cannot_be_watched_is_looked_at_more_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ ends the watch.
 
 from __future__ import annotations
 
+import os
 import queue
 import random
 import threading
@@ -211,15 +212,30 @@ def hear_cloud(
 
 
 def hear_folder(watch: Watch, root: Path, stopped: threading.Event) -> None:
-    """Tell ``watch`` of changes below ``root``; where the system cannot, syncs come more often instead."""
+    """Tell ``watch`` of changes below ``root``; where the system cannot, syncs come more often instead.
+
+    Another folder that is put in its place, from a copy say, is listened to instead: the system goes on telling of the
+    one that was moved away.
+    """
     try:
-        first = True
-        for changes in _changes(root, stopped):
-            if changes or first:  # what changed before anybody listened, too
-                watch.signal(Signal.LOCAL)
-            first = False
+        while True:
+            heard, first = _which(root), True
+            for changes in _changes(root, stopped):
+                if changes or first:  # what changed before anybody listened, too
+                    watch.signal(Signal.LOCAL)
+                first = False
+                if _which(root) != heard:
+                    break
+            else:
+                return
     except (OSError, RuntimeError):  # too many folders to be watched, or a filesystem that tells nothing
         watch.deaf.add("folder")
+
+
+def _which(folder: Path) -> tuple[int, int]:
+    """Tells this folder from another in its place."""
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
 
 
 def _changes(root: Path, stopped: threading.Event) -> Iterable[Collection[object]]:
