@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from satchel.catalog.principals import USED_WITHIN_MS
+from satchel.server.credentials import Checked
+from satchel.server.edge import Exchange
 from tests.server.running import Client, Running
 
 
@@ -54,6 +57,48 @@ def test_without_grace_the_old_secret_ends_at_once_for_what_is_remembered_too(se
     assert new["oldSecretUntil"] is None
     assert old.get("/projects").code == "auth.invalid"
     server.client(new["key"]).get("/projects").ok()
+
+
+def test_tokens_that_were_made_with_a_secret_end_with_it(
+    server: Running, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = owner.post("/keys", {"name": "seen", "role": "read"}).ok()
+
+    def token(text: str) -> Client:
+        return server.client(server.client().post("/auth/token", {"apiKey": text}).ok()["accessToken"])
+
+    thief = token(key["key"])
+    assert thief.get("/projects").status == 200
+    waits = owner.post(f"/keys/{key['id']}/reroll", {"graceSeconds": 600}).ok()["key"]
+    both = token(key["key"]), token(waits)
+    assert [each.get("/projects").status for each in (thief, *both)] == [200] * 3
+    new = owner.post(f"/keys/{key['id']}/reroll", {"graceSeconds": 0}).ok()["key"]
+    for each in (thief, *both):
+        assert each.get("/projects").code == "auth.invalid"
+    now = server.cloud.clock() + 1_000  # times in tokens are whole seconds
+    monkeypatch.setattr(type(server.cloud), "clock", property(lambda _: lambda: now))
+    assert token(new).get("/projects").status == 200
+    again = owner.post(f"/keys/{key['id']}/reroll", {"graceSeconds": 0}).ok()["key"]
+    assert server.client(again).get("/projects").status == 200
+
+
+@pytest.mark.parametrize("how", ["reroll", "revoke"])
+def test_no_token_is_made_for_a_secret_that_ended_since_it_was_looked_up(
+    how: str, server: Running, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = owner.post("/keys", {"name": "seen", "role": "read"}).ok()
+    look = server.cloud.authenticator.check_text
+
+    async def slowly(text: str, exchange: Exchange | None = None) -> Checked:
+        found = await look(text, exchange)
+        if text == key["key"]:
+            path, body = f"/keys/{key['id']}", {"graceSeconds": 0}
+            sent = ("POST", path + "/reroll", body) if how == "reroll" else ("DELETE", path)
+            (await asyncio.to_thread(owner.send, *sent)).ok()
+        return found
+
+    monkeypatch.setattr(server.cloud.authenticator, "check_text", slowly)
+    assert server.client().post("/auth/token", {"apiKey": key["key"]}).code == "auth.invalid"
 
 
 @pytest.mark.promise("P7")

@@ -186,6 +186,8 @@ async def reroll_key(
     given = {"of_principal": row.id, "new": key_mac(pepper, text), "until": row.before_until, "ends": row.expires}
     s.announce()
     await s.execute(_REROLL if row.before_until is not None else _REPLACE, given)
+    if row.before_until is None:  # those of one with a time of grace end with it
+        await sessions.revoke_tokens_of(s, row.id, now)
     return row, text
 
 

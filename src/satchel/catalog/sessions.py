@@ -16,6 +16,7 @@ from sqlalchemy import and_, bindparam, delete, insert, select, update
 
 from satchel.auth.keys import RefreshParts, derive_refresh, key_mac, parse_refresh
 from satchel.auth.roles import Role
+from satchel.auth.tokens import TOKEN_LIFETIME_MS
 from satchel.catalog.schema import (
     TENANT,
     mine,
@@ -105,6 +106,7 @@ _REVOKE_FAMILY = (
 )
 _INSERT_REVOKED = insert(revoked_token).values(tenant_id=TENANT)
 _REVOKED = select(revoked_token.c.jti).where(mine(revoked_token), revoked_token.c.jti == bindparam("jti"))
+_DROP_REVOKED = delete(revoked_token).where(mine(revoked_token), revoked_token.c.jti == bindparam("jti"))
 _EXPIRE_REVOKED = delete(revoked_token).where(mine(revoked_token), revoked_token.c.expires <= bindparam("now"))
 _EXPIRED_FAMILIES = select(refresh_family.c.family_id).where(
     mine(refresh_family), refresh_family.c.expires <= bindparam("now")
@@ -229,6 +231,21 @@ async def revoke_token(s: Scope, jti: str, expires: int) -> None:
     if await s.row(_REVOKED, {"jti": jti}) is None:
         s.announce()
         await s.execute(_INSERT_REVOKED, {"jti": jti, "expires": expires})
+
+
+async def revoke_tokens_of(s: Scope, key_id: str, now: int) -> None:
+    """Make all access tokens count no more that were made with an API key up to now: its secret is another."""
+    s.announce()
+    await s.execute(_DROP_REVOKED, {"jti": key_id})
+    await s.execute(_INSERT_REVOKED, {"jti": key_id, "expires": now + TOKEN_LIFETIME_MS})
+
+
+def is_revoked(row: str | None, until: int | None, jti: str, issued: int) -> bool:
+    """Whether a row of ``revoked_token``, if it is one, is of the token ``jti``, or of its key and made after it was.
+
+    Times in tokens are whole seconds: one made in the same second as the row does not count.
+    """
+    return row is not None and (row == jti or (until is not None and issued <= until - TOKEN_LIFETIME_MS))
 
 
 async def expire(s: Scope, now: int) -> None:

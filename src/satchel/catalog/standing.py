@@ -15,7 +15,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, bindparam, select
 
 from satchel.auth.roles import Principal
-from satchel.catalog import tenants
+from satchel.catalog import sessions, tenants
 from satchel.catalog.principals import RESOLVED, principal_of, resolving
 from satchel.catalog.schema import mine, principal, refresh_family, revoked_token, tenant
 from satchel.catalog.scope import Record, Scope
@@ -36,10 +36,21 @@ _KEY = (
     .where(mine(principal), principal.c.principal_id == bindparam("principal"), principal.c.revoked.is_(None))
 )
 _TOKEN = (
-    select(*RESOLVED, *_COLUMNS, revoked_token.c.jti, refresh_family.c.family_id, refresh_family.c.revoked)
+    select(
+        *RESOLVED,
+        *_COLUMNS,
+        revoked_token.c.jti,
+        revoked_token.c.expires.label("revoked_until"),
+        refresh_family.c.family_id,
+        refresh_family.c.revoked,
+    )
     .select_from(
         resolving(principal.join(tenant, mine(tenant)))
-        .outerjoin(revoked_token, and_(mine(revoked_token), revoked_token.c.jti == bindparam("jti")))
+        # A row of the token itself, and one of its key, for all that were made with a secret of before.
+        .outerjoin(
+            revoked_token,
+            and_(mine(revoked_token), revoked_token.c.jti.in_((bindparam("jti"), bindparam("key")))),
+        )
         .outerjoin(refresh_family, and_(mine(refresh_family), refresh_family.c.family_id == bindparam("family")))
     )
     .where(mine(principal), principal.c.principal_id == bindparam("principal"), principal.c.revoked.is_(None))
@@ -69,17 +80,18 @@ async def of_key(s: Scope, key_id: str, mac: bytes, now: int) -> Standing:
     return found._replace(principal=replace(found.principal, expires=expires))
 
 
-async def of_token(s: Scope, principal_id: str, jti: str, family: str | None = None) -> Standing:
-    """Who comes with a genuine access token; its expiry was judged when its request began.
+async def of_token(s: Scope, principal_id: str, jti: str, family: str | None = None, issued: int = 0) -> Standing:
+    """Who comes with a genuine access token, ``issued`` then; its expiry was judged when its request began.
 
-    Raises ``CredentialInvalid`` for one revoked, alone or with its session, and for a principal that does not count any
-    more, and ``TenantSuspended``.
+    Raises ``CredentialInvalid`` for one revoked, alone, with its session or with the secret of a key that it was made
+    by, and for a principal that does not count any more, and ``TenantSuspended``.
     """
-    rows = await s.rows(_TOKEN, {"principal": principal_id, "jti": jti, "family": family})
+    given = {"principal": principal_id, "jti": jti, "key": principal_id, "family": family}
+    rows = await s.rows(_TOKEN, given)
     if not rows:
         raise CredentialInvalid("the credential does not count here")
     ended = family is not None and (rows[0].family_id is None or rows[0].revoked is not None)
-    if rows[0].jti is not None or ended:
+    if ended or any(sessions.is_revoked(row.jti, row.revoked_until, jti, issued) for row in rows):
         raise CredentialInvalid("the credential was revoked")
     return _standing(s, principal_id, rows)
 

@@ -57,6 +57,8 @@ class Checked(NamedTuple):
     """Whether it counts at the MCP endpoint alone: a token's audience."""
     client: str | None = None
     """The OAuth client a token was made for."""
+    issued: int = _FOREVER
+    """When a token of ours was made, in milliseconds UTC."""
 
     @property
     def person(self) -> bool:
@@ -166,7 +168,7 @@ class Authenticator:
             if not is_random_id(claims.tenant, "ten"):
                 raise CredentialInvalid("the token is not one this server issued")
             async with self._catalog.read(claims.tenant) as s:
-                found = await standing.of_token(s, claims.principal, claims.jti, claims.session)
+                found = await standing.of_token(s, claims.principal, claims.jti, claims.session, claims.issued)
             checked = _of_claims(found, claims)
         else:
             parts, mac = parse_key(text), key_mac(self._pepper, text)
@@ -182,7 +184,7 @@ class Authenticator:
         if checked.mac is not None:
             # The key's end was judged when the request began; what is judged here is what somebody did meanwhile.
             return (await standing.of_key(s, who, checked.mac, 0)).principal
-        found = await standing.of_token(s, who, checked.jti or "", checked.session)
+        found = await standing.of_token(s, who, checked.jti or "", checked.session, checked.issued)
         return _capped(found.principal, checked.scope)
 
     def void(self, tenant: TenantId | None = None) -> None:
@@ -222,6 +224,7 @@ def _of_claims(found: Standing, claims: Claims) -> Checked:
         requests=found.requests,
         mcp_only=claims.audience.endswith(MCP_PATH),
         client=claims.client,
+        issued=claims.issued,
     )
 
 

@@ -50,8 +50,9 @@ async def token(request: Request) -> Response:
             cloud.denials.key_refused(asked.api_key, error.code, exchange_of(request), request.scope)
             raise
         async with cloud.catalog.write(checked.principal.tenant) as s:
-            await _record(s, checked.principal, "token.issue", "", exchange_of(request), cloud.clock())
-        return answer(tokens_for(cloud, checked.principal, ends=checked.expires))
+            who = await cloud.authenticator.recheck(s, checked)  # its secret may have ended since
+            await _record(s, who, "token.issue", "", exchange_of(request), cloud.clock())
+            return answer(tokens_for(cloud, who, ends=checked.expires))
     if asked.email is UNSET or asked.password is UNSET or asked.api_key is not UNSET:
         raise InvalidInput("send either apiKey, or email and password")
     tenant = None if asked.tenant is UNSET else asked.tenant

@@ -114,9 +114,9 @@ async def revoke_key(caller: TenantAdmin, key: str) -> Response:
 async def reroll_key(request: Request, caller: TenantAdmin, key: str) -> Response:
     """Name, roles and rate stay. A replay answers without `key`."""
     asked = await read_json(request, KeyReroll, _MAX_BODY)
-    now = caller.cloud.clock()
     async with caller.cloud.catalog.write(caller.tenant) as s:
         who = await caller.stands(s, Action.TENANT_ADMIN)
+        now = caller.cloud.clock()  # in its turn: no token is made between this moment and the end of the secret
         row = await _key(s, key)
         await _not_beyond(s, who, row)
 
