@@ -192,11 +192,11 @@ def _names_once(data: bytes) -> None:
 
 
 def _no_name_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidInput(f"the field {twice[:60]!r} is given twice")
+    value: dict[str, object] = {}
+    for name, each in pairs:
+        if name in value:
+            raise InvalidInput(f"the field {name[:60]!r} is given twice")
+        value[name] = each
     return value
 
 
