@@ -101,7 +101,7 @@ def unreachable(settings: ServerSettings) -> list[str]:
     return [
         backups,
         "Folders of people who pulled it, and their undo stores (.satchel/undo).",
-        "Search indexes of other nodes, until they answer from the new version; and what agents were already told.",
+        "Search indexes of nodes that are switched off, until they start; and what agents were already told.",
         "Earlier object versions, if the bucket keeps such.",
         "The paths themselves, with sizes and hashes, in the history and the audit.",
     ]
