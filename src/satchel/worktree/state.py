@@ -29,8 +29,8 @@ CREATE TABLE folder (path TEXT PRIMARY KEY, chain BLOB, ignored BLOB, others BLO
 CREATE TABLE clash (path TEXT PRIMARY KEY, reason TEXT) WITHOUT ROWID;
 """
 MOST_LEFT_BESIDE = 256 * 1024
-"""Bytes of the log that may wait to be brought into the database. To do so at the end of each command, and begin another
-log in the next, costs four waits for the disk, and to read so much of it 0.3 ms."""
+"""Bytes of the log that may wait to be brought into the database. To do so at the end of each command, and begin
+another log in the next, costs four waits for the disk, and to read so much of it 0.3 ms."""
 _PATH = itemgetter(0)
 _FINE_SLACK_NS = 100_000_000
 _COARSE_SLACK_NS = 2_000_000_000  # FAT and HFS+ keep whole seconds, or two of them
