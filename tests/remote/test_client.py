@@ -128,6 +128,16 @@ def test_a_stream_refused_early_still_gets_its_answer(remote: Remote, tmp_path: 
 
 
 @pytest.mark.system
+def test_what_is_no_name_of_a_project_leads_nowhere_else(server: Running, remote: Remote) -> None:
+    """`docs/artifacts` as a project was once the list of artifacts of `docs`, whatever was asked."""
+    server.admin.post("/projects", {"slug": "slashes"}).ok()
+    for name in ("slashes/artifacts", "slashes/", "/", "", " ", ".", "../projects", "slashes?x=", "slashes#", "%2F"):
+        for ask in (remote.context, remote.artifacts, remote.tasks, remote.history):
+            with pytest.raises(NoSuchProject):
+                ask(name)
+
+
+@pytest.mark.system
 def test_a_wrong_key_is_told_from_a_missing_project(server: Running) -> None:
     remote = Remote(server.url, FixedToken("stl_live_wrong"))
     with pytest.raises(CredentialInvalid):

@@ -384,4 +384,5 @@ def _query(values: Mapping[str, object] | None) -> str:
 
 def part(text: str) -> str:
     """One segment of an address, whatever somebody typed: what is no name of anything leads nowhere else."""
-    return "%2E" * len(text) if text in (".", "..") else quote(text, safe="") or "%20"
+    # A slash is escaped twice: once and a server takes it for the end of the segment.
+    return "%2E" * len(text) if text in (".", "..") else quote(text.replace("/", "%2F"), safe="") or "%20"
