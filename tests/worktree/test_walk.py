@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from satchel.errors import NoSuchArtifact, NotAFolder
 from satchel.objects.ids import ObjectId, object_id
-from satchel.objects.listing import Entry
+from satchel.objects.listing import Entry, digest
 from satchel.worktree import state, walk
 from satchel.worktree.beneath import read_all
 from satchel.worktree.ignore import Rules
@@ -366,6 +366,37 @@ def test_a_damaged_state_is_made_again_and_changes_no_answer(
     assert after.tree == before.tree
     assert bool(after.notices) is (damage in (_garbage, _half))
     assert scan_of(root, state_path).reread == 0
+
+
+def test_the_digest_that_is_remembered_is_that_of_the_tree(root: Path, state_path: Path) -> None:
+    """Whatever was changed, left out, not settled yet, or clashes; and only then is the tree made again."""
+
+    def checked(*, remembered: bool, ahead: int = LATER) -> None:
+        scan = scan_of(root, state_path, ahead=ahead)
+        assert ("digest" in vars(scan) and bool(scan._rows)) is remembered
+        assert scan.digest == digest(scan_of(root, None).tree) == digest(scan.tree)
+
+    put(root, "docs/a.md", "a")
+    put(root, "b.md", "b")
+    checked(remembered=False)
+    for change in (
+        lambda: put(root, "b.md", "changed"),
+        lambda: put(root, "docs/new.md", "n"),
+        lambda: (root / "docs/a.md").chmod(0o755),
+        lambda: (root / "b.md").rename(root / "c.md"),
+        (root / "docs/new.md").unlink,
+        lambda: put(root, ".satchelignore", "c.md\n"),
+        lambda: put(root, "DOCS/A.md", "clashes"),
+    ):
+        change()
+        checked(remembered=False)
+        checked(remembered=True)
+    put(root, "z.md", "just now")
+    checked(remembered=False, ahead=0)
+    put(root, "z.md", "in the same tick")
+    checked(remembered=False, ahead=0)
+    checked(remembered=False)
+    checked(remembered=True)
 
 
 @pytest.mark.parametrize("damage", [_garbage, _half, Path.unlink, lambda path: path.with_name("state.db-wal").unlink()])

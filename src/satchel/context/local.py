@@ -26,7 +26,6 @@ from satchel.errors import (
     StoreUnavailable,
 )
 from satchel.objects.ids import Digest
-from satchel.objects.listing import digest as digest_of
 from satchel.search.index import Index, remove
 from satchel.worktree.base import CloudEntry, load_base
 from satchel.worktree.base import History as Record
@@ -76,7 +75,7 @@ class _Open:
         """The folder as it is now."""
         scan = self.worktree.scan()
         self._notices += [notice for notice in scan.notices if notice not in self._notices]
-        return scan, digest_of(scan.tree)
+        return scan, scan.digest
 
     def part(self) -> Part:
         """The project with its index brought to the folder as it is now."""
@@ -99,7 +98,8 @@ class _Open:
 
         try:
             index = self._open_index()
-            index.bring(digest, scan.tree, read, scan.sizes)
+            if index.digest != digest:  # else nobody asks for the tree, which takes time to make
+                index.bring(digest, scan.tree, read, scan.sizes)
         except IndexCorrupt:
             self.rebuild()
             index = self._open_index()

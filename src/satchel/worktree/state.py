@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 
 import apsw
 
-FORMAT = 1
+from satchel.objects.ids import Digest
+
+FORMAT = 2
 """Of the tables, and of the rules by which ``unindexed`` was decided. Another number starts an empty state."""
 
 _TABLES = """
@@ -27,7 +29,9 @@ CREATE TABLE file (
 ) WITHOUT ROWID;
 CREATE TABLE folder (path TEXT PRIMARY KEY, chain BLOB, ignored BLOB, others BLOB) WITHOUT ROWID;
 CREATE TABLE clash (path TEXT PRIMARY KEY, reason TEXT) WITHOUT ROWID;
+CREATE TABLE tree (digest TEXT);
 """
+_TABLE_NAMES = ("file", "folder", "clash", "tree")
 MOST_LEFT_BESIDE = 256 * 1024
 """Bytes of the log that may wait to be brought into the database. To do so at the end of each command, and begin
 another log in the next, costs four waits for the disk, and to read so much of it 0.3 ms."""
@@ -67,6 +71,8 @@ class Remembered(NamedTuple):
     files: dict[str, FileRow]
     folders: dict[str, FolderRow]
     clashes: dict[str, str]
+    digest: Digest | None = None
+    """Of the tree that these files make, without those that clash, where it was written with them."""
 
 
 class State:
@@ -100,6 +106,7 @@ class State:
         gone_files: Iterable[str],
         gone_folders: Iterable[str],
         clashes: dict[str, str],
+        digest: Digest | None,
     ) -> None:
         """Remember in one transaction. A failure forgets, and never fails the scan."""
         if self._database is None:
@@ -114,6 +121,8 @@ class State:
                 run("INSERT OR REPLACE INTO folder VALUES (?,?,?,?)", rows)
                 database.execute("DELETE FROM clash")
                 run("INSERT INTO clash VALUES (?,?)", clashes.items())
+                database.execute("DELETE FROM tree")
+                database.execute("INSERT INTO tree VALUES (?)", (digest,))
         except apsw.Error as error:
             self.notices.append(
                 f"{self._path} could not be written ({error}): the next scan reads more than it had to."
@@ -145,7 +154,8 @@ class State:
             path: FolderRow(chain, _split(ignored), _split(others))
             for path, chain, ignored, others in database.execute("SELECT * FROM folder")
         }
-        return Remembered(files, folders, dict(database.execute("SELECT * FROM clash")))
+        clashes = dict(database.execute("SELECT * FROM clash"))
+        return Remembered(files, folders, clashes, database.execute("SELECT max(digest) FROM tree").get)
 
     def _open(self) -> apsw.Connection:
         if self._database is not None:
@@ -161,7 +171,7 @@ class State:
         version = database.execute("PRAGMA user_version").get
         if version != FORMAT:
             with database:
-                for table in ("file", "folder", "clash"):
+                for table in _TABLE_NAMES:
                     database.execute(f"DROP TABLE IF EXISTS {table}")
                 database.execute(_TABLES)
                 database.execute(f"PRAGMA user_version={FORMAT}")

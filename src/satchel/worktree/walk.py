@@ -79,22 +79,51 @@ class LeftOut(NamedTuple):
     detail: str = ""
 
 
+class _Made(NamedTuple):
+    """The tree of a scan, and what there is to say of each file."""
+
+    tree: dict[str, Entry]
+    sizes: dict[str, int]
+    not_indexed: list[LeftOut]
+
+
 @dataclass(frozen=True)
 class Scan:
     """A moment of the folder. Files are read one after another: it is a tree somebody may just be editing."""
 
-    tree: dict[str, Entry]
-    sizes: dict[str, int]
-    """Bytes of each path of ``tree``."""
     left_out: list[LeftOut]
     """Present and yet not in ``tree``. A folder stands for everything in it. Never take one of these for deleted:
     ``may_exist`` tells."""
-    not_indexed: list[LeftOut]
-    """In ``tree`` and not searchable."""
     reread: int
     """Files that were read, because they were new, changed, or changed too recently to be sure."""
+    _rows: list[dict[str, FileRow]]
+    """What the tree is made of, until somebody asks for it."""
     notices: list[str] = field(default_factory=list)
     """What a person should be told about the state of Satchel's own files."""
+
+    @property
+    def tree(self) -> dict[str, Entry]:
+        return self._made.tree
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each path of ``tree``."""
+        return self._made.sizes
+
+    @property
+    def not_indexed(self) -> list[LeftOut]:
+        """In ``tree`` and not searchable."""
+        return self._made.not_indexed
+
+    @cached_property
+    def _made(self) -> _Made:
+        rows = self._rows.pop()  # they take room
+        modes = (_MODES[row[5] & stat.S_IXUSR] for row in rows.values())
+        return _Made(
+            tree_of(rows, zip(modes, map(_OBJECT, rows.values()), strict=True)),
+            dict(zip(rows, map(_SIZE, rows.values()), strict=True)),
+            sorted(LeftOut(row.path, row.unindexed) for row in rows.values() if row.unindexed),
+        )
 
     def may_exist(self, path: str) -> bool:
         """Whether ``path``, absent from ``tree``, is or may be in the folder all the same."""
@@ -193,9 +222,10 @@ class Worktree:
         before = self._remember()
         with by_name(self.root):
             walk = self._walk(before)
-        kept = {row.path: row for row in walk.same}
         fresh: list[FileRow] = []
         unsure: list[FileRow] = []
+        as_before = not walk.files and len(walk.same) == len(before.files)  # each of these is one of those
+        kept = before.files if as_before else {row.path: row for row in walk.same}
         with by_name(self.root), Beneath(self.root) as beneath:
             for path in walk.files:
                 row, sure = self._read_row(beneath, path, walk.left_out, look)
@@ -206,22 +236,18 @@ class Worktree:
                     folder, _, name = path.rpartition("/")
                     walk.folders[folder].others.add(name)
                     unsure.extend((row,) if row else ())
-        rows = {**kept, **{row.path: row for row in unsure}}
-        clashes = self._clashes(rows.keys(), before)
+        rows = {**kept, **{row.path: row for row in unsure}} if unsure else kept
+        clashes = before.clashes if as_before else self._clashes(rows.keys(), before)
         for path, reason in clashes.items():
-            del rows[path]
             walk.left_out.append(LeftOut(path, "bad-name", reason))
-        self._save(before, kept, walk, clashes, fresh)
         walk.left_out.sort()
-        modes = (_MODES[row[5] & stat.S_IXUSR] for row in rows.values())
-        return Scan(
-            tree=tree_of(rows, zip(modes, map(_OBJECT, rows.values()), strict=True)),
-            sizes=dict(zip(rows, map(_SIZE, rows.values()), strict=True)),
-            left_out=walk.left_out,
-            not_indexed=sorted(LeftOut(row.path, row.unindexed) for row in rows.values() if row.unindexed),
-            reread=len(walk.files),
-            notices=self._state.take_notices() if self._state else [],
-        )
+        listed = {path: row for path, row in rows.items() if path not in clashes} if clashes else rows
+        scan = Scan(walk.left_out, len(walk.files), [listed])
+        if as_before and before.digest:
+            scan.__dict__["digest"] = before.digest
+        self._save(before, kept, walk, clashes, fresh, None if unsure else scan)
+        scan.notices.extend(self._state.take_notices() if self._state else [])
+        return scan
 
     def read(self, path: str, expect: ObjectId | None = None) -> bytes:
         """The bytes of one file, at most ``max_file_bytes``, never through a symlink.
@@ -425,18 +451,27 @@ class Worktree:
         return tree_problems(paths)
 
     def _save(
-        self, before: Remembered, kept: dict[str, FileRow], walk: _Walk, clashes: dict[str, str], fresh: list[FileRow]
+        self,
+        before: Remembered,
+        kept: dict[str, FileRow],
+        walk: _Walk,
+        clashes: dict[str, str],
+        fresh: list[FileRow],
+        whole: Scan | None,
     ) -> None:
+        """``whole`` is the scan if its tree is what the files that are kept make."""
         folders = {
             path: FolderRow(names.chain, frozenset(names.ignored), frozenset(names.others))
             for path, names in walk.folders.items()
         }
-        self._remembered = Remembered(kept, folders, clashes)
+        self._remembered = Remembered(kept, folders, clashes, whole.digest if whole and self._state else None)
         gone_files = before.files.keys() - kept.keys()
         gone_folders = before.folders.keys() - folders.keys()
         changed = [(path, row) for path, row in folders.items() if before.folders.get(path) != row]
-        if self._state and (fresh or changed or gone_files or gone_folders or before.clashes != clashes):
-            self._state.save(fresh, changed, gone_files, gone_folders, clashes)
+        told = self._remembered.digest
+        differs = before.clashes != clashes or before.digest != told
+        if self._state and (fresh or changed or gone_files or gone_folders or differs):
+            self._state.save(fresh, changed, gone_files, gone_folders, clashes, told)
 
 
 # Absent, a symlink, a folder or a device, and nothing that could be read.
