@@ -446,6 +446,7 @@ def test_connect_finds_the_project_from_below_and_codex_at_home(
 def test_completion_prints_a_script_for_each_shell(cli: Cli) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_SATCHEL_COMPLETE" in cli("completion", shell).out
+    assert 'string split -m 1 "," $completion' in cli("completion", "fish").out  # what follows may hold commas
 
 
 @pytest.mark.parametrize(
@@ -464,6 +465,23 @@ def test_completion_prints_a_script_for_each_shell(cli: Cli) -> None:
 def test_files_and_folders_are_completed_by_the_shell(words: list[str], kind: str) -> None:
     found = ShellComplete(satchel, {}, "satchel", "_SATCHEL_COMPLETE").get_completions(words, "speci")
     assert [(item.type, item.value) for item in found] == [(kind, "speci")]
+
+
+@pytest.mark.parametrize("words", [["use"], ["link"], ["link", "ledger"], ["search", "-p"], ["tasks", "--project"]])
+def test_projects_of_this_machine_are_completed(
+    cli: Cli, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    def found(begun: str) -> list[tuple[str, str]]:
+        asked = ShellComplete(satchel, {}, "satchel", "_SATCHEL_COMPLETE").get_completions(words, begun)
+        return [(item.type, item.value) for item in asked]
+
+    for name in ("ledger", "lighthouse"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        cli("init", tmp_path / name)
+    assert found("l") == [("plain", "ledger"), ("plain", "lighthouse")]
+    assert found("lig") == [("plain", "lighthouse")]
+    monkeypatch.setenv("SATCHEL_UNDO_DAYS", "nonsense")
+    assert found("l") == []  # and no traceback in the shell
 
 
 # Asking more ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from satchel.cli.verb import verb
     "completion",
     examples=[
         ("satchel completion bash >> ~/.bashrc", "Complete in every new bash."),
+        ("satchel completion zsh >> ~/.zshrc", "In every new zsh; below the line that runs compinit."),
         ("satchel completion fish > ~/.config/fish/completions/satchel.fish", "The same for fish."),
     ],
     gives="`shell`, `script`.",
@@ -28,4 +29,6 @@ def command(face: Face, shell: str) -> None:
     assert kind is not None
     root = click.get_current_context().find_root().command
     script = kind(root, {}, "satchel", "_SATCHEL_COMPLETE").source()
+    # click's script for fish takes a comma in a help text or a path for the end of it.
+    script = script.replace('string split "," $completion', 'string split -m 1 "," $completion')
     face.answer({"shell": shell, "script": script}, lambda: face.line(script))

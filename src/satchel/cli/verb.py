@@ -19,7 +19,7 @@ from click.types import StringParamType
 
 from satchel.cli.face import Face
 from satchel.config.machine import machine
-from satchel.errors import NotAFolder
+from satchel.errors import NotAFolder, SatchelError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -84,6 +84,27 @@ class Place(StringParamType):
         return [CompletionItem(incomplete, type=self.kind)]
 
 
+class LocalName(StringParamType):
+    """Text that names a project of this machine, which a shell completes from the machine's list."""
+
+    @classmethod
+    def of(cls, param: click.Parameter) -> LocalName | None:
+        """An option ``-p``, or an argument of ``use`` or ``link``."""
+        own = "-p" in param.opts or (isinstance(param, click.Argument) and param.name in ("project", "other"))
+        return cls() if own and param.type is click.STRING else None
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem  # only where a shell asks
+
+        from satchel.worktree.registry import Registry
+
+        try:
+            known = Registry(machine().state_dir / "projects.json").registered()
+        except SatchelError:  # a command that is run says what is wrong
+            return []
+        return [CompletionItem(name) for name in sorted({one.slug for one in known}) if name.startswith(incomplete)]
+
+
 class VerbCommand(click.Command):
     """A verb, or one word of a verb such as ``key create``."""
 
@@ -97,7 +118,7 @@ class VerbCommand(click.Command):
         self.statuses = tuple(statuses)
         self.params.extend(help_options())
         for param in self.params:
-            param.type = Place.of(param) or param.type
+            param.type = Place.of(param) or LocalName.of(param) or param.type
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         summary, _, rest = (self.help or "").partition("\n")
