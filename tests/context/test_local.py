@@ -235,7 +235,7 @@ def test_one_folder_that_is_gone_does_not_silence_the_others(
     assert [one["project"] for one in answer["projects"]] == ["lighthouse"]
     with pytest.raises(NotAFolder):
         reader.search("warning", projects=["second"])
-    assert reader.health()["projects"] == 2
+    assert (reader.health()["projects"], reader.health()["status"]) == (2, "degraded")
     assert {info["project"]: info["digest"] is None for info in reader.projects()} == {
         "lighthouse": False,
         "second": True,

@@ -6,6 +6,7 @@ thread at a time. Opens no socket and loads nothing that could (promise P1).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -323,7 +324,9 @@ class LocalReader:
         return {"project": found.slug, "lineage": Record(found.root).lineage, "items": [], "next": None}
 
     def health(self) -> Health:
-        return {"status": "ok", "version": __version__, "mode": "local", "projects": len(self._projects)}
+        """Degraded where a project's folder is not there: on a disk that is not mounted, say."""
+        status = "ok" if all(os.path.isdir(project.root) for project in self._projects) else "degraded"
+        return {"status": status, "version": __version__, "mode": "local", "projects": len(self._projects)}
 
     def _find(self, name: str) -> LocalProject:
         for project in self._projects:
