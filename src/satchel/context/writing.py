@@ -132,7 +132,7 @@ def _with_note(note: str, path: str, before: bytes | None, there: ObjectId | Non
     if not text.strip():
         raise InvalidInput("the note is empty")
     if before is not None and not is_text(before):
-        raise InvalidInput(f"{path} is not text in UTF-8", hint="Name another path, or none for the journal of today.")
+        raise InvalidInput(f"{path} is not text in UTF-8", hint="Name another path, and tell a person of that file.")
     old = _new_journal(path) if before is None else before.decode()
     end = "\r\n" if "\r\n" in old else "\n"
     plain = old.replace("\r\n", "\n")
