@@ -130,9 +130,11 @@ def test_an_empty_answer_says_what_to_try(reader: LocalReader) -> None:
 
 def test_the_project_may_be_left_out_only_where_there_is_one(reader: LocalReader) -> None:
     assert call(reader, "context_get", {}).content["project"] == "lighthouse"
-    result = call(LocalReader([]), "context_get", {})
-    assert result.is_error
-    assert "projects_list" in result.content["hint"]
+    none = call(LocalReader([]), "context_get", {}).content
+    assert (none["code"], "A person adds one" in none["hint"]) == ("project.not_found", True)
+    (own,) = reader._projects
+    two = call(LocalReader([own, own._replace(slug="second", id="prj_2")]), "context_get", {}).content
+    assert (two["code"], "projects_list" in two["hint"]) == ("request.invalid", True)
 
 
 def test_stored_text_reaches_no_description(reader: LocalReader, sample_project: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 
 from satchel.context.answers import ContextReader
 from satchel.context.writing import Change, Written
-from satchel.errors import InvalidInput, SatchelError
+from satchel.errors import InvalidInput, NoSuchProject, SatchelError
 from satchel.mcp.schemas import Schema, schema_of
 
 Arguments = dict[str, Any]
@@ -107,10 +107,12 @@ def picked(arguments: Arguments, *names: str) -> dict[str, Any]:
 
 
 def project_of(reader: ContextReader, arguments: Arguments) -> str:
-    """The project named, or the only one there is. Raises ``InvalidInput``."""
+    """The project named, or the only one there is. Raises ``InvalidInput``, ``NoSuchProject`` where there is none."""
     if "project" in arguments:
         return cast(str, arguments["project"])
     found = reader.projects()
+    if not found:
+        raise NoSuchProject("there is no project", hint="A person adds one, or grants access to one.")
     if len(found) != 1:
         raise InvalidInput(
             f"there are {len(found)} projects: say which one", hint="List them with projects_list and pass `project`."
