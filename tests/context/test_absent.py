@@ -6,7 +6,7 @@ from satchel.context.absent import MAX_PATHS, MOST, no_artifact
 
 PATHS = (
     "docs/runbooks/rollback.md", "specs/warnings.md", "README.md", "docs/README.md", "decisions/0012-queue.md",
-    "notes/Überblick.md", ".env.md",
+    "notes/Überblick.md", ".env.md", "specs/warning-s.md",
 )  # fmt: skip
 
 
@@ -19,10 +19,11 @@ PATHS = (
         ("rolback.md", ["docs/runbooks/rollback.md"]),
         ("/specs/warnings.md", ["specs/warnings.md"]),
         ("./specs/warning.txt", []),
-        ("specs/warning.md", ["specs/warnings.md"]),
+        ("specs/warning.md", ["specs/warnings.md", "specs/warning-s.md"]),
         ("lighthouse/specs/warnings.md", ["specs/warnings.md"]),
         ("satchel://lighthouse/specs/warnings.md", ["specs/warnings.md"]),
         ("readme.md", ["README.md", "docs/README.md"]),
+        ("SPECS/warnings.md", ["specs/warnings.md"]),
         ("doc/README.md", ["README.md", "docs/README.md"]),
         ("notes/U\u0308BERBLICK", ["notes/Überblick.md"]),
         ("zeppelin.md", []),

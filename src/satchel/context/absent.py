@@ -58,12 +58,12 @@ def _near(project: str, path: str, paths: Collection[str]) -> list[str]:
             other = key.rpartition("/")[2]
             if abs(len(other) - len(name)) <= reach and len(letters.symmetric_difference(other)) <= 2 * reach:
                 alike.append((4 if _folder(key) == _folder(wanted) else 5, other, each))
-    if len(found) < MOST and alike:
+    if not found and alike:
         from satchel.search.near import distance
 
         alike.sort()
         measured = ((rank, distance(name, other, reach), each) for rank, other, each in alike[:MAX_MEASURED])
-        found += [_Near(*each) for each in measured if each[1] <= reach]
+        found = [_Near(*each) for each in measured if each[1] <= reach]
     return [each.path for each in sorted(found)[:MOST]]
 
 
