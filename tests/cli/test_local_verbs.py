@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 from pathlib import Path
 
@@ -352,6 +353,23 @@ def test_get_tells_a_file_that_was_left_out_from_one_that_is_not_there(cli: Cli,
 @pytest.mark.parametrize(("lines", "said"), [("9-5", "end before they begin"), ("9000", "Name lines from 1 to")])
 def test_lines_that_are_not_there_are_told_with_those_that_are(cli: Cli, here: Path, lines: str, said: str) -> None:
     assert said in cli("get", f"README.md:{lines}", status=2).err
+
+
+def test_more_projects_are_searched_at_once_than_a_process_may_open_files_at_first(cli: Cli, tmp_path: Path) -> None:
+    for name in ("one", "two", "three", "four", "five", "six"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.md").write_text(f"# Retry {name}\n")
+        cli("init", tmp_path / name)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = {int(name) for name in os.listdir("/dev/fd")}
+    tenth = [fd for fd in range(len(taken) + 20) if fd not in taken][10]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (tenth, hard))
+    try:
+        ran = cli("search", "--all", "retry")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(ran.out.splitlines()) == 6
+    assert "cannot be used" not in ran.err
 
 
 # doctor and damage --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from satchel.cli.face import Face, shown_path
 from satchel.cli.folders import project_here, project_named, projects_everywhere
+from satchel.config.openfiles import open_files
 from satchel.context.local import LocalReader
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def open_reading(
     wanted = [project.slug for project in found]
     if related and not everywhere:
         found += [project for project in projects_everywhere(face) if project.slug not in wanted]
+    if len(found) > 1:
+        open_files()  # each project keeps several open; 256, as macOS has it, are too few for forty
     reader = LocalReader(found)
     roots = {project.slug: project.root for project in found}
     return Reading(reader, wanted, roots, face.cwd, reader.close)
