@@ -138,6 +138,11 @@ def test_an_answer_that_is_not_read_to_its_end_takes_its_connection_with_it() ->
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nwhole\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\n",  # its head is cut off: how long the body is stood there
+        b"HTTP/1.1 200 OK\r\nx: y\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 0",  # of 0123, say
+        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r",
+        b"HTTP/1.1 100 Continue\r\n",
         b"SSH-2.0-OpenSSH_9.9\r\n\r\n",
         b"",
     ],

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from http import client
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -202,8 +202,41 @@ class Pool:
             return self._context
 
 
+class _Lines:
+    """The head of an answer, line by line; ``last`` is the one that was read last."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.last = file, b""
+
+    def readline(self, most: int) -> bytes:
+        self.last = self.file.readline(most)
+        return self.last
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class _Response(client.HTTPResponse):
+    """An answer whose head has to come to its end: the library takes that of the connection for one, and knows then
+    neither how long the body is nor that any of it is missing."""
+
+    fp: Any
+
+    def begin(self) -> None:
+        head = self.fp = _Lines(self.fp)
+        try:
+            super().begin()
+        finally:
+            if self.fp is head:
+                self.fp = head.file
+        if head.last not in (b"\r\n", b"\n"):
+            raise client.IncompleteRead(b"")
+
+
 class _Connection(client.HTTPConnection):
     """One connection, with or without TLS, that tells of every byte it sends."""
+
+    response_class = _Response
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None, sent: Callable[[int], None]) -> None:
         super().__init__(host, port)
