@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,12 @@ from satchel.errors import SatchelError, ServerAway, ServerLied
 from satchel.objects.frame import Frame, Slot, make_frames
 from satchel.objects.ids import Digest, ObjectId, object_id
 from satchel.objects.listing import Entry, digest
+from satchel.sync import pull
+from satchel.sync.fetching import fetch
 from satchel.sync.peer import Change, Changes, Head
 from satchel.sync.session import Strategy
 from satchel.worktree.base import Base, CloudEntry, load_base, save_base
+from satchel.worktree.materialise import FEW_FILES
 from satchel.worktree.undo import Bounds, UndoFull, UndoStore
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk
@@ -170,6 +174,34 @@ def test_an_interrupted_fetch_keeps_what_it_wrote_and_goes_on(stocked: Desk, mon
     put(stocked.root, {"docs/b.md": "edited meanwhile\n"})
     report = stocked.sync()
     assert (report.conflicts, [c.path for c in report.pushed]) == ([], ["docs/b.md"])
+
+
+def test_what_came_before_a_large_fetch_broke_off_is_in_place(
+    ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next group is written aside before one is put in place: that one is not lost for it."""
+    many = 2 * FEW_FILES + 10
+    monkeypatch.setattr(pull, "GROUP_OBJECTS", FEW_FILES + 1)
+    put(ann.root, {f"{number}.md": f"text {number}\n" for number in range(many)})
+    ann.sync()
+    placed: list[int] = []
+
+    def breaks_off(*what: Any) -> Iterator[tuple[ObjectId, bytes]]:
+        for number, one in enumerate(fetch(*what)):
+            if number in (FEW_FILES + 1, 2 * FEW_FILES + 2):
+                placed.append(len(held(bob.root)))
+            if number == 2 * FEW_FILES + 4:
+                raise ServerAway("gone")
+            yield one
+
+    monkeypatch.setattr(pull, "fetch", breaks_off)
+    with pytest.raises(ServerAway):
+        bob.sync()
+    assert placed == [0, FEW_FILES + 1]
+    assert len(held(bob.root)) == 2 * FEW_FILES + 2
+    monkeypatch.undo()
+    assert bob.sync().in_step
+    assert held(bob.root) == held(ann.root)
 
 
 def test_a_renamed_file_is_taken_from_where_it_lies_and_not_sent_again(ann: Desk, bob: Desk) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +329,31 @@ def test_many_files_are_on_disk_before_any_has_its_name(
         for number, one in enumerate(staged):
             folder.place(f"{number}.md", one, None)
     assert {path.read_bytes() for path in root.glob("[0-9]*.md")} == {data for data, _ in MANY}
+
+
+@pytest.mark.promise("P6")
+def test_what_is_written_ahead_is_waited_for_before_the_folder_is_let_go(
+    root: Path, undo: UndoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go = threading.Event(), threading.Event()
+    real, flushed = durable.flush_filesystem, list[int]()
+
+    def flush(fd: int) -> None:
+        began.set()
+        assert go.wait(30)
+        real(fd)
+        flushed.append(fd)
+
+    monkeypatch.setattr(durable, "flushes", lambda _fd: True)
+    monkeypatch.setattr(durable, "flush_filesystem", flush)
+    folder = Materialiser(root, undo)
+    staged = folder.staging(MANY)
+    assert began.wait(30)
+    folder.write("meanwhile.md", b"written", "100644", None)
+    threading.Timer(0.01, go.set).start()
+    folder.close()
+    assert len(flushed) == 1
+    assert len(staged()) == len(MANY)
 
 
 @pytest.mark.promise("P6")

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from satchel.errors import PathRefused, ServerLied
+from satchel.errors import PathRefused, SatchelError, ServerLied
 from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.objects.paths import collision_key, path_problem
@@ -29,11 +29,11 @@ from satchel.worktree import durable
 from satchel.worktree.base import Base, CloudEntry, entries_of
 from satchel.worktree.beneath import Beneath, read_all
 from satchel.worktree.former import Former
-from satchel.worktree.materialise import Materialiser
+from satchel.worktree.materialise import Materialiser, Staged
 from satchel.worktree.undo import BOUNDS, Bounds, UndoStore
 from satchel.worktree.walk import ChangedMeanwhile
 
-GROUP_OBJECTS, GROUP_BYTES = 256, 8 << 20
+GROUP_OBJECTS, GROUP_BYTES = 256, 4 << 20
 """Files written and synced side by side: enough that the disk's wait is shared, few enough to hold."""
 EDITED = "changed while the sync ran"
 LOST = "the server lost its content: it comes back when somebody who has it syncs, or from the operator's backup"
@@ -200,11 +200,14 @@ def write(
                 if path in first and path not in waits:
                     _one(pulled, path, None, partial(folder.delete, path, local[path]))
             here = chain(known.items(), _read_here(root, own, otherwise))
-            for group, fetched in _both(_groups(here), _groups(fetch(peer, project, sizes, lost, keeping, held))):
+            for group, fetched, staged in _staged(
+                folder, _both(_groups(here), _groups(fetch(peer, project, sizes, lost, keeping, held))), places, steps
+            ):
                 pulled.bytes += sum(len(data) for _, data in group) if fetched else 0
                 pulled.sizes.update((name, len(data)) for name, data in group)
-                waiting = [(path, data, steps[path]) for name, data in group for path in places[name]]
-                _write_all(folder, pulled, waiting, local, alike)
+                for path, content in staged():
+                    put = partial(folder.place, path, content, local.get(path), alike.get(path, ""))
+                    _one(pulled, path, steps[path], put)
                 if progress is not None:
                     progress("pull", len(pulled.done) + len(pulled.refused), len(steps), pulled.bytes)
             pulled.refused.update((path, EDITED if name in own else LOST) for name in lost for path in places[name])
@@ -316,17 +319,32 @@ def _delete_others(
         _one(pulled, path, None, partial(folder.delete, path, local[path]))
 
 
-def _write_all(
+def _staged(
     folder: Materialiser,
-    pulled: Pulled,
-    waiting: list[tuple[str, bytes, Entry | None]],
-    local: Mapping[str, Entry],
-    alike: Mapping[str, str],
-) -> None:
-    contents = [(path, data, entry) for path, data, entry in waiting if entry is not None]
-    staged = folder.stage([(data, entry.mode) for _, data, entry in contents])
-    for (path, _, entry), content in zip(contents, staged, strict=True):
-        _one(pulled, path, entry, partial(folder.place, path, content, local.get(path), alike.get(path, "")))
+    groups: Iterator[tuple[Group, bool]],
+    places: Mapping[ObjectId, Sequence[str]],
+    steps: Mapping[str, Entry | None],
+) -> Iterator[tuple[Group, bool, Callable[[], list[tuple[str, Staged]]]]]:
+    """The groups with what waits until they are on disk aside, for each path; the next one is begun before."""
+    begun: tuple[Group, bool, Callable[[], list[tuple[str, Staged]]]] | None = None
+    try:
+        for group, fetched in groups:
+            wanted = [(path, data, entry) for name, data in group for path in places[name] if (entry := steps[path])]
+            staging = folder.staging([(data, entry.mode) for _, data, entry in wanted])
+            following = group, fetched, partial(_by_path, [path for path, _, _ in wanted], staging)
+            if begun is not None:
+                yield begun
+            begun = following
+    except SatchelError:
+        if begun is not None:  # what has come is put in place
+            yield begun
+        raise
+    if begun is not None:
+        yield begun
+
+
+def _by_path(paths: Sequence[str], staging: Callable[[], list[Staged]]) -> list[tuple[str, Staged]]:
+    return list(zip(paths, staging(), strict=True))
 
 
 def _one(pulled: Pulled, path: str, entry: Entry | None, write: Callable[[], None]) -> None:

@@ -11,11 +11,11 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from satchel.errors import PathRefused, SatchelError
 from satchel.objects.ids import ObjectId
@@ -27,6 +27,9 @@ from satchel.worktree.find import LOCAL_DIR
 from satchel.worktree.state import is_executable
 from satchel.worktree.undo import UndoStore
 from satchel.worktree.walk import ChangedMeanwhile
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _TEMPORARY = f"{LOCAL_DIR}/tmp"  # noqa: S108  # inside the project, not the shared /tmp
 
@@ -57,6 +60,7 @@ class Materialiser:
         self._root = root
         self._beneath = Beneath(root)
         self._touched: set[str] = set()
+        self._pool: ThreadPoolExecutor | None = None
         self._temporary = self._open_temporary()
 
     def __enter__(self) -> Self:
@@ -100,6 +104,18 @@ class Materialiser:
             slices = list(pool.map(every_nth, range(STAGE_THREADS)))
         return [slices[index % STAGE_THREADS][index // STAGE_THREADS] for index in range(len(contents))]
 
+    def staging(self, contents: Sequence[tuple[bytes, str]]) -> Callable[[], list[Staged]]:
+        """As ``stage``, begun: what is returned waits for the end of it. Many files are written in a thread, one such
+        call after the other, while the caller puts others in place: most of either is the kernel's work."""
+        if len(contents) <= FEW_FILES or not durable.flushes(self._temporary):
+            staged = self.stage(contents)
+            return lambda: staged
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(1, "satchel-stage")
+        return self._pool.submit(self._stage_all, contents).result
+
     def _stage_all(self, contents: Sequence[tuple[bytes, str]]) -> list[Staged]:
         """The same with one flush for all of them."""
         staged: list[Staged] = []
@@ -117,8 +133,6 @@ class Materialiser:
     def place(self, path: str, content: Staged, expect: Entry | None, like: str = "") -> None:
         """Make ``path`` hold staged content, which is used up by it. As ``write``."""
         try:
-            if expect is None:
-                self._make_way(check_path(path))
             was = self._check(check_path(path), expect)
             was = self._permissions_of(like) if was is None and like else was
             folder, _, name = path.rpartition("/")
@@ -185,6 +199,8 @@ class Materialiser:
 
     def close(self) -> None:
         """Let go of the folder, and of the undo store's journal."""
+        if self._pool is not None:
+            self._pool.shutdown()  # it writes into what is closed next
         if self._undo is not None:
             self._undo.close()
         self._beneath.close()
@@ -192,8 +208,11 @@ class Materialiser:
 
     def _check(self, path: str, expect: Entry | None) -> int | None:
         """Refuse if the path is not as expected, and put what is there into the undo store. Returns its permissions."""
+        absent = expect is None and self._stands(path, None)  # so it is with thousands of files of a clone
+        if expect is None and not absent:
+            self._make_way(path)
         try:
-            present = self._present(path)
+            present = None if absent else self._present(path)
         except OSError as error:
             if error.errno == errno.EIO:  # as expected or not: the disk does not say
                 raise durable.unreadable(error, path) from error
