@@ -311,6 +311,9 @@ def test_a_chosen_project_is_meant_outside_of_any(
     (elsewhere / "note.md").write_text("# Warning\n\nA warning of another folder.\n")
     monkeypatch.chdir(elsewhere)
     assert cli("tasks", "--json").json["project"] == "lighthouse"
+    for words in (["tasks"], ["review", "README.md"]):
+        assert cli(*words).err.count(f"In lighthouse, {here} (chosen with `satchel use`):") == 1
+    assert "chosen with" not in cli("tasks", "-C", here).err
     assert cli("search", "warning", "-C", elsewhere, "--json").json["projects"][0]["project"] == "elsewhere"
     assert cli("use").out.startswith("lighthouse")
     cli("use", "--none")

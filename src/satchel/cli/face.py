@@ -66,6 +66,7 @@ class Face:
         self.watched = self._err.isatty()
         self.columns = columns or _columns(self._out)
         self.color = color == "always" or (color == "auto" and self.terminal and not machine.no_color)
+        self._noted: set[str] = set()
         self._utf8 = {id(stream): _is_utf8(stream) for stream in (self._out, self._err)}
 
     # Saying ----------------------------------------------------------------------------------------------------
@@ -98,6 +99,12 @@ class Face:
         """A line about the answer: totals, what was done, the next step. Silent with --quiet."""
         if not (self.json or self.quiet):
             self._write(self._out if self.terminal else self._err, text)
+
+    def note_once(self, text: str) -> None:
+        """The same, however often the verb comes to it."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.note(text)
 
     def warn(self, text: str) -> None:
         """Something a person has to know even with --quiet, and with --json (it goes to stderr)."""

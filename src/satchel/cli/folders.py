@@ -35,7 +35,10 @@ def project_root(face: Face) -> Path:
     root = find_root(face.cwd)
     if root is None and not face.chosen:
         current = registry(face).current()
-        root = current.root if current else None
+        if current is not None:
+            root = current.root
+            # A folder that lost its .satchel would be taken for in step with what another one is.
+            face.note_once(f"In {current.slug}, {root} (chosen with `satchel use`):")
     if root is None:
         raise NotAProject(f"{face.cwd} is not in a project")
     return root
