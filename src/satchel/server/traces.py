@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MAX_CALLS = 128
 """Spans below one request; what is beyond is counted. A first sync makes one for each pack."""
 QUEUE_SPANS = 4_096
-"""About 4 MB while the collector does not answer."""
+"""About 15 MB while the collector does not answer."""
 EXPORT_SECONDS = 3
 """Longest wait for the collector, in a thread of its own."""
 CLOSE_SECONDS = 1.0
