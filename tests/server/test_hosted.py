@@ -161,6 +161,19 @@ def test_what_is_kept_of_trees_does_not_grow_with_the_versions_asked(server: Run
     assert readers.trees.known(ref, head["lineage"], 5) is None
 
 
+def test_what_is_known_of_indexes_does_not_grow_with_the_projects_asked(
+    server: Running, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("satchel.server.readers.MOST_HELD", 2)
+    for slug in ("a", "b", "c"):
+        owner.post("/projects", {"slug": slug}).ok()
+        owner.put(slug, "x.md", b"# N\n\nword\n").ok()
+        assert owner.get(f"/projects/{slug}/search", q="word").ok()["total"] == 1
+    assert len(server.cloud.readers._held) <= 2
+    owner.put("a", "y.md", b"# N\n\nword\n").ok()
+    assert owner.get("/projects/a/search", q="word").ok()["total"] == 2
+
+
 def test_readers_and_writers_at_once_always_get_a_whole_answer(server: Running, owner: Client) -> None:
     owner.post("/projects", {"slug": "p"}).ok()
     owner.put("p", "0.md", b"# N\n\nword\n").ok()

@@ -55,6 +55,8 @@ TRIES = 5
 """How often a question is asked anew because the project moved on; then it is answered from what is there."""
 WINDOW_BYTES = 32 * 1024 * 1024
 """Documents fetched ahead of the index builder."""
+MOST_HELD = 10_000
+"""Of so many indexes it is known which version they were brought to: for answers from one that is a little behind."""
 WAITS = 8
 """How often a question is tried anew on the event loop; one that waits more often goes on in a thread."""
 TREE_AT_ONCE = 500
@@ -320,7 +322,10 @@ class Readers:
                 del self._under_way[ref]
                 self.builds += 1
                 self.build_seconds += time.monotonic() - began
+            self._held.pop(ref, None)  # so that what was brought last stays longest
             self._held[ref] = row
+            while len(self._held) > MOST_HELD:
+                del self._held[next(iter(self._held))]
 
     async def _tried(self, ref: Ref, row: ProjectRow) -> tuple[Ref, SatchelError | None]:
         try:
