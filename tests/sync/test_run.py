@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from satchel.errors import Busy, HeadMoved, ServerAway, StoreUnavailable, UnresolvedConflicts
+from satchel.sync import failpoints
 from satchel.sync.choices import Direction, Strategy
 from satchel.sync.outlook import status
 from satchel.sync.patience import Patience
@@ -480,3 +481,27 @@ def test_a_sync_waits_for_a_store_that_is_away_and_repeats_itself_under_the_same
     with pytest.raises(StoreUnavailable):
         ann.sync(patience=Patience(0, told.append))
     assert ann.sync(patience=Patience(60, told.append, sleep=lambda seconds: None)).version == 2
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("others", [False, True])
+def test_an_edit_after_a_push_whose_answer_never_came_is_no_conflict_with_oneself(
+    others: bool, ann: Desk, bob: Desk
+) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"docs/a.md": "sent\n", "new.md": "sent\n"})
+    failpoints.arm("push.before_base", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        ann.sync()
+    failpoints.disarm()
+    put(ann.root, {"docs/a.md": "edited on\n", "new.md": "edited on\n"})
+    if others:
+        bob.sync()
+        put(bob.root, {"docs/a.md": "Bob's\n", "docs/b.md": "Bob's\n"})
+        bob.sync()
+    report = ann.sync()
+    assert [one.path for one in report.conflicts] == (["docs/a.md"] if others else [])
+    assert {change.path for change in report.pushed} == ({"new.md"} if others else {"docs/a.md", "new.md"})
+    assert not (ann.root / ".satchel/sent").exists()

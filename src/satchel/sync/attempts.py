@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from satchel.errors import (
@@ -47,6 +48,7 @@ from satchel.sync.reading import Findings, Start, start
 from satchel.sync.record import Remembered, Sides
 from satchel.sync.report import ChangedPath, SyncReport
 from satchel.sync.resume import LARGE_BYTES, Sending
+from satchel.sync.sent import SentNote
 from satchel.sync.session import Conflict, Steps, choose, fold
 from satchel.sync.telling import Lines, changed_paths, conflict_path, hunks_of, near, tell_waiting
 from satchel.sync.texts import Looked, look
@@ -179,7 +181,7 @@ class Attempts:
             notices, known = [*notices, DELETIONS_MAY_RETURN], None
         elif cloud.apart:
             notices, known = [*notices, VERSIONS_FORGOTTEN], None
-        before = _tree(known, cloud)
+        before = _tree(self.root, known, cloud)
         unsettled = [path for path, times in self.moved.items() if times >= STEADY_ATTEMPTS]
         whole, theirs = present(self.root, scan, before, unsettled), cloud.tree
         kept = found.judged(base.tree if base else None, whole)
@@ -377,6 +379,7 @@ class Attempts:
             sent_deltas = content.deltas
             reach("push.before_send")
             self._last_look(scan, steps)
+            SentNote(self.root).write(cloud.head, steps.push, theirs)
             self.report.requests += 1
             told = {"allowed": tuple(self.report.secrets_allowed)} if self.report.secrets_allowed else {}
             answer = self.peer.sync(self.project, counted(content.stream, self.report), content.declared, key, **told)
@@ -424,6 +427,7 @@ class Attempts:
             else:
                 entries[path] = CloudEntry(*entry, answer.version, answer.author, answer.time_ms, answer.author_kind)
         self._save(Base(answer.lineage, answer.version, answer.digest, entries, steps.held), None)
+        SentNote(self.root).ended()
         reach("push.after_base")
         self._heal(answer.damaged, scan)
 
@@ -478,8 +482,11 @@ class Attempts:
         tell_waiting(report, steps, local, cloud.tree, Lines(self.worktree, steps, known), cloud.entries)
 
 
-def _tree(base: Base | None, cloud: Cloud) -> Tree:
+def _tree(root: Path, base: Base | None, cloud: Cloud) -> Tree:
     """The tree of the base; the cloud's own where nothing happened since, to build it once."""
     if base is None:
         return {}
-    return cloud.tree if not base.held and base.cloud is cloud.entries else base.tree
+    if base.cloud is cloud.entries:
+        return base.tree if base.held else cloud.tree
+    sent = SentNote(root).known(base.lineage, base.tree, cloud.entries)
+    return fold(base.tree, sent.items()) if sent else base.tree
