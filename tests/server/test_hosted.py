@@ -143,6 +143,29 @@ def test_small_questions_take_no_thread_and_others_do(
         readers._under_way.clear()
 
 
+def test_a_small_question_whose_index_is_taken_away_meanwhile_takes_a_thread(
+    server: Running, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the event loop it would wait for a key that the loop itself has to fetch."""
+    owner.post("/projects", {"slug": "p"}).ok()
+    owner.put("p", "a.md", b"# N\n\nword\n").ok()
+    ref = Ref(TenantId(owner.get("/tenant").ok()["id"]), ProjectId(owner.get("/projects/p").ok()["id"]))
+    before = owner.get("/projects/p/search", q="word").ok()
+    indexes = server.cloud.indexes
+    at_hand, gone = indexes.at_hand, list[Ref]()
+
+    def taken_away(asked: Ref) -> bool:
+        found = at_hand(asked)
+        if not gone:
+            gone.append(asked)
+            indexes.discard(asked)
+        return found
+
+    monkeypatch.setattr(indexes, "at_hand", taken_away)
+    assert at_hand(ref)
+    assert owner.get("/projects/p/search", q="word", limit=10).ok() == before
+
+
 def test_what_is_kept_of_trees_does_not_grow_with_the_versions_asked(server: Running, owner: Client) -> None:
     owner.post("/projects", {"slug": "p"}).ok()
     readers = server.cloud.readers

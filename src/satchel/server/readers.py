@@ -176,6 +176,11 @@ class Readers:
 
         ``failed`` says of which projects the index cannot be brought to the head, and why.
         """
+
+        def key(ref: Ref, file_id: bytes) -> bytes:
+            heavy()  # of an index that somebody took, or deleted, just now: its key is waited for in a thread
+            return self._key(ref, file_id)
+
         shelf = Shelf(
             self._catalog,
             self._indexes,
@@ -187,7 +192,7 @@ class Readers:
             look(self._known_content),
             self.content,
             self.bytes_of,
-            self._key,
+            key,
             self._held,
             self._degraded,
         )
