@@ -504,4 +504,4 @@ def test_an_edit_after_a_push_whose_answer_never_came_is_no_conflict_with_onesel
     report = ann.sync()
     assert [one.path for one in report.conflicts] == (["docs/a.md"] if others else [])
     assert {change.path for change in report.pushed} == ({"new.md"} if others else {"docs/a.md", "new.md"})
-    assert not (ann.root / ".satchel/sent").exists()
+    assert not (ann.root / ".satchel/former/sent").exists()

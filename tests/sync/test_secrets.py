@@ -33,10 +33,13 @@ ALNUM, HEX, UPPER = string.ascii_letters + string.digits, "0123456789abcdef", "A
 
 
 def some(count: int, letters: str = ALNUM) -> str:
-    """Random letters that do not happen to spell a placeholder: one in hundreds did, and was rightly passed over."""
-    while re.search(_PLACEHOLDER, (made := "".join(SOURCE.choice(letters) for _ in range(count))).encode()):
-        pass
-    return made
+    """Random letters and digits, some of either, that do not happen to spell a placeholder: one in hundreds did, and
+    was rightly passed over."""
+    while True:
+        made = "".join(SOURCE.choice(letters) for _ in range(count))
+        mixed = letters is not ALNUM or not (made.isalpha() or made.isdigit())
+        if mixed and not re.search(_PLACEHOLDER, made.encode()):
+            return made
 
 
 def pem(kind: str = "RSA ") -> str:

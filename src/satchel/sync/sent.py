@@ -15,13 +15,11 @@ from typing import Any
 from satchel.objects.listing import Entry, Tree
 from satchel.sync.peer import Head
 from satchel.worktree.base import CloudEntry
-from satchel.worktree.beneath import read_own, write_note
-from satchel.worktree.find import local_dir
+from satchel.worktree.former import Former
 
+_NAME = "sent"
 MAX_PATHS = 1_000
 """Of a push that is noted. Who edits one of more while they are sent has a conflict with themselves, at worst."""
-
-
 MAX_PUSHES = 4
 """That are noted: one that hoped, and was refused, may follow the one whose answer never came."""
 
@@ -30,20 +28,18 @@ class SentNote:
     """The note of one folder. It is derived: without it an edit may be a conflict, and nothing is lost."""
 
     def __init__(self, root: Path) -> None:
-        self._note = local_dir(root) / "sent"
+        self._beside = Former(root)
 
     def write(self, head: Head, push: Mapping[str, Entry | None], theirs: Tree) -> None:
         """Note what is to follow on ``head``, and what the cloud has there now."""
         if len(push) <= MAX_PATHS:
             paths = {path: [theirs.get(path), entry] for path, entry in push.items() if entry is not None}
             pushes = [*self._pushes()[1 - MAX_PUSHES :], [head.lineage, head.version + 1, paths]]
-            with suppress(OSError):
-                write_note(self._note, json.dumps(pushes))
+            self._beside.write(_NAME, json.dumps(pushes))
 
     def ended(self) -> None:
         """The base has learnt of it."""
-        with suppress(OSError):
-            self._note.unlink()
+        self._beside.drop(_NAME)
 
     def known(self, lineage: str, before: Tree, cloud: Mapping[str, CloudEntry]) -> dict[str, Entry]:
         """What both had since: entries that were sent over those of ``before``, and that the cloud got by that push."""
@@ -59,7 +55,7 @@ class SentNote:
 
     def _pushes(self) -> list[Any]:
         try:
-            pushes = json.loads(read_own(self._note))
+            pushes = json.loads(self._beside.said(_NAME))
         except (OSError, ValueError, RecursionError):
             return []
         return pushes if isinstance(pushes, list) else []

@@ -104,10 +104,15 @@ def read_own(path: Path) -> bytes:
 
 
 def write_note(path: Path, text: str) -> None:
-    """Write a short file of ours, not durably and not through a symlink. Raises ``OSError``."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Write a short file of ours: whole or not at all, though not durably, and over no symlink. Raises ``OSError``."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    aside = path.with_name(f".{path.name}.new")
+    aside.unlink(missing_ok=True)
+    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(fd, "w", encoding="utf-8") as file:
         file.write(text)
+    aside.rename(path)
 
 
 def read_all(fd: int, size: int) -> bytes:

@@ -19,7 +19,7 @@ from satchel.errors import FrameRefused
 from satchel.objects.frame import MAX_FRAME_RAW, Frame, open_content
 from satchel.objects.ids import ObjectId
 from satchel.objects.pack import decode_frame, encode_frame
-from satchel.worktree.beneath import write_note
+from satchel.worktree.beneath import read_own, write_note
 from satchel.worktree.find import local_dir
 
 MAX_BYTES = 64 << 20
@@ -75,10 +75,25 @@ class Former:
     def note(self, lineage: str, taken: bool) -> None:
         """Remember it. Where that cannot be written, content travels whole."""
         if taken != self.taken(lineage):
-            with suppress(OSError):
-                self._folder.mkdir(mode=0o700, exist_ok=True)
-                _no_symlink(self._folder)
-                write_note(self._folder / _TAKEN, lineage if taken else "")
+            self.write(_TAKEN, lineage if taken else "")
+
+    def write(self, name: str, text: str) -> None:
+        """Put a note beside the contents: it may be lost like them, and where it cannot be written it is not."""
+        with suppress(OSError):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            _no_symlink(self._folder)
+            write_note(self._folder / name, text)
+
+    def said(self, name: str) -> bytes:
+        """A note. Raises ``OSError`` where there is none."""
+        _no_symlink(self._folder)
+        return read_own(self._folder / name)
+
+    def drop(self, name: str) -> None:
+        """Delete a note, if there is one."""
+        with suppress(OSError):
+            _no_symlink(self._folder)
+            (self._folder / name).unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Keep nothing. What cannot be deleted stays."""
