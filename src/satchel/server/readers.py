@@ -309,11 +309,11 @@ class Readers:
     # Indexes -----------------------------------------------------------------------------------------------------
 
     def _at_hand(self, ref: Ref, row: ProjectRow) -> bool:
-        """Whether an index and its history can be asked here and now. Not while a thread is at work: SQLite gives up
-        Python's lock for each row it has scored, and would wait half a millisecond for it each time."""
-        busy = self._under_way
+        """Whether an index and its history can be asked here and now. Not while an index is being built: SQLite gives
+        up Python's lock for each row it has scored, and would wait half a millisecond for a thread of Python each time.
+        """
         known = self.trees.known(ref, row.lineage, row.version) is not None
-        return known and not busy and self._indexes.at_hand(ref)
+        return known and not self._under_way and self._indexes.at_hand(ref)
 
     async def bring(self, ref: Ref, row: ProjectRow) -> None:
         """Bring an index of a project to the version of ``row``."""
