@@ -124,10 +124,9 @@ class _Told:
             self.say("waiting", data, "")
         else:
             self._face.warn(f"{error.message}; trying again until it passes (Ctrl-C stops, nothing is lost)")
-            for line in (
-                error.hint.splitlines() if isinstance(error, LimitReached) else ()
-            ):  # somebody has to do something
-                self._face.tell(f"  {line}")
+            if isinstance(error, LimitReached):  # somebody has to do something
+                for line in error.hint.splitlines():
+                    self._face.tell(f"  {line}")
 
     def stopped(self) -> None:
         self.say("stopped", {}, "Stopped. Nothing is half done; what changed since goes with the next sync.")

@@ -254,6 +254,7 @@ class Index:
         return dict(found)
 
     def paths(self) -> list[str]:
+        """Of all files, in their order."""
         with _Trouble(self):
             return [path for (path,) in schema.rows(self._database, "SELECT path FROM document ORDER BY path")]
 

@@ -53,6 +53,7 @@ def best_of(
 
 
 def _work(statistics: Statistics, *, every: bool) -> int:
+    """What ranking weighs: every list of holders is passed over, and what may be among the best is scored."""
     holders = [sum(counts) for counts in statistics.counts]
     return sum(holders) + SCORING_COSTS * most_scored(holders, statistics.sections, every=every)
 

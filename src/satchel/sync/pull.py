@@ -38,6 +38,8 @@ GROUP_OBJECTS, GROUP_BYTES = 256, 4 << 20
 EDITED = "changed while the sync ran"
 LOST = "the server lost its content: it comes back when somebody who has it syncs, or from the operator's backup"
 Group = list[tuple[ObjectId, bytes]]
+_Begun = tuple[Group, bool, Callable[[], list[tuple[str, Staged]]]]
+"""A group, whether it was fetched, and what waits until it is on disk aside."""
 AFTER = "after"
 """Beside an undo journal: what the sync wrote over each path it kept, so that undo can tell a later edit."""
 
@@ -324,9 +326,9 @@ def _staged(
     groups: Iterator[tuple[Group, bool]],
     places: Mapping[ObjectId, Sequence[str]],
     steps: Mapping[str, Entry | None],
-) -> Iterator[tuple[Group, bool, Callable[[], list[tuple[str, Staged]]]]]:
-    """The groups with what waits until they are on disk aside, for each path; the next one is begun before."""
-    begun: tuple[Group, bool, Callable[[], list[tuple[str, Staged]]]] | None = None
+) -> Iterator[_Begun]:
+    """The groups, each after the next one was begun."""
+    begun: _Begun | None = None
     try:
         for group, fetched in groups:
             wanted = [(path, data, entry) for name, data in group for path in places[name] if (entry := steps[path])]
