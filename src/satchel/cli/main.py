@@ -154,7 +154,10 @@ def _unexpected(error: Exception, words: Sequence[str]) -> int:
         return _say(what, refused.hint, refused.code, refused.exit_status, words)
     if _is_of_an_answer(error):
         what = f"the server's answer is not as the protocol has it ({type(error).__name__}: {error})"
-        hint = "Check the address, and that client and server are up to date; then tell whoever runs the server."
+        hint = (
+            "Check the address, and that client and server are up to date; then tell whoever runs the server.\n"
+            "If its answer is sound, it is a defect of this client: run it again with --debug and report what it shows."
+        )
         return _say(what, hint, ServerLied.code, ServerLied.exit_status, words)
     return _say(
         f"unexpected {type(error).__name__}: {error}",
