@@ -397,6 +397,10 @@ def test_the_digest_that_is_remembered_is_that_of_the_tree(root: Path, state_pat
     checked(remembered=False, ahead=0)
     checked(remembered=False)
     checked(remembered=True)
+    put(root, "y.md", "gone before it was settled")
+    checked(remembered=False, ahead=0)
+    (root / "y.md").unlink()
+    checked(remembered=False)
 
 
 @pytest.mark.parametrize("damage", [_garbage, _half, Path.unlink, lambda path: path.with_name("state.db-wal").unlink()])
