@@ -403,6 +403,17 @@ def test_the_digest_that_is_remembered_is_that_of_the_tree(root: Path, state_pat
     checked(remembered=False)
 
 
+def test_a_file_is_in_the_tree_again_once_what_it_clashed_with_is_gone(root: Path, state_path: Path) -> None:
+    """Also where that was gone before it was settled."""
+    for ahead in (LATER, 0):
+        put(root, "docs/a.md")
+        assert list(scan_of(root, state_path).tree) == ["docs/a.md"]
+        put(root, "DOCS/A.md")
+        assert list(scan_of(root, state_path, ahead=ahead).tree) == ["DOCS/A.md"]
+        (root / "DOCS/A.md").unlink()
+        assert list(scan_of(root, state_path).tree) == ["docs/a.md"]
+
+
 @pytest.mark.parametrize("damage", [_garbage, _half, Path.unlink, lambda path: path.with_name("state.db-wal").unlink()])
 def test_a_small_change_waits_in_a_log_whose_loss_changes_no_answer(
     root: Path, state_path: Path, damage: Callable[[Path], None]

@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, KeysView
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter, itemgetter
@@ -237,7 +237,7 @@ class Worktree:
                     walk.folders[folder].others.add(name)
                     unsure.extend((row,) if row else ())
         rows = {**kept, **{row.path: row for row in unsure}} if unsure else kept
-        clashes = before.clashes if as_before else self._clashes(rows.keys(), before)
+        clashes = self._clashes(rows, before)
         for path, reason in clashes.items():
             walk.left_out.append(LeftOut(path, "bad-name", reason))
         walk.left_out.sort()
@@ -444,11 +444,11 @@ class Worktree:
             self._remembered = self._state.load() if self._state else Remembered({}, {}, {})
         return self._remembered
 
-    def _clashes(self, paths: KeysView[str], before: Remembered) -> dict[str, str]:
-        """Paths that cannot be in one tree. Asked anew only when the set of paths is another."""
-        if before.files and paths == before.files.keys():
+    def _clashes(self, rows: dict[str, FileRow], before: Remembered) -> dict[str, str]:
+        """Paths that cannot be in one tree. Asked anew only when the set of paths is another, or was not all of it."""
+        if before.digest and (rows is before.files or rows.keys() == before.files.keys()):
             return before.clashes
-        return tree_problems(paths)
+        return tree_problems(rows.keys())
 
     def _save(
         self,
