@@ -17,11 +17,11 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from satchel import __version__
-from satchel.cli.start import INTERRUPTED
 from satchel.cli.verb import STATUSES, VerbGroup, unknown_word
 from satchel.cli.verbs import SECTIONS, VERBS
 from satchel.errors import InternalError, InvalidInput, SatchelError, ServerLied
 
+INTERRUPTED = 130
 _WRONG_TYPE = (TypeError, ValueError, AttributeError, LookupError, OverflowError)
 """What comes of a value that is of another type, or beyond what it can be."""
 
