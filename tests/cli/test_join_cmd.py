@@ -36,10 +36,11 @@ def test_the_name_that_a_server_gives_a_project_leads_to_no_folder_but_one_of_th
     cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch, project: object
 ) -> None:
     asked = answering(monkeypatch, invitation=TO | {"project": project})
-    before = sorted(here.parent.parent.rglob("*"))
+    before = sorted(here.parent.rglob("*"))
     ran = cli("join", LINK, "--email", "ada@example.org", status=1)
     assert "[remote.untrustworthy]" in ran.err
-    assert sorted(here.parent.parent.rglob("*")) == before
+    assert sorted(here.parent.rglob("*")) == before
+    assert not (here / str(project) / ".satchel" / "config.toml").exists()
     assert asked == ["/auth/invitation"]  # and the password went nowhere
 
 
