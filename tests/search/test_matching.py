@@ -201,6 +201,17 @@ def test_what_is_to_be_avoided_is_avoided() -> None:
         assert paths(index, 'disk -"hard disk" -empty') == ["a.md"]
 
 
+@pytest.mark.promise("P2")
+@pytest.mark.parametrize("asked", ['"one two" run gone', "oneTwo run"])
+def test_what_is_avoided_and_stands_nowhere_changes_no_hit_and_no_score(asked: str) -> None:
+    named = {f"d{number}.md": "oneTwo run" for number in range(ENOUGH)}
+    files = {"a.md": "two one", "b.md": "two one run", "c.md": "run", **named}
+    with index_of(files) as index:
+        plain, avoiding = (index.search(parse_query(asked + avoided), 20) for avoided in ("", " -never"))
+        assert avoiding == plain
+        assert len(plain.sections) == plain.total
+
+
 def test_equal_scores_come_by_path_and_position_on_every_page() -> None:
     """Copied boilerplate scores the same by the hundred; no page may repeat or miss one."""
     boilerplate = "# Same\n\n## Alternatives\n\nnone considered yet\n\n## More\n\nnone considered yet\n"

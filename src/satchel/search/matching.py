@@ -280,8 +280,8 @@ class Matcher:
             chosen, phrases = narrowed(terms, rare, least * CLOSE)
             if not chosen:
                 return []
-            expression = f"({chosen}) AND ({' OR '.join([term.expression for term in telling])})"
-            expression = match_expression([expression], without, every=True)
+            scored = f"({' OR '.join([term.expression for term in telling])})"
+            expression = match_expression([f"({chosen})", scored], without, every=True)
             best = self._best(expression, telling, phrases, statistics, floor, where, values, wanted)
             reached = best[wanted - 1][0] if len(best) >= wanted else 0.0
             if least <= floor or reached >= least:

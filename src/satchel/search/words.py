@@ -136,6 +136,14 @@ _ENDINGS = (
 
 def match_expression(needed: Sequence[str], without: Sequence[str], *, every: bool) -> str:
     """What FTS5 is asked: ``every`` phrase of ``needed`` or any one of them, and none of ``without``. All come
-    quoted."""
-    expression = (" AND " if every else " OR ").join(needed)
-    return f"({expression}) NOT ({' OR '.join(without)})" if without else expression
+    quoted.
+
+    What is to be avoided stands beside the last of them. FTS5 forgets where words stand in sections it has yet to come
+    to, where a conjunction inside of another expression fails for a phrase alone: those would score less, or nothing.
+    """
+    if not without:
+        return (" AND " if every else " OR ").join(needed)
+    avoided = f" NOT ({' OR '.join(without)})"
+    if every:
+        return " AND ".join([*needed[:-1], f"({needed[-1]}{avoided})"])
+    return f"({' OR '.join(needed)}){avoided}"
