@@ -34,6 +34,12 @@ def test_a_word_with_separators_stays_one_word(word: str) -> None:
     assert parse_query(word).words == (word,)
 
 
+def test_an_option_of_a_program_is_a_word_and_nothing_to_avoid() -> None:
+    query = parse_query('kubectl apply --dry-run --"not yet" ---x -draft')
+    assert query.words == ("kubectl", "apply", "--dry-run", "---x")
+    assert (query.phrases, query.without) == (("not yet",), ("draft",))
+
+
 @pytest.mark.parametrize("text", ["", "   ", '"', '""', "--", "-", "*", "AND", "kind:", 'kind:""', "()", "\0", "…"])
 def test_what_cannot_be_looked_up_is_left_out(text: str) -> None:
     query = parse_query(text)

@@ -11,6 +11,7 @@
     author:sam                    what somebody changed last whose name holds this (case aside)
     since:2025-01  until:2025     what was changed last in that month or later; in that year or before
     -word  -"two words"           sections without it
+    --dry-run                     a word as well: two hyphens begin an option of some program
 
 Common words such as "the" are left out where other words remain, unless quoted: they cost six times the time and
 find nothing better. Pure: the index turns a ``Query`` into its own language.
@@ -48,7 +49,7 @@ when where which while who whom whose why will with within without would you you
 STOPWORDS = frozenset(_STOPWORDS.split())
 
 _PIECE = re.compile(
-    r"""(?P<not>-?)(?:(?P<filter>kind|path|project|author|since|until|reviewed):(?:"(?P<quoted>[^"]*)"|(?P<value>[^\s"]+))"""
+    r"""(?P<not>(?:-(?!-))?)(?:(?P<filter>kind|path|project|author|since|until|reviewed):(?:"(?P<quoted>[^"]*)"|(?P<value>[^\s"]+))"""
     r"""|"(?P<phrase>[^"]*)(?:"|\Z)"""
     r"""|(?P<word>[^\s"]+))""",
     re.IGNORECASE,
