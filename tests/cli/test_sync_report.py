@@ -6,7 +6,7 @@ from satchel.cli.sync_cmd import show
 from satchel.cli.sync_report import SHOWN_CHANGES, on_the_wire, report_data, traffic_data, travelled
 from satchel.remote import Traffic
 from satchel.sync.choices import Direction
-from satchel.sync.report import ChangedPath, ConflictPath, SyncReport
+from satchel.sync.report import UNREAD, ChangedPath, ConflictPath, SyncReport
 from satchel.worktree.walk import LeftOut
 from tests.cli.test_face import a_face, err, out
 
@@ -65,6 +65,19 @@ def test_a_sync_that_conflicts_or_finds_nothing_and_a_dry_run_say_too_what_they_
     face = a_face()
     show(face, a_report(dry_run=True), 0.21, False, Traffic(2, 32_000, 1_000))
     assert err(face) == f"Nothing was changed: this was a dry run ({took}).\n"
+
+
+def test_what_cannot_be_read_is_named_and_is_not_in_step() -> None:
+    unread = LeftOut("docs/b.md", "unreadable", "Permission denied")
+    report = a_report(left_out=[unread, LeftOut("big.bin", "too-large")], withheld={"docs/b.md": UNREAD})
+    told = shown(report)
+    assert "! docs/b.md  cannot be read (Permission denied)\n" in told
+    assert "Everything else is in step: version 87" in told
+    assert noted(report) == (
+        "It stays as it is on both sides until it can be read, or is left out with .satchelignore.\n"
+        "Left out: 1 file; why, says  satchel doctor\n"
+    )
+    assert "and 5 more" in shown(a_report(left_out=[unread] * (SHOWN_CHANGES + 5)))
 
 
 def test_what_waits_is_counted_in_good_grammar() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from satchel.sync.lastlook import Deletions
+from satchel.sync.report import UNREAD
 from satchel.sync.settle import Take, put_back, resolve, undo
 from satchel.worktree import beneath
 from satchel.worktree.base import History, load_base, save_base
@@ -77,6 +80,68 @@ def test_a_folder_whose_ignore_file_cannot_be_read_is_left_out_and_stays_in_the_
     assert [(left.path, left.reason) for left in report.left_out] == [("docs", "unreadable")]
     changes = ann.peer.changes(ann.project, 0, None)
     assert {change.path for change in changes.items} == {"a.md", "c.md", "docs/b.md"}
+
+
+def shut(patch: pytest.MonkeyPatch, place: str) -> None:
+    """Let nobody read a file of a worktree, or a folder of it and what is in there."""
+    within = re.compile(rf"(.*/)?{re.escape(place)}(/.*)?")
+    listed, opened, entered = os.scandir, Beneath.open, Beneath.folder
+
+    def refuse(path: object) -> None:
+        if within.fullmatch(str(path).rstrip("/")):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def scandir(path: str | Path) -> object:
+        refuse(path)
+        return listed(path)
+
+    def folder(self: Beneath, path: str, *, create: bool = False) -> int:
+        refuse(path)
+        return entered(self, path, create=create)
+
+    def open_(self: Beneath, path: str) -> tuple[int, os.stat_result]:
+        refuse(path)
+        return opened(self, path)
+
+    patch.setattr(os, "scandir", scandir)
+    patch.setattr(Beneath, "folder", folder)
+    patch.setattr(Beneath, "open", open_)
+
+
+@pytest.mark.parametrize("place", ["docs/b.md", "docs", "docs/.gitignore"])
+def test_what_cannot_be_read_stays_as_it_is_on_both_sides_while_the_rest_goes(
+    ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    rules = {"docs/.gitignore": "*.secret\n"}
+    put(ann.root, FILES | rules | {"docs/gone.md": "G\n", "docs/deep/c.md": "C\n", "mine.md": "M\n"})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"a.md": "second\n", "docs/b.md": "second\n", "docs/deep/new.md": "new\n"})
+    (ann.root / "docs/gone.md").unlink()
+    ann.sync()
+    put(bob.root, {"mine.md": "edited\n", "docs/own.md": "own\n"})
+    before = held(bob.root)
+    with monkeypatch.context() as patch:
+        shut(patch, place)
+        looked = bob.sync(dry_run=True, prune=True)
+        assert "docs/b.md" not in {change.path for change in (*looked.pushed, *looked.pulled)}
+        report = bob.sync(prune=True)
+        bob.sync(deletions=Deletions(allowed=99))
+    assert (report.conflicts, report.in_step, [left.reason for left in report.unread]) == ([], False, ["unreadable"])
+    assert report.withheld["docs/b.md"] == UNREAD
+    assert ("a.md", "changed") in report.pulled
+    assert ("mine.md", "changed") in report.pushed
+    assert "deleted" not in {change.how for change in report.pushed}
+    there = {change.path for change in ann.peer.changes(ann.project, 0, None).items}
+    assert {"docs/b.md", "docs/deep/c.md", "docs/.gitignore"} <= there
+    after = held(bob.root)
+    assert after["docs/b.md"] == before["docs/b.md"]
+    if place != "docs/b.md":
+        assert {path for path in before if path.startswith("docs/")} == {p for p in after if p.startswith("docs/")}
+    assert bob.sync().in_step
+    ann.sync()
+    assert held(ann.root) == held(bob.root)
+    assert (held(bob.root)["docs/b.md"], held(bob.root)["docs/own.md"]) == ("second\n", "own\n")
 
 
 def test_undo_and_restore_touch_nothing_beside_what_cannot_be_read(

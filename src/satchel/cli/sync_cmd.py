@@ -108,8 +108,9 @@ def command(face: Face, to_cloud: bool, from_cloud: bool, **options: Any) -> int
     Compares this folder, the server and what both last had in common. Only what changed travels. A text that both sides
     changed is merged line by line. Where they changed the same lines it is a conflict: the file shows both between
     markers, is held back until `satchel resolve`, and everything else gets in step (exit status 3). So is a file that
-    looks as if it held a credential, until you allow it. What a sync overwrites here can be brought back with
-    `satchel undo`. A server that is away for a while is waited for (`--wait`); nothing is lost if it stays away.
+    looks as if it held a credential, until you allow it, and one that cannot be read, until it can. What a sync
+    overwrites here can be brought back with `satchel undo`. A server that is away for a while is waited for (`--wait`);
+    nothing is lost if it stays away.
     """
     if to_cloud and from_cloud:
         raise InvalidInput("--to-cloud and --from-cloud exclude each other", hint="Leave both out to sync both ways.")
@@ -193,7 +194,7 @@ def sync(
     traffic = remote.traffic
     data = {**report_data(report), **traffic_data(traffic), "seconds": round(seconds, 3)}
     face.answer(data, lambda: show(face, report, seconds, verbose, traffic))
-    return 3 if report.conflicts or report.secrets else 0
+    return 3 if report.conflicts or report.secrets or report.unread else 0
 
 
 def show(face: Face, report: SyncReport, seconds: float | None, verbose: bool, traffic: Traffic = NO_TRAFFIC) -> None:
@@ -206,8 +207,9 @@ def show(face: Face, report: SyncReport, seconds: float | None, verbose: bool, t
         face.line(f"Sent {plural(report.restored, 'artifact')} the server had lost.")
     for conflict in report.conflicts:
         face.line(conflict_line(face, conflict))
-    others_in_step = replace(report, conflicts=[]).in_step
-    state = "Done so far" if not others_in_step else "Everything else is in step" if report.conflicts else "In step"
+    apart = report.conflicts or report.unread
+    others_in_step = replace(report, conflicts=[], left_out=[]).in_step
+    state = "Done so far" if not others_in_step else "Everything else is in step" if apart else "In step"
     where = f"{state}: version {report.version}, digest {report.digest[:8]}"
     took = "" if seconds is None else f"{seconds:.2f} s"
     face.line(", ".join(filter(None, [where, travelled(report), on_the_wire(traffic), took])))

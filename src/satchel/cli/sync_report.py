@@ -7,7 +7,7 @@ from typing import Any
 
 from satchel.cli.face import Face, one_line, pasted, plural, size
 from satchel.remote import Traffic
-from satchel.sync.report import NO_PERSON, ChangedPath, ConflictPath, SyncReport
+from satchel.sync.report import NO_PERSON, UNREAD, ChangedPath, ConflictPath, SyncReport
 
 SHOWN_CHANGES = 20
 """Paths named per direction on a terminal; ``--json`` names all."""
@@ -130,12 +130,18 @@ def next_steps(face: Face, conflicts: Sequence[ConflictPath]) -> None:
 
 
 def show_held_back(face: Face, report: SyncReport, *, named: bool = True) -> None:
-    """What needs trust, what does not travel by the project's own rules (``named``, or only how much), and what looks
-    like a credential: where, never what."""
+    """What needs trust, what cannot be read, what does not travel by the project's own rules (``named``, or only how
+    much), and what looks like a credential: where, never what."""
     for path in report.untrusted:
         face.note(f"Not fetched, since tools execute it on their own: {path} (satchel sync --trust)")
+    sign, unread = face.style("!", fg="red"), report.unread
+    for left in unread[:SHOWN_CHANGES]:
+        face.line(f"{sign} {face.fit(left.path)}  cannot be read ({left.detail})")
+    if len(unread) > SHOWN_CHANGES:
+        face.line(f"{sign} … and {len(unread) - SHOWN_CHANGES:,} more")
+    if unread:
+        face.note("It stays as it is on both sides until it can be read, or is left out with .satchelignore.")
     for found in report.secrets:
-        sign = face.style("!", fg="red")
         face.line(f"{sign} {face.fit(f'{found.path}:{found.line}')}  looks like a credential ({found.kind})")
     if report.secrets:
         path = report.secrets[0].path
@@ -143,12 +149,12 @@ def show_held_back(face: Face, report: SyncReport, *, named: bool = True) -> Non
         face.note(f"  satchel sync --allow-secret {pasted(path)}")
     for path in report.secrets_allowed:
         face.note(f"Allowed, though it looks as if it held a credential: {path} (the audit names it)")
-    ruled = [path for path, why in report.withheld.items() if why != NO_PERSON]  # of that a notice tells
+    ruled = [path for path, why in report.withheld.items() if why not in (NO_PERSON, UNREAD)]  # told otherwise
     if ruled and not named:
         face.note(f"Not in step, by your own rules: {plural(len(ruled), 'file')} (satchel status)")
-    for reason in sorted(set(report.withheld.values())) if named else ():
+    for reason in sorted({*report.withheld.values()} - {UNREAD}) if named else ():
         paths = [path for path, why in report.withheld.items() if why == reason]
         more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
         face.note(f"Stays as it is on both sides ({reason}): {face.fit(paths[0])}{more}")
-    if report.left_out:
-        face.note(f"Left out: {plural(len(report.left_out), 'file')}; why, says  satchel doctor")
+    if others := len(report.left_out) - len(unread):
+        face.note(f"Left out: {plural(others, 'file')}; why, says  satchel doctor")

@@ -57,13 +57,22 @@ def other_name(root: Path, scan: Scan, path: str) -> str | None:
     return next((other for other in scan.tree if collision_key(other) == key), None)
 
 
+def unread(scan: Scan) -> Callable[[str], str | None]:
+    """Tells of a path why the disk did not show it, or a folder that it lies in: anything may be there, or nothing."""
+    said = {"" if left.path == "." else left.path: left.detail for left in scan.left_out if left.reason == "unreadable"}
+
+    def why(path: str) -> str | None:
+        return next((said[place] for place in upward(path) if place in said), None) if said else None
+
+    return why
+
+
 def require_read(scan: Scan, paths: Iterable[str]) -> None:
     """Raise ``FolderUnreadable`` where the disk did not show one of ``paths``: it must not be taken for changed."""
-    unread = {left.path: left.detail for left in scan.left_out if left.reason == "unreadable"}
-    for path in paths if unread else ():
-        for place in upward(path):
-            if place in unread or (not place and "." in unread):
-                raise FolderUnreadable(f"cannot read {path}: {unread.get(place) or unread.get('.')}")
+    why_not = unread(scan)
+    for path in paths:
+        if (why := why_not(path)) is not None:
+            raise FolderUnreadable(f"cannot read {path}: {why}")
 
 
 def _has_name(path: str, names: Callable[[str], frozenset[str] | None]) -> bool:

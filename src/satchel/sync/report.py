@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 NO_PERSON = "only a person sends it"
 """Of what is withheld: why it is, where a key syncs."""
+UNREAD = "cannot be read here"
+"""Likewise, of a path at which, or around which, the disk lets nobody look."""
 
 
 class ChangedPath(NamedTuple):
@@ -67,7 +69,7 @@ class SyncReport:
     secrets_allowed: list[str] = field(default_factory=list)
     """Files that went although they look so, since somebody allowed them."""
     withheld: dict[str, str] = field(default_factory=dict)
-    """Path to reason: not in step, and not to be, by the project's own rules."""
+    """Path to reason: not in step, by the project's own rules, or while it cannot be read here."""
     waiting_push: int = 0
     waiting_pull: int = 0
     left_out: list[LeftOut] = field(default_factory=list)
@@ -84,9 +86,15 @@ class SyncReport:
     came."""
 
     @property
+    def unread(self) -> list[LeftOut]:
+        """Files and folders that belong and cannot be read here: what they hold stays as it is on both sides."""
+        return [left for left in self.left_out if left.reason == "unreadable"]
+
+    @property
     def in_step(self) -> bool:
         """Whether folder and cloud hold the same now, as far as each may hold it."""
-        waiting = self.waiting_push + self.waiting_pull + len(self.untrusted) + len(self.unsettled) + len(self.secrets)
+        waiting = self.waiting_push + self.waiting_pull
+        waiting += len(self.untrusted) + len(self.unsettled) + len(self.secrets) + len(self.unread)
         planned = self.dry_run and (self.pushed or self.pulled or self.merged)
         return not (self.conflicts or waiting or planned)
 

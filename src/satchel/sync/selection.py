@@ -1,4 +1,5 @@
-"""Which paths may not travel in this run, and why: what left the selection, and what the policies of the project say.
+"""Which paths may not travel in this run, and why: what left the selection, what the policies of the project say, and
+what cannot be read here.
 
 Rules that leave a path out never delete it, on neither side: whoever narrows what is synced has not asked for that.
 ``prune`` is for those who do.
@@ -11,8 +12,10 @@ from collections.abc import Mapping
 from satchel.objects.listing import Tree
 from satchel.objects.reviews import is_review_list
 from satchel.sync.barring import Barred, planned
+from satchel.sync.folder import unread
 from satchel.sync.plan import Plan
 from satchel.sync.report import NO_PERSON as NO_PERSON
+from satchel.sync.report import UNREAD
 from satchel.worktree.policy import Governing
 from satchel.worktree.selecting import selection
 from satchel.worktree.walk import Scan, Worktree
@@ -35,11 +38,13 @@ def barred(
 ) -> dict[str, Barred]:
     """The planned paths that may not travel. ``sizes`` are those of the cloud's files, as far as they are known."""
     bars: dict[str, Barred] = {}
-    selects = None
+    selects, why_not = None, unread(scan)
     grown = {left.path for left in scan.left_out if left.reason == "too-large"}
     for path in planned(made):
         policy = governing.of(path)
-        if policy is not None:
+        if why_not(path) is not None:  # nobody knows what a rule in there would say, or what is there to be replaced
+            bars[path] = Barred(UNREAD)
+        elif policy is not None:
             bars[path] = _POLICIES[policy]
         elif path not in scan.tree:
             selects = selects or selection(worktree)
@@ -59,8 +64,8 @@ def reviews(made: Plan) -> dict[str, Barred]:
 
 def prune(made: Plan, worktree: Worktree, scan: Scan, cloud: Tree) -> set[str]:
     """Have the plan delete in the cloud everything that the rules leave out here. The files here stay."""
-    selects = selection(worktree)
-    gone = {path for path in cloud if path not in scan.tree and not selects(path)}
+    selects, why_not = selection(worktree), unread(scan)
+    gone = {path for path in cloud if path not in scan.tree and why_not(path) is None and not selects(path)}
     for path in sorted(gone):
         for part in (made.pull, made.both, made.merge, made.conflicts):
             part.pop(path, None)

@@ -284,7 +284,7 @@ class Worktree:
             try:
                 level = self.level(folder, rules, entries)
             except OSError as error:  # what they would leave out may be secret
-                walk.left_out.append(LeftOut(folder or ".", "unreadable", error.strerror or ""))
+                walk.left_out.append(LeftOut(folder or ".", "unreadable", f"{error.filename}: {error.strerror}"))
                 continue
             if level is None:
                 # Not "some of its rules": what a rule unread would leave out may be secret.
@@ -381,7 +381,8 @@ class Worktree:
         try:
             found = entry.stat(follow_symlinks=False)
         except OSError as error:
-            walk.left_out.append(LeftOut(path, "vanished" if error.errno == errno.ENOENT else "unreadable"))
+            reason = "vanished" if error.errno == errno.ENOENT else "unreadable"
+            walk.left_out.append(LeftOut(path, reason, error.strerror or ""))
             return
         mode = found.st_mode
         if not stat.S_ISREG(mode):
