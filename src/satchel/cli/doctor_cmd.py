@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 import click
 
@@ -14,8 +16,10 @@ from satchel.config.server import unknown_variables
 from satchel.context.local import LocalReader
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.manifest import manifest_problems
-from satchel.worktree.find import local_dir
-from satchel.worktree.walk import REASONS, UNINDEXED, LeftOut
+from satchel.errors import DiskFull
+from satchel.worktree.durable import FolderUnwritable, try_writing, upward
+from satchel.worktree.find import local_dir, read_project_config
+from satchel.worktree.walk import REASONS, UNINDEXED, LeftOut, Scan
 
 SHOWN_PER_REASON = 20
 """Files named for each reason on a terminal; ``--all`` and ``--json`` name every one."""
@@ -38,7 +42,8 @@ def command(face: Face, every: bool, project: str | None) -> int:
     """Say what belongs, what is left out and why, and what is broken.
 
     What is derived (index, state) is rebuilt on the way if it is damaged. What is yours is only reported. The exit
-    status is 1 where something needs you.
+    status is 1 where something needs you: a file that cannot be read, a full disk, a folder of a project with a remote
+    that cannot be written, a context.json that says what cannot be.
     """
     here = project_named(face, project) if project else project_here(face)
     with worktree_of(here) as worktree:
@@ -46,12 +51,21 @@ def command(face: Face, every: bool, project: str | None) -> int:
         patterns = worktree.rules.include
         manifest = worktree.read(MANIFEST_PATH) if MANIFEST_PATH in scan.tree else None
     problems = [] if manifest is None else manifest_problems(manifest)
+    problems += _unread(scan)
     with closing(LocalReader([here])) as reader:
         answer = reader.context(here.slug)
         notices = list(dict.fromkeys([*scan.notices, *reader.notices]))
     for name, meant in unknown_variables().items():
         notices.append(f"nothing reads the variable {name}" + (f": is {meant} meant?" if meant else ""))
     initialised = local_dir(here.root).is_dir()
+    synced = initialised and read_project_config(here.root).remote_url is not None
+    try:
+        try_writing(here.state_path.parent)
+    except DiskFull as error:
+        problems.append(f"{error.message}. Free some: until then no sync and no index can be written")
+    except FolderUnwritable as error:
+        (problems if synced else notices).append(f"{error.message}: it can be searched, and not be synced")
+    problems += _unwritable(here.root, scan) if synced else []
     listed = any(entry.root == here.root for entry in registry(face).registered())
     data = {
         "project": here.slug,
@@ -90,12 +104,29 @@ def command(face: Face, every: bool, project: str | None) -> int:
         for problem in problems:
             face.line(f"Problem: {problem}")
         if problems:
-            face.note("  Mend it: the rest of the project works meanwhile, and nothing of the file was changed.")
+            face.note("  Mend it: the rest of the project works meanwhile, and nothing of yours was changed.")
         else:
             face.note("Nothing needs you.")
 
     face.answer(data, show)
     return 1 if problems else 0
+
+
+def _unread(scan: Scan) -> list[str]:
+    paths = [left.path for left in scan.left_out if left.reason == "unreadable"]
+    return [f"{_named(paths)} cannot be read: make it readable, or leave it out (.satchelignore)"] if paths else []
+
+
+def _unwritable(root: Path, scan: Scan) -> list[str]:
+    """The folders in which no sync could put or replace a file."""
+    folders = sorted({above for path in scan.tree for above in upward(path.rpartition("/")[0])} | {""})
+    paths = [folder or "." for folder in folders if not os.access(root / folder, os.W_OK | os.X_OK)]
+    return [f"{_named(paths)} cannot be written: what others change there cannot be fetched"] if paths else []
+
+
+def _named(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+    return f"{paths[0]}{more}"
 
 
 def _list(face: Face, title: str, items: Sequence[LeftOut], meanings: dict[str, str], every: bool) -> None:

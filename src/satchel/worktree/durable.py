@@ -47,6 +47,23 @@ def refused(error: OSError, what: str) -> SatchelError:
     return FolderUnwritable(f"cannot write {what}: {error.strerror}")
 
 
+ROOM_BYTES = 1 << 20
+"""What a folder with room takes: more than a search or a small sync writes."""
+
+
+def try_writing(folder: Path) -> None:
+    """Write ``ROOM_BYTES`` into a folder and take them away again. Raises ``DiskFull`` or ``FolderUnwritable``."""
+    import tempfile  # no other command does this
+
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(os.urandom(ROOM_BYTES))  # zeros take no room where the filesystem compresses
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise refused(error, str(folder)) from error
+
+
 def sync_folder(path: Path) -> None:
     """Make what was created, renamed or removed in a folder survive a power loss."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
