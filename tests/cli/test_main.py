@@ -31,15 +31,17 @@ def test_help_lists_every_verb_without_loading_any(tmp_path: Path) -> None:
         assert verb.summary in done.stdout
 
 
-def commands() -> list[tuple[str, VerbCommand]]:
+def commands(group: click.Group = main.satchel, before: str = "") -> list[tuple[str, VerbCommand]]:
+    """Every command with all its words, those of a group that loads them by name too."""
     found: list[tuple[str, VerbCommand]] = []
-    for name in VERBS:
-        command = main.satchel.get_command(click.Context(main.satchel), name)
-        assert command is not None
-        words = command.commands if isinstance(command, click.Group) else {"": command}
-        for word, inner in words.items():
-            assert isinstance(inner, VerbCommand)
-            found.append((f"{name} {word}".rstrip(), inner))
+    context = click.Context(group)
+    for word in group.list_commands(context):
+        command = group.get_command(context, word)
+        if isinstance(command, click.Group):
+            found += commands(command, f"{before}{word} ")
+        else:
+            assert isinstance(command, VerbCommand)
+            found.append((before + word, command))
     return found
 
 
@@ -56,12 +58,32 @@ def test_every_verb_has_json_quiet_two_examples_and_its_exit_statuses(name: str,
     assert summary.endswith(".")
 
 
+_NAMED = re.compile(r"(?:`|:  |[,;] )satchel ([a-z]+(?: [a-z-]+)*)")
+"""Where a hint or a page says a command: between backticks, behind two blanks, or as the next of several."""
+
+
+def test_every_command_that_a_message_or_a_page_names_exists_with_its_options() -> None:
+    known = {name: {option for each in one.params for option in each.opts} for name, one in commands()}
+    groups = {" ".join(name.split()[:size]) for name in known for size in (1, 2)} - known.keys()
+    root = Path(__file__).parents[2]
+    strange = []
+    for file in [*root.glob("src/**/*.py"), *root.glob("docs/**/*.md"), *root.glob("*.md")]:
+        for said in _NAMED.findall(file.read_text()):
+            name, *words = said.split()
+            while name in groups and words and not words[0].startswith("-"):
+                name = f"{name} {words.pop(0)}"
+            options = {word for word in words if word.startswith("--")}
+            if name not in known.keys() | groups or not options <= known.get(name, options):
+                strange.append(f"{file.relative_to(root)}: satchel {said}")
+    assert strange == []
+
+
 @pytest.mark.parametrize(("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else "")
 def test_the_examples_of_a_verb_are_command_lines_it_takes(name: str, command: VerbCommand) -> None:
     import shlex
 
     for example, _ in command.examples:
-        words = shlex.split(example.split(">>")[0].split(">")[0])[1:]
+        words = shlex.split(re.split("[<>]", example)[0])[1:]
         if words[: len(name.split())] != name.split():
             continue  # an example may point to a neighbour
         command.make_context(name, words[len(name.split()) :])

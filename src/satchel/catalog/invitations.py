@@ -35,7 +35,7 @@ class InvitationOver(NotFound):
 
 class InvitationsFull(LimitReached):
     code = "invitation.too_many"
-    default_hint = "Revoke some that are not needed:  satchel share --list, satchel tenant invitations"
+    default_hint = "Revoke some that are not needed:  satchel share --list, satchel tenant invite --list"
 
 
 class InvitationRow(NamedTuple):
