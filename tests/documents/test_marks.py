@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -162,3 +163,15 @@ def test_thousands_of_blocks_without_an_end_take_no_time_squared(read: Callable[
 
 def test_a_fence_is_closed_by_the_first_line_that_is_long_enough() -> None:
     assert headings("````\n# a\n```\n# b\n`````\n# c\n```\n# d\n````\n# e\n") == [(1, "c"), (1, "e")]
+
+
+@pytest.mark.parametrize("text", ["title\n{row}\n", "{row}\ntitle\n{row}\n"])
+def test_a_row_under_a_title_takes_no_hundred_times_its_length_in_memory(text: str) -> None:
+    whole = text.format(row="=" * 300_000)
+    tracemalloc.start()
+    try:
+        found = marks.restructured(whole).headings
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(whole)
+    finally:
+        tracemalloc.stop()
+    assert [(heading.level, heading.title) for heading in found] == [(1, "title")]

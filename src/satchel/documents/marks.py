@@ -158,9 +158,17 @@ class _Lines(NamedTuple):
 
 # reStructuredText ------------------------------------------------------------------------------------------------
 
+_UNDER, _OVER = "=-~^\"'`#*+.:<>_", "=-~^\"'`#*+"
+
+
+def _row(signs: str, least: int) -> str:
+    """A row of one sign, each sign spelt out: of a reference to the first of them every repetition takes 110 bytes."""
+    return f"(?=[{re.escape(signs)}])(?:{'|'.join(f'{re.escape(sign)}{{{least},}}+' for sign in signs)})"
+
+
 _RST = re.compile(
-    r"\n(?:(?P<title>[^\s.][^\n]*)\n(?P<rule>([=\-~^\"'`#*+.:<>_])\3+)[ \t]*(?=\n|\Z)"
-    r"|(?P<over>([=\-~^\"'`#*+])\5{2,})[ \t]*\n[ \t]*(?P<overtitle>\S[^\n]*)\n(?P=over)[ \t]*(?=\n|\Z)"
+    rf"\n(?:(?P<title>[^\s.][^\n]*)\n(?P<rule>{_row(_UNDER, 2)})[ \t]*(?=\n|\Z)"
+    rf"|(?P<over>{_row(_OVER, 3)})[ \t]*\n[ \t]*(?P<overtitle>\S[^\n]*)\n(?P=over)[ \t]*(?=\n|\Z)"
     rf"|[ \t]*{_BOX})"
 )
 
