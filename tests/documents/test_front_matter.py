@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from satchel.documents.front_matter import read
+from satchel.documents.front_matter import MAX_KEY_DOTS, load_toml, read
 
 DEEP = "title: kept\nx: " + "[" * 60_000
 MERGES = "title: kept\na0: &a0 {k: 1}\n" + "".join(
@@ -68,3 +68,29 @@ def test_a_line_of_blanks_that_might_be_a_key_takes_no_time_squared(fence: str) 
     began = time.process_time()
     assert read(f"{fence}\na{' ' * 60_000}\n{fence}\n# text\n").end == 0
     assert time.process_time() - began < 2
+
+
+_PARTS = ".b" * 400
+_TABLES = "".join(f"a.k{n}{_PARTS} = 1\n" for n in range(MAX_KEY_DOTS // 400))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _TABLES,
+        "x = {" + ",".join(f'"\\""{_PARTS}.k{n}."" = """\n"""' for n in range(MAX_KEY_DOTS // 400)) + "}",
+        '# """\n' + _TABLES + '# """',
+        'x = """a""""\n' + _TABLES.replace("1\n", '"\\""\n'),
+        "x = '''a''''\n" + _TABLES.replace("1\n", "'\\'\n"),
+    ],
+    ids=["plain", "between strings", "between comments", "after four quotes", "after four apostrophes"],
+)
+def test_toml_whose_keys_make_tables_by_the_ten_thousand_is_not_parsed(text: str) -> None:
+    with pytest.raises(ValueError, match="too many parts"):
+        load_toml(text)
+
+
+def test_dots_in_strings_and_comments_of_toml_are_no_parts_of_keys() -> None:
+    url = "a.b.c/" * 20
+    lines = [f'u{n} = "{url}" # {url}\nv{n} = \'{url}\'\nw{n} = """{url}""""\n' for n in range(400)]
+    assert load_toml("".join(lines))["w399"] == url + '"'
