@@ -74,6 +74,11 @@ def test_what_cannot_be_reviewed_is_said(cli: Cli, project: Path) -> None:
     assert "not in the list" in cli("review", "--withdraw", WARNINGS, status=1).err
     assert "no artifact" in cli("review", REVIEWED_PATH, status=1).err
     cli("review", "--withdraw", status=2)
+    (project / ".satchelignore").write_text("*.tmp\n")
+    (project / "a.tmp").write_text("x")
+    left_out = cli("review", "a.tmp", status=1).err
+    assert "a.tmp is here, but does not belong to project lighthouse" in left_out
+    assert cli("get", "a.tmp", status=1).err == left_out
     (project / ".satchelignore").write_text("*.sha256\n")
     assert "path.refused" in cli("review", WARNINGS, status=2).err
     (project / ".satchelignore").unlink()

@@ -217,6 +217,11 @@ def test_people_and_an_agent_edit_the_same_files_and_neither_is_lost(server: Ser
     assert kim.json("status")["inStep"]
     assert kim.json("diff", "--at", "2999-01-01")["items"] == []
     assert "[version.not_found]" in kim.run("restore", "plan.md", "--at", "2000-01-01T12:00", status=1).stderr
+    assert kim.run("log", "nope.md", status=1).stderr.startswith("satchel: there is no artifact 'nope.md'")
+    (kim.folder / "fresh.md").write_text("not sent yet\n")
+    assert kim.json("log", "fresh.md")["items"] == []
+    (kim.folder / "fresh.md").unlink()
+    assert len(kim.json("log", ".")["items"]) == len(kim.json("log")["items"])
     gone = kim.json("log", "old.md")["items"]
     assert [(row["added"], row["changed"], row["deleted"]) for row in gone] == [(0, 0, 1), (0, 1, 0), (1, 0, 0)]
     assert "Bring one back" not in kim.run("log", "old.md", "-n", "1").stderr  # that version has none

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from satchel.worktree.names import typed_name
 from satchel.worktree.walk import Worktree
 
 COMPOSED = unicodedata.normalize("NFC", "caf\u00e9.md")
@@ -58,3 +59,26 @@ def test_elsewhere_a_decomposed_name_is_another_file_and_is_left_out(tmp_path: P
     assert [item.reason for item in scan.left_out] == ["bad-name"]
     (tmp_path / COMPOSED).write_text("y")
     assert list(Worktree.open(tmp_path).scan().tree) == [COMPOSED]
+
+
+def test_a_name_typed_in_another_case_is_the_one_that_the_disk_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Docs").mkdir()
+    (tmp_path / "Docs/README.md").write_text("x")
+    assert typed_name(str(tmp_path), "docs/readme.md") == "docs/readme.md"  # a disk that tells them apart
+    real = os.lstat
+
+    def folding(path: str) -> os.stat_result:
+        there = {str(each).lower(): each for each in (tmp_path / "Docs", tmp_path / "Docs/README.md")}
+        return real(there.get(str(path).lower(), path))
+
+    def listing(path: str) -> list[str]:
+        return {"": ["Docs"], "/docs": ["README.md", "other.md"]}[str(path).lower().removeprefix(str(tmp_path).lower())]
+
+    monkeypatch.setattr(os, "lstat", folding)
+    monkeypatch.setattr(os, "listdir", listing)
+    assert typed_name(str(tmp_path), "docs/readme.MD") == "Docs/README.md"
+    assert typed_name(str(tmp_path), "Docs/README.md") == "Docs/README.md"
+    assert typed_name(str(tmp_path), "docs/none.md") == "docs/none.md"
+    assert typed_name(str(tmp_path), "../docs") == "../docs"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from satchel.cli.face import Face
 from satchel.context.project import LocalProject
-from satchel.errors import InvalidInput, NoSuchProject, NotAProject
+from satchel.errors import InvalidInput, NoSuchArtifact, NoSuchProject, NotAProject
 from satchel.objects.ids import new_id
 from satchel.worktree.find import find_root, local_dir, make_slug, read_project_config
 from satchel.worktree.ignore import Rules
@@ -127,6 +127,18 @@ def in_project(face: Face, path: str) -> str:
     there = there or [name for name in either if name in history_of(Path(root), either)]
     there = there or [name for name in either if os.path.isdir(os.path.dirname(f"{root}/{name}"))]
     return there[0] if there else typed
+
+
+def no_artifact_at(root: Path, path: str, project: str) -> NoSuchArtifact | None:
+    """What to say of a path at which there is something, and no artifact; ``None`` where nothing is there."""
+    if os.path.isdir(root / path):
+        return NoSuchArtifact(f"{path} is a folder", hint="Name one file of it.")
+    if os.path.lexists(root / path):
+        return NoSuchArtifact(
+            f"{path} is here, but does not belong to project {project}",
+            hint="A rule leaves it out (.satchelignore, .gitignore or config.toml), or `satchel doctor` says why.",
+        )
+    return None
 
 
 def undo_bounds(face: Face) -> Bounds:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from satchel.cli.face import Face
+from satchel.cli.folders import no_artifact_at
 from satchel.cli.reading import Reading, open_reading
 from satchel.cli.verb import verb
 from satchel.cli.waiting import patience, wait_option
@@ -104,13 +105,8 @@ def told_apart(reading: Reading, path: str) -> Iterator[None]:
     try:
         yield
     except NoSuchArtifact as error:
-        if reading.root is not None and os.path.isdir(reading.root / path):
-            raise NoSuchArtifact(f"{path} is a folder", hint="Name one file of it.") from error
-        if reading.root is not None and os.path.lexists(reading.root / path):
-            raise NoSuchArtifact(
-                f"{path} is here, but does not belong to project {reading.one}",
-                hint="`satchel doctor` names what is left out, and why.",
-            ) from error
+        if reading.root is not None and (there := no_artifact_at(reading.root, path, reading.one)):
+            raise there from error
         raise
 
 

@@ -7,9 +7,10 @@ from contextlib import closing
 import click
 
 from satchel.cli.face import Face, ago, one_line, pasted, plural
-from satchel.cli.folders import in_project
+from satchel.cli.folders import in_project, local_project, no_artifact_at, project_root, worktree_of
 from satchel.cli.hosted import project_remote
 from satchel.cli.verb import verb
+from satchel.context.absent import no_artifact
 from satchel.context.answers import VersionInfo
 
 PAGE = 100
@@ -32,11 +33,13 @@ PAGE = 100
 def command(face: Face, path: str | None, limit: int) -> None:
     """Say who changed what, newest first.
 
+    PATH is a file, as it is called now or was in an old version; without it, or with ., the whole project is meant.
     The author is a person, or, marked as such, a key (agents have keys) or the operator. Versions that retention or a
     purge emptied are marked too; they cannot be read any more.
     """
-    _, remote, project = project_remote(face)
+    config, remote, project = project_remote(face)
     named = None if path is None else in_project(face, path)
+    named = None if named == "." else named
     found: list[VersionInfo] = []
     with closing(remote):
         cursor: str | None = None
@@ -47,6 +50,8 @@ def command(face: Face, path: str | None, limit: int) -> None:
             if cursor is None or not page["items"] or len(found) >= limit:
                 break
     more = cursor is not None
+    if named is not None and not found:
+        _require_here(face, named, config.name)
 
     def show() -> None:
         authors = [_author(row) for row in found]
@@ -57,7 +62,9 @@ def command(face: Face, path: str | None, limit: int) -> None:
             face.line(f"{face.bold(format(row['version'], '6,'))}  {author:<{width}}  {what}  {ago(row['time'])}{gone}")
         if not found:
             face.note(
-                f"No version changed {named}." if named is not None else "No version yet: satchel sync makes one."
+                f"No version has {named} yet: satchel sync sends it."
+                if named is not None
+                else "No version yet: satchel sync makes one."
             )
         there = [row["version"] for row in found if row["readable"] and not row["deleted"]]
         if named is not None and there:
@@ -67,6 +74,15 @@ def command(face: Face, path: str | None, limit: int) -> None:
 
     lineage = page["lineage"]
     face.answer({"project": page["project"], "path": named, "lineage": lineage, "items": found, "more": more}, show)
+
+
+def _require_here(face: Face, path: str, project: str) -> None:
+    """Raise ``NoSuchArtifact`` for a path that no version changed, unless the folder has an artifact there."""
+    here = local_project(project_root(face))
+    with worktree_of(here) as worktree:
+        tree = worktree.scan().tree
+    if path not in tree:
+        raise no_artifact_at(here.root, path, project) or no_artifact(project, path, tree.keys())
 
 
 def _author(row: VersionInfo) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from satchel.cli.face import Face, plural
-from satchel.cli.folders import in_project, local_project, project_root, worktree_of
+from satchel.cli.folders import in_project, local_project, no_artifact_at, project_root, worktree_of
 from satchel.cli.verb import verb
+from satchel.context.absent import no_artifact
 from satchel.errors import NoSuchArtifact, PathRefused, TooLarge
 from satchel.objects.reviews import MAX_REVIEWED_BYTES, REVIEWED_PATH, Review, read_reviews, write_reviews
 from satchel.worktree import durable
@@ -45,7 +46,7 @@ def command(face: Face, paths: tuple[str, ...], withdraw: bool) -> None:
         if named:
             with folder_lock(here.root):
                 scan = worktree.scan()
-                reviews = _written(worktree, scan, named, withdraw=withdraw)
+                reviews = _written(worktree, scan, here.slug, named, withdraw=withdraw)
         else:
             scan = worktree.scan()
             reviews = read_reviews(_listed(worktree, scan))
@@ -72,7 +73,7 @@ def _listed(worktree: Worktree, scan: Scan) -> bytes:
     return worktree.read(REVIEWED_PATH, scan.tree[REVIEWED_PATH].object) if REVIEWED_PATH in scan.tree else b""
 
 
-def _written(worktree: Worktree, scan: Scan, named: list[str], *, withdraw: bool) -> set[Review]:
+def _written(worktree: Worktree, scan: Scan, project: str, named: list[str], *, withdraw: bool) -> set[Review]:
     """Bring the list to what is said of the named files. Raises ``NoSuchArtifact``, ``PathRefused``, ``TooLarge``."""
     before = _listed(worktree, scan)
     if len(before) > MAX_REVIEWED_BYTES:  # it counts for nothing, and is not for us to throw away
@@ -85,8 +86,11 @@ def _written(worktree: Worktree, scan: Scan, named: list[str], *, withdraw: bool
     meant: set[str] = set()
     for name in named:
         found = {path for path in known if _within(path, name)}
+        if not found and withdraw:
+            raise NoSuchArtifact(f"{name} is not in the list", hint="`satchel review` lists what is.")
         if not found:
-            raise NoSuchArtifact(f"{name} is not in the list" if withdraw else f"there is no artifact {name!r} here")
+            here = None if (worktree.root / name).is_dir() else no_artifact_at(worktree.root, name, project)
+            raise here or no_artifact(project, name, scan.tree.keys())
         meant |= found
     left = {review for review in reviews if review.path not in meant}
     after = left if withdraw else left | {Review(path, scan.tree[path].object) for path in meant}
