@@ -3,9 +3,11 @@ from __future__ import annotations
 import gc
 import sqlite3
 import stat
+import time
 import weakref
 from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +40,20 @@ def test_an_index_answers_from_the_tree_it_was_brought_to() -> None:
         assert index.digest == digest_of(FILES)
         assert ("README.md", 5) in found(index, "rollback approval")
         assert [item.path for item in index.inventory()] == sorted(FILES)
+
+
+def test_an_index_that_another_command_just_makes_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "index.db"
+    Index.open(path).close()
+    other = apsw.Connection(str(path))
+    other.pragma("journal_mode", "delete")
+    other.execute("BEGIN IMMEDIATE; CREATE TABLE other(x)")
+    monkeypatch.setattr(time, "sleep", lambda _seconds: other.execute("COMMIT"))
+    with Index.open(path) as index:
+        assert index.digest is None
+    other.close()
 
 
 def test_a_closed_index_is_freed_at_once() -> None:

@@ -448,6 +448,19 @@ def test_a_state_that_is_a_symlink_is_set_aside_and_what_it_leads_to_stays_as_it
     assert scan_of(root, state_path).reread == 0
 
 
+def test_a_state_that_another_command_just_makes_is_waited_for(
+    root: Path, state_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root, "a.md")
+    state_path.parent.mkdir()
+    other = apsw.Connection(str(state_path))
+    other.execute("BEGIN IMMEDIATE; CREATE TABLE other(x)")
+    monkeypatch.setattr(time, "sleep", lambda _seconds: other.execute("COMMIT"))
+    assert scan_of(root, state_path).notices == []
+    assert scan_of(root, state_path).reread == 0
+    other.close()
+
+
 def test_a_state_that_cannot_be_written_is_done_without(root: Path, tmp_path: Path) -> None:
     put(root, "a.md")
     (tmp_path / "file").write_text("no folder")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -47,6 +48,10 @@ BULK_FILES = 200
 MERGE_PAGES = 128
 """A small change merges at most so many pages of segments: 3 ms. Left to itself FTS5 now and then merges all of them in
 one change: 0.2 s in an index of 30 MB. Merging begins with eight segments alike, or a quarter of one deleted."""
+
+BUSY_SECONDS = 10.0
+"""How long is waited for another process that writes the same file."""
+LOOK_SECONDS = 0.005
 
 TOKENIZER = ("porter", "unicode61", "remove_diacritics", "2")
 
@@ -114,28 +119,37 @@ def connect(path: Path | None, key: bytes | None) -> apsw.Connection:
     ``key`` (32 raw bytes) encrypts the file; every file wants a key of its own. Raises ``IndexCorrupt`` for a file that
     is no index, is damaged, was written with another key, or is of another format, and ``StoreUnavailable``.
     """
-    database: apsw.Connection | None = None
     if path is not None:
         _begin(path)
-    try:
-        database = apsw.Connection(":memory:" if path is None else str(path))
-        database.set_busy_timeout(10_000)
-        encrypt(database, key)
-        database.create_scalar_function("folded", cast("Any", collision_key), 1, deterministic=True)
-        version = database.pragma("user_version")
-        if version != INDEX_FORMAT:
-            _create(database)
-        # A power loss may undo the last change, which the next command makes again; it cannot damage the file.
-        database.pragma("journal_mode", "wal")
-        database.pragma("synchronous", 1)
-        database.pragma("cache_size", -16_384)
-    except (apsw.Error, IndexCorrupt) as error:
-        if database is not None:
-            database.close()
-        raise trouble(error) from error
-    except UnicodeEncodeError as error:
-        raise StoreUnavailable(NOT_UTF8, hint="Give the folder another name.") from error
-    return database
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        database: apsw.Connection | None = None
+        try:
+            database = apsw.Connection(":memory:" if path is None else str(path))
+            database.set_busy_timeout(int(BUSY_SECONDS * 1_000))
+            _prepare(database, key)
+            return database
+        except (apsw.Error, IndexCorrupt) as error:
+            if database is not None:
+                database.close()
+            # Of two that make a file at once SQLite tells one so without letting it wait.
+            if not isinstance(error, apsw.BusyError | apsw.LockedError) or time.monotonic() >= until:
+                raise trouble(error) from error
+            time.sleep(LOOK_SECONDS)
+        except UnicodeEncodeError as error:
+            raise StoreUnavailable(NOT_UTF8, hint="Give the folder another name.") from error
+
+
+def _prepare(database: apsw.Connection, key: bytes | None) -> None:
+    encrypt(database, key)
+    database.create_scalar_function("folded", cast("Any", collision_key), 1, deterministic=True)
+    version = database.pragma("user_version")
+    if version != INDEX_FORMAT:
+        _create(database)
+    # A power loss may undo the last change, which the next command makes again; it cannot damage the file.
+    database.pragma("journal_mode", "wal")
+    database.pragma("synchronous", 1)
+    database.pragma("cache_size", -16_384)
 
 
 def _begin(path: Path) -> None:
@@ -172,7 +186,8 @@ def _create(database: apsw.Connection) -> None:
             database.execute(_TABLES)
         database.execute("COMMIT")
     except BaseException:
-        database.execute("ROLLBACK")
+        if database.in_transaction:  # a full disk ended it already
+            database.execute("ROLLBACK")
         raise
 
 

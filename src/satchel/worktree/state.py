@@ -9,6 +9,7 @@ would look unchanged.
 from __future__ import annotations
 
 import stat
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from operator import itemgetter
@@ -32,6 +33,10 @@ CREATE TABLE clash (path TEXT PRIMARY KEY, reason TEXT) WITHOUT ROWID;
 CREATE TABLE tree (digest TEXT);
 """
 _TABLE_NAMES = ("file", "folder", "clash", "tree")
+PATIENCE_SECONDS = 10.0
+"""How long a scan waits for another that reads or writes the same database: it is for milliseconds, unless the machine
+is busy. To read every file again takes longer in a large folder."""
+LOOK_SECONDS = 0.005
 MOST_LEFT_BESIDE = 256 * 1024
 """Bytes of the log that may wait to be brought into the database. To do so at the end of each command, and begin
 another log in the next, costs four waits for the disk, and to read so much of it 0.3 ms."""
@@ -163,19 +168,19 @@ class State:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.is_symlink():  # from whoever made the folder: what it leads to is not ours to write
             raise ValueError("a symlink")
-        database = apsw.Connection(str(self._path))
-        self._database = database
-        database.set_busy_timeout(2_000)
-        # WAL with NORMAL: a power loss may take the last scan's rows, never the sense of the others.
-        database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
-        version = database.execute("PRAGMA user_version").get
-        if version != FORMAT:
-            with database:
-                for table in _TABLE_NAMES:
-                    database.execute(f"DROP TABLE IF EXISTS {table}")
-                database.execute(_TABLES)
-                database.execute(f"PRAGMA user_version={FORMAT}")
-        return database
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            database = self._database = apsw.Connection(str(self._path))
+            database.set_busy_timeout(int(PATIENCE_SECONDS * 1_000))
+            try:
+                _prepare(database)
+                return database
+            except (apsw.BusyError, apsw.LockedError):
+                # Of two that make a database at once SQLite tells one so without letting it wait.
+                self.close()
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(LOOK_SECONDS)
 
     def _set_aside(self) -> None:
         self.close()
@@ -186,6 +191,26 @@ class State:
             self._path.replace(aside)
         except OSError:
             pass
+
+
+def _prepare(database: apsw.Connection) -> None:
+    """Make the tables, unless another process just did."""
+    # WAL with NORMAL: a power loss may take the last scan's rows, never the sense of the others.
+    database.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
+    if database.execute("PRAGMA user_version").get == FORMAT:
+        return
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        if database.execute("PRAGMA user_version").get != FORMAT:
+            for table in _TABLE_NAMES:
+                database.execute(f"DROP TABLE IF EXISTS {table}")
+            database.execute(_TABLES)
+            database.execute(f"PRAGMA user_version={FORMAT}")
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:  # a full disk ended it already
+            database.execute("ROLLBACK")
+        raise
 
 
 def forget(path: Path) -> None:
