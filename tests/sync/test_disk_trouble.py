@@ -16,7 +16,7 @@ from satchel.sync.settle import Take, put_back, resolve, undo
 from satchel.worktree import beneath
 from satchel.worktree.base import History, load_base, save_base
 from satchel.worktree.beneath import Beneath
-from satchel.worktree.durable import FolderUnreadable
+from satchel.worktree.durable import FolderUnreadable, FolderUnwritable
 from satchel.worktree.materialise import Materialiser
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk
@@ -170,6 +170,14 @@ def test_undo_and_restore_touch_nothing_beside_what_cannot_be_read(
     assert held(bob.root) == before
     assert sorted(undo(bob.worktree).restored) == ["a.md", "docs/b.md"]
     assert held(bob.root) == FILES
+
+
+def test_a_dry_run_needs_no_lock_where_none_can_be_had(ann: Desk) -> None:
+    put(ann.root, FILES)
+    (ann.root / ".satchel/lock").mkdir()  # stands for a disk that is mounted read-only: there is no opening it
+    assert len(ann.sync(dry_run=True).pushed) == len(FILES)
+    with pytest.raises(FolderUnwritable, match="lock"):
+        ann.sync()
 
 
 def test_an_undo_that_a_disk_cut_off_is_gone_on_with(ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,8 @@ def command(face: Face, every: bool, project: str | None) -> int:
         problems.append(f"{error.message}. Free some: until then no sync and no index can be written")
     except FolderUnwritable as error:
         (problems if synced else notices).append(f"{error.message}: it can be searched, and not be synced")
-    problems += _unwritable(here.root, scan) if synced else []
+    else:
+        problems += _unwritable(here.root, scan) if synced else []
     listed = any(entry.root == here.root for entry in registry(face).registered())
     data = {
         "project": here.slug,

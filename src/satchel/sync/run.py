@@ -50,7 +50,8 @@ def run(
     random: Callable[[int], bytes] = os.urandom,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> SyncReport:
-    """Bring the folder and ``project`` on ``peer`` in step. Holds the folder's lock.
+    """Bring the folder and ``project`` on ``peer`` in step. Holds the folder's lock, but for a dry run of a folder that
+    cannot be written.
 
     With ``patience`` a peer that is away for a while is waited for. What was done before is found done then, and a push
     that is repeated goes under the same key.
@@ -80,7 +81,7 @@ def run(
             one.deletions, one.began = deletions, began
         one.through()
 
-    with folder_lock(worktree.root), by_name(worktree.root):
+    with folder_lock(worktree.root, writes=not dry_run), by_name(worktree.root):
         if patience is None:
             work()
         else:

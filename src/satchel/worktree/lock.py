@@ -6,10 +6,10 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from satchel.errors import Busy
+from satchel.errors import Busy, DiskFull
 from satchel.worktree import durable
 from satchel.worktree.find import local_dir
 
@@ -20,9 +20,17 @@ an agent, which writes in milliseconds."""
 
 
 @contextmanager
-def folder_lock(root: Path) -> Iterator[None]:
-    """Hold the folder. Raises ``Busy`` where another process does not let go of it within ``PATIENCE_SECONDS``."""
-    with file_lock(local_dir(root) / "lock", wait=False, patience=PATIENCE_SECONDS):
+def folder_lock(root: Path, *, writes: bool = True) -> Iterator[None]:
+    """Hold the folder. Raises ``Busy`` where another process does not let go of it within ``PATIENCE_SECONDS``.
+
+    Who writes nothing goes on without where the folder cannot be written: on a disk mounted read-only, say.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(file_lock(local_dir(root) / "lock", wait=False, patience=PATIENCE_SECONDS))
+        except (durable.FolderUnwritable, DiskFull):
+            if writes:
+                raise
         yield
 
 
