@@ -11,7 +11,7 @@ from typing import Any
 from satchel.errors import SatchelError, ServerAway
 from satchel.objects.frame import Frame
 from satchel.objects.ids import Digest, ObjectId
-from satchel.sync.peer import Changes, Committed, Head
+from satchel.sync.peer import Changes, Committed, Files, Head
 from tests.faults.scenes import acknowledged
 from tests.sync.cloud import InProcessPeer
 
@@ -54,6 +54,9 @@ class Far:
     def read_objects(self, project: str, objects: Sequence[ObjectId], since: int | None = None) -> Iterator[Frame]:
         yield from self._ask("read_objects", project, objects, since)
 
+    def read_files(self, project: str, files: Files) -> Iterator[Frame]:
+        yield from self._ask("read_files", project, files)
+
     def _ask(self, what: str, *given: Any) -> Any:
         try:
             self._line.send_bytes(pickle.dumps((what, given)))
@@ -75,7 +78,7 @@ def serve(line: Connection, peer: InProcessPeer) -> None:
         answer: Any
         try:
             answer = getattr(peer, what)(*given)
-            if what == "read_objects":
+            if what in ("read_objects", "read_files"):
                 answer = list(answer)
         except SatchelError as error:
             answer = error

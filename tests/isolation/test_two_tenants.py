@@ -94,6 +94,10 @@ def test_objects_of_another_project_or_tenant_cannot_be_named(two: Two) -> None:
     read = two.owner.post(f"{own}/objects/read", asked)
     never = two.owner.post(f"{own}/objects/read", {"objects": [HEX]})
     assert (read.status, read.code) == (never.status, never.code)
+    files = {"objects": [], "files": {"version": 1}}
+    assert theirs["object"] not in str(two.owner.post(f"{own}/objects/read", files).body)
+    elsewhere = two.owner.post(f"/projects/{two.theirs['id']}/objects/read", files)
+    assert (elsewhere.status, elsewhere.code) == (404, "project.not_found")
     change = {"path": "x", "mode": "100644", "object": theirs["object"], "size": theirs["size"]}
     parent = {name: head[name] for name in ("lineage", "version", "digest")}
     answer = two.owner.post(f"{own}/commits", {"parent": parent, "digest": HEX, "changes": [change]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from satchel.catalog import projects
 from satchel.catalog.scope import Scope
 from satchel.objects.ids import ProjectId, object_id
 from satchel.objects.listing import Entry, digest
+from satchel.objects.pack import PackReader
 from tests.server.running import Client, Running
 
 PASSWORD = "correct horse battery"
@@ -176,6 +177,31 @@ def test_changes_between_two_versions_tell_nothing_of_later_ones(owner: Client) 
 
 
 # Projects --------------------------------------------------------------------------------------------------------
+
+
+def test_what_files_of_a_version_hold_is_read_by_their_places(owner: Client) -> None:
+    _project(owner)
+    for number in range(4):
+        owner.put("acme", f"{number}.md", b"text %d" % (number // 2)).ok()
+    owner.put("acme", "2.md", b"new", f'"{object_id(b"text 1")}"').ok()
+
+    def read(objects: Sequence[str] = (), **files: object) -> list[str]:
+        answer = owner.post("/projects/acme/objects/read", {"objects": list(objects), "files": files})
+        assert answer.status == 200, answer.body
+        return sorted(slot.object for frame in PackReader().feed(answer.body) for slot in frame.table)
+
+    assert read(version=4) == sorted(map(object_id, (b"text 0", b"text 1")))
+    assert read(version=5, after="1.md", limit=1) == [object_id(b"new")]
+    assert read([object_id(b"text 0")], version=5, after="2.md") == sorted(map(object_id, (b"text 0", b"text 1")))
+    assert read(version=5, after="3.md") == []
+    for files, status, code in (
+        ({"version": 6}, 404, "version.not_found"),
+        ({"version": 0}, 422, "request.invalid"),
+        ({"version": 5, "limit": 10_001}, 422, "request.invalid"),
+        ({"after": "1.md"}, 422, "request.invalid"),
+    ):
+        refused = owner.post("/projects/acme/objects/read", {"objects": [], "files": files})
+        assert (refused.status, refused.code) == (status, code), files
 
 
 def test_what_another_did_to_a_project_meanwhile_does_not_keep_it_from_being_archived(

@@ -17,7 +17,7 @@ from satchel.errors import BodyTimeout, SatchelError, ServerAway, Unavailable
 from satchel.objects.frame import Frame
 from satchel.objects.ids import Digest, ObjectId
 from satchel.objects.pack import PackReader
-from satchel.sync.peer import Changes, Committed, Head
+from satchel.sync.peer import Changes, Committed, Files, Head
 from tests.simulation.one_thread import Killed
 from tests.simulation.service import Server
 
@@ -193,14 +193,20 @@ class Line:
         return made
 
     def read_objects(self, project: str, objects: Sequence[ObjectId], since: int | None = None) -> Iterator[Frame]:
+        yield from self._read(f"reading of {len(objects)} objects", objects, since, None)
+
+    def read_files(self, project: str, files: Files) -> Iterator[Frame]:
+        yield from self._read(f"reading of {files.limit} files of version {files.version}", [], None, files)
+
+    def _read(self, what: str, objects: Sequence[ObjectId], since: int | None, files: Files | None) -> Iterator[Frame]:
         server = self.network.server
 
         async def ask() -> list[bytes]:
-            stream = await server.receiver.read_frames(server.tenant, server.project, objects, since)
+            stream = await server.receiver.read_frames(server.tenant, server.project, objects, since, files)
             return [piece async for piece in stream]
 
         reader = PackReader(deltas=since is not None)
-        for piece in self._ask(f"reading of {len(objects)} objects", ask):
+        for piece in self._ask(what, ask):
             yield from reader.feed(piece)
         reader.finish()
 

@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 import aiosqlite
 import pytest
 
-from satchel.sync import attempts, failpoints, push, receive, resume
+from satchel.sync import attempts, failpoints, pull, push, receive, resume
 from satchel.worktree import ignore
 
 T = TypeVar("T")
@@ -119,7 +119,9 @@ def one_thread(processes: Processes) -> Iterator[None]:
         patch.setattr(os, "fsync", fsync)
         patch.setattr(ignore, "_translate", functools.cache(ignore._translate))  # pure, and a fifth of the time
         for module, name in _SIZES:
-            patch.setattr(module, name, getattr(module, name))  # put back in the end, whatever `pushes_are_large` did
+            patch.setattr(
+                module, name, getattr(module, name)
+            )  # put back in the end, whatever `transfers_are_large` did
         for name in failpoints.NAMES:
             failpoints.arm(name, reach(name))
         try:
@@ -133,12 +135,14 @@ _SIZES = {
     (resume, "LARGE_BYTES"): 0,
     (receive, "SALVAGE_BYTES"): 0,
     (push, "MAX_FRAME_RAW"): 100,
+    (pull, "MANY_OBJECTS"): 0,
 }
 _REAL_SIZES = {place: getattr(*place) for place in _SIZES}
 
 
-def pushes_are_large(large: bool) -> None:
-    """Whether every push is one that is gone on with where it broke off, and has a frame for each file."""
+def transfers_are_large(large: bool) -> None:
+    """Whether every push is one that is gone on with where it broke off, and has a frame for each file; and whether
+    a folder that wants nearly all of a version asks for its files."""
     for (module, name), size in (_SIZES if large else _REAL_SIZES).items():
         setattr(module, name, size)
 

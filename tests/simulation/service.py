@@ -226,7 +226,7 @@ class Server:
         items = [
             Change(row.path, None if row.deleted else Entry(row.mode, row.object), row.size, *row[7:10]) for row in rows
         ]
-        return Changes(head, known, items, lost)
+        return Changes(head, known, items, lost, gives_files=True)
 
     async def digest_of(self, version: int) -> Digest | None:
         async with self.house.catalog.read(self.tenant) as s:

@@ -16,7 +16,7 @@ from satchel.sync.report import SyncReport
 from tests.simulation.actors import CLASHING, Agent, Client, Pen
 from tests.simulation.ledger import Broken, Ledger
 from tests.simulation.network import Network
-from tests.simulation.one_thread import Processes, pushes_are_large
+from tests.simulation.one_thread import Processes, transfers_are_large
 from tests.simulation.service import NOW, Installation, Server
 from tests.simulation.upkeep import MOST_JUMP_MS, Operator
 
@@ -65,7 +65,7 @@ class World:
         ]
         self.agent = Agent("Agent", self.network, ledger, pen)
         self.operator = Operator("Operator", self.server, ledger, self.clients, self.random, self.tell, self.wait)
-        pushes_are_large(self.random.random() < 0.25)
+        transfers_are_large(self.random.random() < 0.25)
         if self.random.random() < 0.25:
             self.agent.names += CLASHING
             for client in self.clients:

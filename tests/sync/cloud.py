@@ -25,7 +25,7 @@ from satchel.store.durable_local import LocalStore
 from satchel.store.keyring import Keyring
 from satchel.store.packs import Place, Vault
 from satchel.store.rootkey import RootKey
-from satchel.sync.peer import Change, Changes, Committed, Head
+from satchel.sync.peer import Change, Changes, Committed, Files, Head
 from satchel.sync.receive import Caller, Limits, PacksKept, Receiver
 from satchel.sync.wire import Parent, Sent
 from satchel.upkeep.estate import Estate
@@ -132,7 +132,9 @@ class InProcessPeer:
     author: str
     calls: list[str] = field(default_factory=list)
     deltas: bool = True
-    """Whether it says that it takes them."""
+    """Whether it says that it takes and gives them."""
+    files: bool = True
+    """Whether it says that it may be asked for them."""
     person: bool = False
 
     def caller(self) -> Caller:
@@ -174,7 +176,7 @@ class InProcessPeer:
                 Change(r.path, None if r.deleted else Entry(r.mode, r.object), r.size, r.version, r.author, r.time)
                 for r in rows
             ]
-            return Changes(head, known, items, lost, self.deltas, self.deltas)
+            return Changes(head, known, items, lost, self.deltas, self.deltas, self.files)
 
         self.calls.append("changes")
         return self.cloud.wait(ask())
@@ -224,12 +226,21 @@ class InProcessPeer:
         return self.cloud.wait(ask())
 
     def read_objects(self, project: str, objects: Sequence[ObjectId], since: int | None = None) -> Iterator[Frame]:
+        self.calls.append("read_objects")
+        yield from self._frames(project, objects, since, None)
+
+    def read_files(self, project: str, files: Files) -> Iterator[Frame]:
+        self.calls.append("read_files")
+        yield from self._frames(project, [], None, files)
+
+    def _frames(
+        self, project: str, objects: Sequence[ObjectId], since: int | None, files: Files | None
+    ) -> Iterator[Frame]:
         async def ask() -> list[bytes]:
             row = await self._row(project)
-            stream = await self.cloud.receiver.read_frames(self.tenant, row.id, objects, since)
+            stream = await self.cloud.receiver.read_frames(self.tenant, row.id, objects, since, files)
             return [piece async for piece in stream]
 
-        self.calls.append("read_objects")
         reader = PackReader(deltas=since is not None)
         for piece in self.cloud.wait(ask()):
             yield from reader.feed(piece)

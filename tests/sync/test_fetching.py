@@ -9,12 +9,13 @@ from typing import cast
 
 import pytest
 
-from satchel.errors import ObjectsMissing, ServerAway
+from satchel.errors import NoSuchVersion, ObjectsMissing, ServerAway, ServerLied, VersionExpired
 from satchel.objects.frame import Frame, make_frames
 from satchel.objects.ids import ObjectId, object_id
 from satchel.sync import fetching
 from satchel.sync import peer as sync_peer
-from satchel.sync.fetching import AHEAD_BYTES, FIRST_OBJECTS, fetch
+from satchel.sync.fetching import AHEAD_BYTES, FIRST_OBJECTS, Wanted, fetch
+from satchel.sync.peer import Files
 
 CONTENTS = [b"text %d" % number for number in range(3 * FIRST_OBJECTS)]
 NAMES = [object_id(data) for data in CONTENTS]
@@ -113,6 +114,93 @@ def test_what_came_before_something_turned_out_missing_does_not_come_again() -> 
     lost = set[ObjectId]()
     assert [name for name, _ in taken(Losing(), dict(list(SIZES.items())[:3]), lost)] == [NAMES[0], NAMES[2]]
     assert lost == {NAMES[1]}
+
+
+def test_the_next_batch_is_not_asked_for_while_much_of_this_one_is_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = sum(map(len, CONTENTS[100:FIRST_OBJECTS]))
+    monkeypatch.setattr(fetching, "NEXT_BYTES", left)
+    peer = Peer()
+    with closing(taken(peer, SIZES)) as fetched:
+        for _ in range(99):
+            next(fetched)
+        assert peer.asked == [FIRST_OBJECTS]
+        next(fetched)
+        assert all(peer.asks.acquire(timeout=20) for _ in range(2))
+        assert [name for name, _ in fetched] == NAMES[100:]
+
+
+# A whole version --------------------------------------------------------------------------------------------------
+
+
+class Shelf(Peer):
+    """Also gives what files of a version hold, each file's content anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files = sorted({f"{number % 7}/{number}.md": name for number, name in enumerate(NAMES)}.items())
+        self.files += [(f"z/{number}.md", name) for number, name in enumerate(NAMES[:90])]
+        self.pages: list[Files] = []
+        self.error: Exception | None = None
+
+    def read_files(self, _project: str, files: Files) -> Iterator[Frame]:
+        self.pages.append(files)
+        page = [name for path, name in self.files if path > files.after][: files.limit]
+        if self.error is not None:
+            raise self.error
+        return self._frames(page)
+
+    def whole(self) -> Wanted:
+        return Wanted(4, [(path, name, SIZES[name] or 0) for path, name in self.files])
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    monkeypatch.setattr(fetching, "MOST_FILES", 250)
+    return Shelf()
+
+
+def all_of(shelf: Shelf, sizes: Mapping[ObjectId, int | None], lost: set[ObjectId]) -> list[ObjectId]:
+    return [name for name, _ in fetch(cast("sync_peer.Peer", shelf), "p", sizes, lost, whole=shelf.whole())]
+
+
+def test_a_whole_version_is_asked_for_by_the_places_of_its_files(shelf: Shelf) -> None:
+    assert all_of(shelf, SIZES, set()) == [name for _, name in shelf.files[: len(NAMES)]]
+    assert shelf.asked == []
+    # The last page holds nothing that did not come before, and is not asked for.
+    assert shelf.pages == [Files(4, "", 250), Files(4, shelf.files[249][0], 250), Files(4, shelf.files[499][0], 190)]
+
+
+def test_what_is_not_wanted_of_a_version_is_let_go_and_what_is_not_in_it_is_asked_for_by_name(shelf: Shelf) -> None:
+    shelf.files = [file for file in shelf.files if file[1] != NAMES[3]]
+    sizes = {name: size for name, size in SIZES.items() if name != NAMES[5]}
+    assert set(all_of(shelf, sizes, set())) == sizes.keys()
+    assert shelf.asked == [1]
+
+
+@pytest.mark.parametrize("error", [VersionExpired("gone"), NoSuchVersion("gone")])
+def test_a_version_that_is_gone_meanwhile_is_asked_for_by_name(shelf: Shelf, error: Exception) -> None:
+    shelf.error = error
+    assert sorted(all_of(shelf, SIZES, set())) == sorted(NAMES)
+    assert sum(shelf.asked) == len(NAMES)
+
+
+def test_what_is_missing_in_a_version_is_told_and_the_rest_comes_by_name(shelf: Shelf) -> None:
+    shelf.error = ObjectsMissing("some are not there", objects=[NAMES[5], "0" * 64])
+    lost: set[ObjectId] = set()
+    assert sorted(all_of(shelf, SIZES, lost)) == sorted({*NAMES} - {NAMES[5]})
+    assert lost == {NAMES[5]}
+
+
+def test_a_server_cannot_send_frames_without_end_in_place_of_a_version(shelf: Shelf) -> None:
+    shelf.files += [(f"zz/{number}.md", NAMES[0]) for number in range(5_000)]
+    shelf.pages = []
+
+    class Endless(Shelf):
+        def read_files(self, project: str, files: Files) -> Iterator[Frame]:
+            return shelf.read_files(project, files._replace(limit=9_999))
+
+    with pytest.raises(ServerLied, match="more than it was asked for"):
+        all_of(Endless(), SIZES, set())
 
 
 def test_an_error_on_the_way_is_raised_where_the_content_is_taken() -> None:

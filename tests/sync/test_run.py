@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from satchel.errors import Busy, HeadMoved, ServerAway, StoreUnavailable, UnresolvedConflicts
-from satchel.sync import failpoints
+from satchel.sync import failpoints, pull
 from satchel.sync.choices import Direction, Strategy
 from satchel.sync.outlook import status
 from satchel.sync.patience import Patience
@@ -64,6 +64,23 @@ def test_what_a_first_look_learnt_is_not_asked_again(ann: Desk, bob: Desk) -> No
     bob.peer.calls.clear()
     assert len(bob.sync().pulled) == 1
     assert bob.peer.calls == ["changes", "read_objects"]
+
+
+@pytest.mark.parametrize(
+    ("there", "takes", "asks"),
+    [([], True, ["read_files"]), ([], False, ["read_objects"]), (["docs/a.md"], True, ["read_objects"])],
+)
+def test_a_folder_that_has_nothing_asks_for_the_files_of_the_version(
+    ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch, there: list[str], takes: bool, asks: list[str]
+) -> None:
+    monkeypatch.setattr(pull, "MANY_OBJECTS", 0)
+    put(ann.root, FILES)
+    ann.sync()
+    put(bob.root, {path: FILES[path] for path in there})
+    bob.peer.files = takes
+    bob.sync()
+    assert bob.peer.calls == ["changes", *asks]
+    assert held(bob.root) == held(ann.root)
 
 
 @pytest.mark.system

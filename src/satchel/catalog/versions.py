@@ -59,6 +59,7 @@ __all__ = [  # with what concerns packs, so that a caller needs one module to ma
     "head",
     "missing",
     "newest_before",
+    "objects",
     "places",
     "tree",
     "version",
@@ -270,6 +271,16 @@ async def tree(s: Scope, project: str, at: int | None = None) -> list[EntryRow]:
     """
     rows = await _read_at(s, project, at, lambda at: s.rows(_WHOLE_TREE, {"project": project, "at": at}))
     return await _entries(s, project, rows)
+
+
+async def objects(s: Scope, project: str, at: int, after: str, limit: int) -> list[ObjectId]:
+    """What the files of version ``at`` hold, each once: at most ``limit`` files, by path, those behind ``after``.
+
+    Raises as ``tree`` does.
+    """
+    page = {"project": project, "at": at, "after": after, "limit": limit}
+    rows = await _read_at(s, project, at, lambda _: s.rows(_PAGE_OF_TREE, page))
+    return list(dict.fromkeys(ObjectId(row.object) for row in rows))
 
 
 async def entry_at(s: Scope, project: str, path: str, at: int | None = None) -> EntryRow | None:

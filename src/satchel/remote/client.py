@@ -14,7 +14,7 @@ from satchel.errors import FrameRefused, NoSuchVersion, ServerFailed, ServerLied
 from satchel.objects.ids import Digest, ObjectId, is_hex_id
 from satchel.remote.connection import PACKED, Connection, Json, TokenSource, Traffic, encode
 from satchel.remote.values import change_of, committed, head_of, items_of, number, project_info_of, text
-from satchel.sync.peer import Change, Changes, Committed, Head
+from satchel.sync.peer import Change, Changes, Committed, Files, Head
 
 if TYPE_CHECKING:
     from satchel.context.answers import (
@@ -168,8 +168,8 @@ class Remote:
             items += [change_of(item) for item in items_of(page)]
             cursor = page.get("next")
             if cursor is None:
-                takes, gives = page.get("deltas") is True, page.get("givesDeltas") is True
-                return Changes(head, since, items, number(page.get("damaged", 0)), takes, gives)
+                able = [page.get(name) is True for name in ("deltas", "givesDeltas", "givesFiles")]
+                return Changes(head, since, items, number(page.get("damaged", 0)), *able)
             if not isinstance(cursor, str) or not page["items"] or len(items) > MAX_CHANGES:
                 raise ServerLied("the list of changes does not end")
             query["cursor"] = cursor
@@ -232,12 +232,18 @@ class Remote:
         return number(kept.get("restored", 0))
 
     def read_objects(self, project: str, objects: Sequence[ObjectId], since: int | None = None) -> Iterator[Frame]:
+        asked = {"objects": list(objects)} | ({} if since is None else {"since": since})
+        return self._read(project, asked, deltas=since is not None)
+
+    def read_files(self, project: str, files: Files) -> Iterator[Frame]:
+        return self._read(project, {"objects": [], "files": files._asdict()}, deltas=False)
+
+    def _read(self, project: str, asked: Json, *, deltas: bool) -> Iterator[Frame]:
         from satchel.objects.pack import PackReader
 
         headers = {"accept": "application/x-satchel-pack", "content-type": "application/json"}
         path = f"/projects/{part(project)}/objects/read"
-        asked = {"objects": list(objects)} | ({} if since is None else {"since": since})
-        reader = PackReader(deltas=since is not None)
+        reader = PackReader(deltas=deltas)
         try:
             for chunk in self._server.chunks("POST", path, encode(asked), headers, again=True):
                 yield from reader.feed(chunk)

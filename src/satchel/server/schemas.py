@@ -107,9 +107,17 @@ class ObjectsRequest(Request):
     objects: Annotated[list[Hex], Meta(max_length=MAX_OBJECTS_NAMED)]
 
 
+class FilesIn(Request):
+    version: Annotated[int, Meta(ge=1, lt=2**53)]
+    after: Annotated[str, Meta(max_length=4_096)] = ""
+    limit: Annotated[int, Meta(ge=1, le=MAX_OBJECTS_NAMED)] = MAX_OBJECTS_NAMED
+
+
 class ReadRequest(ObjectsRequest):
     since: Annotated[int, Meta(ge=0, lt=2**53)] | None = None
     """A version that the caller has: of at most 256 objects, edits may then come as deltas against what it holds."""
+    files: FilesIn | None = None
+    """Also what these files of a version hold: by path, as many as `limit` behind `after`."""
 
 
 class PurgeRequest(Request):
@@ -396,6 +404,8 @@ class ChangesPage(TypedDict):
     deltas: Literal[True]
     givesDeltas: Literal[True]
     """`objects/read` takes `since`; servers that do not leave this out."""
+    givesFiles: Literal[True]
+    """It takes `files`, likewise."""
 
 
 class Version(TypedDict):

@@ -1,24 +1,25 @@
 """Content asked for in bounded batches, and checked as it comes.
 
 Every object has the hash it is named by, no more comes than was asked for, and an edit of what is here may come as a
-difference from it (``objects.delta``): what that opens to is checked like everything else. Much content is read in
-threads, a batch ahead: what came is written to disk while the wire goes on.
+difference from it (``objects.delta``): what that opens to is checked like everything else. A folder that has nothing
+yet asks for files of the version by their places (``Files``): names take a young connection half a second. Much content
+is read in a thread: what came is written to disk while the wire goes on.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple, Self
 
-from satchel.errors import FrameRefused, ObjectsMissing, ServerLied
+from satchel.errors import FrameRefused, NoSuchVersion, ObjectsMissing, ServerLied
 from satchel.objects.delta import MAX_BASE_RAW, open_delta
 from satchel.objects.frame import FAST_LEVEL, MAX_FRAME_RAW, Assembler, Frame, make_frames
 from satchel.objects.ids import ObjectId
-from satchel.sync.peer import Peer
+from satchel.sync.peer import Files, Peer
 from satchel.sync.wire import MAX_DELTAS, MAX_SIZE
 from satchel.worktree.former import Keeping
 
@@ -27,8 +28,15 @@ BATCH_BYTES = 32 << 20
 """Most content asked for at once: an interrupted pull loses little work."""
 FIRST_OBJECTS = 200
 """Of much content so many are asked for first: their names fit what a young connection sends at once."""
-TOGETHER = 2
-"""Batches on the way at a time: while one comes the next is asked for, which takes a round trip or more."""
+NEXT_BYTES = 8 << 20
+"""So much of a batch is still to come when the next is asked for, which takes a round trip or more. Much sooner, and
+the one would be held up while the other is taken: a connection that is held up is slow for long afterwards."""
+MANY_OBJECTS = 400
+"""More are asked for by the places of their files, where they are nearly all of a version."""
+MOST_FILES = 10_000
+"""Asked for at once by their places."""
+NEARLY_ALL = 15 / 16
+"""Of the bytes of a version has to be wanted for that; what comes beside it is let go."""
 FEW_OBJECTS, FEW_BYTES = 64, 1 << 20
 """What is no more than either is not worth a thread."""
 AHEAD_BYTES = 4 << 20
@@ -42,6 +50,22 @@ class Held(NamedTuple):
     read: Callable[[ObjectId], bytes | None]
 
 
+class Wanted(NamedTuple):
+    """Files of a version that are asked for by their places."""
+
+    version: int
+    files: Sequence[tuple[str, ObjectId, int]]
+    """All of the version by path, each with its object and the size of that."""
+
+
+class _Batch(NamedTuple):
+    names: list[ObjectId]
+    """Awaited, of those that come."""
+    most: int
+    """Frames that they may come in: it bounds what a server can make us read."""
+    files: Files | None = None
+
+
 def fetch(
     peer: Peer,
     project: str,
@@ -49,43 +73,59 @@ def fetch(
     lost: set[ObjectId],
     keeping: Keeping | None = None,
     held: Held | None = None,
+    whole: Wanted | None = None,
 ) -> Generator[tuple[ObjectId, bytes], None, None]:
     """The named objects, each once, checked, in the order they arrive; ``None`` is a size not known.
 
     The frames they come in are given to ``keeping``. What the server says it does not have (any more) is put into
     ``lost``. With ``held`` it may tell them as differences from contents of that version; one that does not open here,
-    for whatever reason, is asked for whole. Raises ``ServerLied``.
+    for whatever reason, is asked for whole. ``whole`` is the version of which they are nearly all, for a server that
+    takes ``Files``. Raises ``ServerLied``.
     """
-    batches = _batches(sizes)
+    batches = _batches(sizes) if whole is None else _pages(sizes, whole)
     much = len(sizes) > FEW_OBJECTS or sum(size or 0 for size in sizes.values()) > FEW_BYTES
+    begun: deque[tuple[_Batch, Iterator[Frame]]] = deque()
 
-    def begin(batch: list[ObjectId]) -> tuple[list[ObjectId], Iterator[Frame]]:
-        few = held is not None and len(batch) <= MAX_DELTAS  # an edit, not a new beginning
-        frames = _asked(peer, project, batch, held.version if held and few else None)
-        return batch, _Ahead(frames) if much else frames
+    def begin() -> None:
+        for batch in islice(batches, 1):
+            few = held is not None and len(batch.names) <= MAX_DELTAS  # an edit, not a new beginning
+            frames = _asked(peer, project, batch, held.version if held and few else None)
+            begun.append((batch, _Ahead(frames) if much else frames))
 
-    begun = deque(begin(batch) for batch in islice(batches, TOGETHER))
+    begin()
     try:
         while begun:
-            yield from _whatever_is_there(peer, project, sizes, *begun[0], lost, keeping, held)
+            batch, frames = begun[0]
+            left = sum(_most(sizes[name]) for name in batch.names)
+            if left <= NEXT_BYTES:
+                begin()
+            for name, data in _whatever_is_there(peer, project, sizes, batch, frames, lost, keeping, held):
+                left -= len(data)
+                if left <= NEXT_BYTES and len(begun) == 1:
+                    begin()
+                yield name, data
             begun.popleft()
-            begun.extend(begin(batch) for batch in islice(batches, 1))
+            if not begun:
+                begin()
     finally:
         for _, frames in begun:
             if isinstance(frames, _Ahead):
                 frames.close()
 
 
-def _asked(peer: Peer, project: str, batch: list[ObjectId], since: int | None) -> Iterator[Frame]:
+def _asked(peer: Peer, project: str, batch: _Batch, since: int | None) -> Iterator[Frame]:
     """The answer to a question that is put when its first frame is wanted."""
-    yield from peer.read_objects(project, batch, since)
+    if batch.files is not None:
+        yield from peer.read_files(project, batch.files)
+    else:
+        yield from peer.read_objects(project, batch.names, since)
 
 
 def _whatever_is_there(
     peer: Peer,
     project: str,
     sizes: Mapping[ObjectId, int | None],
-    batch: list[ObjectId],
+    batch: _Batch,
     frames: Iterator[Frame],
     lost: set[ObjectId],
     keeping: Keeping | None,
@@ -93,18 +133,32 @@ def _whatever_is_there(
 ) -> Iterator[tuple[ObjectId, bytes]]:
     """A batch without what the server says it does not have, which is put into ``lost``."""
     came: set[ObjectId] = set()
+    absent: set[ObjectId] = set()
     try:
         for name, data in _fetch(peer, project, sizes, batch, frames, keeping, held):
             came.add(name)
             yield name, data
+        return
     except ObjectsMissing as error:
         named = error.facts.get("objects")
-        absent = set(batch) & {name for name in named if isinstance(name, str)} if isinstance(named, list) else set()
-        if not absent:
+        gone = {ObjectId(name) for name in named if isinstance(name, str)} if isinstance(named, list) else set()
+        absent |= gone.intersection(batch.names)
+        if not gone or not (absent or batch.files):  # of the files some may be missing that are not wanted
             raise
-        lost |= absent
-        if rest := [name for name in batch if name not in absent | came]:
-            yield from _fetch(peer, project, sizes, rest, peer.read_objects(project, rest), keeping)
+    except NoSuchVersion:  # others committed since it was told, and no other version is kept
+        if batch.files is None:
+            raise
+    lost |= absent
+    if rest := [name for name in batch.names if name not in absent | came]:
+        yield from _again(peer, project, sizes, rest, keeping)
+
+
+def _again(
+    peer: Peer, project: str, sizes: Mapping[ObjectId, int | None], names: list[ObjectId], keeping: Keeping | None
+) -> Iterator[tuple[ObjectId, bytes]]:
+    """What did not come when it was asked for otherwise, by name and whole."""
+    batch = _Batch(names, _frames_of(sizes[name] for name in names))
+    yield from _fetch(peer, project, sizes, batch, _asked(peer, project, batch, None), keeping)
 
 
 class _Ahead:
@@ -162,17 +216,15 @@ def _fetch(
     peer: Peer,
     project: str,
     sizes: Mapping[ObjectId, int | None],
-    batch: list[ObjectId],
+    batch: _Batch,
     frames: Iterator[Frame],
     keeping: Keeping | None,
     held: Held | None = None,
 ) -> Iterator[tuple[ObjectId, bytes]]:
     """The objects of ``batch`` from its ``frames``."""
-    wanted, whole = set(batch), set[ObjectId]()
-    # Whole frames may come for one object of theirs: a bound on frames bounds what a server can make us read.
-    allowed = 8 + sum(2 + (MAX_SIZE if (size := sizes[name]) is None else size) // MAX_FRAME_RAW for name in batch)
+    wanted, whole = set(batch.names), set[ObjectId]()
     try:
-        for name, data in _objects(frames, allowed, keeping, held, whole):
+        for name, data in _objects(frames, batch.most, keeping, held, whole):
             if name in wanted:
                 wanted.discard(name)
                 if sizes[name] not in (None, len(data)):
@@ -180,8 +232,8 @@ def _fetch(
                 yield name, data
     except FrameRefused as error:
         raise ServerLied(f"the server sent content that is not what it announced: {error.message}") from error
-    if again := [name for name in batch if name in wanted & whole]:
-        yield from _fetch(peer, project, sizes, again, peer.read_objects(project, again), keeping)
+    if again := [name for name in batch.names if name in wanted & whole]:
+        yield from _again(peer, project, sizes, again, keeping)
         wanted -= whole
     if wanted:
         raise ServerLied(f"the server left out {len(wanted):,} of the objects it was asked for")
@@ -225,16 +277,38 @@ def _opened(frame: Frame, held: Held | None) -> list[tuple[ObjectId, bytes]] | N
         return None
 
 
-def _batches(sizes: Mapping[ObjectId, int | None]) -> Iterator[list[ObjectId]]:
-    batch: list[ObjectId] = []
+def _batches(sizes: Mapping[ObjectId, int | None]) -> Iterator[_Batch]:
+    names: list[ObjectId] = []
     held = 0
-    most = FIRST_OBJECTS if len(sizes) > 2 * FIRST_OBJECTS else BATCH_OBJECTS
+    most = FIRST_OBJECTS if len(sizes) > MANY_OBJECTS else BATCH_OBJECTS
     for name, known in sizes.items():
         size = MAX_FRAME_RAW if known is None else known
-        if batch and (len(batch) == most or held + size > BATCH_BYTES):
-            yield batch
-            batch, held, most = [], 0, BATCH_OBJECTS
-        batch.append(name)
+        if names and (len(names) == most or held + size > BATCH_BYTES):
+            yield _Batch(names, _frames_of(sizes[each] for each in names))
+            names, held, most = [], 0, BATCH_OBJECTS
+        names.append(name)
         held += size
-    if batch:
-        yield batch
+    if names:
+        yield _Batch(names, _frames_of(sizes[each] for each in names))
+
+
+def _pages(sizes: Mapping[ObjectId, int | None], whole: Wanted) -> Iterator[_Batch]:
+    seen: set[ObjectId] = set()
+    after = ""
+    for start in range(0, len(whole.files), MOST_FILES):
+        page = whole.files[start : start + MOST_FILES]
+        names = list(dict.fromkeys(name for _, name, _ in page if name in sizes and name not in seen))
+        if names:
+            yield _Batch(names, _frames_of(size for *_, size in page), Files(whole.version, after, len(page)))
+        seen.update(names)
+        after = page[-1][0]
+    yield from _batches({name: size for name, size in sizes.items() if name not in seen})
+
+
+def _frames_of(sizes: Iterable[int | None]) -> int:
+    """How many frames may come for objects of these sizes: whole ones may, for one object of theirs each."""
+    return 8 + sum(2 + _most(size) // MAX_FRAME_RAW for size in sizes)
+
+
+def _most(size: int | None) -> int:
+    return MAX_SIZE if size is None else size

@@ -49,6 +49,16 @@ class Changes(NamedTuple):
     """Whether the server takes deltas."""
     gives_deltas: bool = False
     """Whether it may be asked with the version that is held."""
+    gives_files: bool = False
+    """Whether it may be asked for ``Files``."""
+
+
+class Files(NamedTuple):
+    """Files of a version, by path: as many as ``limit`` of those behind ``after``."""
+
+    version: int
+    after: str
+    limit: int
 
 
 class NearQuota(NamedTuple):
@@ -120,4 +130,8 @@ class Peer(Protocol):
     def read_objects(self, project: str, objects: Sequence[ObjectId], since: int | None = None) -> Iterator[Frame]:
         """Frames that hold at least the named objects; where ``since`` is a version that the caller has, also deltas
         against objects of that version."""
+        ...
+
+    def read_files(self, project: str, files: Files) -> Iterator[Frame]:
+        """Frames that hold at least what ``files`` hold. Raises ``NoSuchVersion``."""
         ...

@@ -21,7 +21,7 @@ from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.objects.paths import collision_key, path_problem
 from satchel.sync.failpoints import reach
-from satchel.sync.fetching import Held, fetch
+from satchel.sync.fetching import MANY_OBJECTS, NEARLY_ALL, Held, Wanted, fetch
 from satchel.sync.peer import Changes, Head, Peer
 from satchel.sync.push import Progress
 from satchel.sync.wire import MAX_SIZE
@@ -59,6 +59,8 @@ class Cloud:
     """Whether the server takes deltas."""
     gives_deltas: bool = False
     """Whether it tells an edit as one to who asks so."""
+    gives_files: bool = False
+    """Whether it takes ``Files``."""
     apart: bool = False
     """Whether its history, though of the base's lineage, does not hold the base."""
 
@@ -90,8 +92,9 @@ def learn(peer: Peer, project: str, base: Base | None, was: Cloud | None = None,
         if change.size > MAX_SIZE:
             raise ServerLied(f"the server names a file of {change.size:,} bytes")
     if base is not None and not found.items and found.head == (base.lineage, base.version, base.digest):
-        known, gives = was or as_known(base), found.gives_deltas
-        return replace(known, damaged=found.damaged, deltas=found.deltas, gives_deltas=gives)
+        known = was or as_known(base)
+        able = replace(known, deltas=found.deltas, gives_deltas=found.gives_deltas, gives_files=found.gives_files)
+        return replace(able, damaged=found.damaged)
     if found.since and same_line and base is not None:
         cloud = _cloud(found, base.cloud)
         if cloud is not None:
@@ -120,7 +123,8 @@ def _cloud(found: Changes, before: Mapping[str, CloudEntry]) -> Cloud | None:
     tree = entries_of(entries)
     if digest(tree) != found.head.digest:
         return None
-    return Cloud(found.head, entries, sizes, tree, found.damaged, found.deltas, found.gives_deltas)
+    gives = found.gives_deltas, found.gives_files
+    return Cloud(found.head, entries, sizes, tree, found.damaged, found.deltas, *gives)
 
 
 # Writing -----------------------------------------------------------------------------------------------------------
@@ -202,9 +206,8 @@ def write(
                 if path in first and path not in waits:
                     _one(pulled, path, None, partial(folder.delete, path, local[path]))
             here = chain(known.items(), _read_here(root, own, otherwise))
-            for group, fetched, staged in _staged(
-                folder, _both(_groups(here), _groups(fetch(peer, project, sizes, lost, keeping, held))), places, steps
-            ):
+            coming = fetch(peer, project, sizes, lost, keeping, held, _whole(cloud, sizes.keys()))
+            for group, fetched, staged in _staged(folder, _both(_groups(here), _groups(coming)), places, steps):
                 pulled.bytes += sum(len(data) for _, data in group) if fetched else 0
                 pulled.sizes.update((name, len(data)) for name, data in group)
                 for path, content in staged():
@@ -292,6 +295,15 @@ def _held(
         if was is not None and mine is not None and was.object == mine.object:
             files[mine.object] = path
     return Held(base.version, partial(_content, root, files)) if files else None
+
+
+def _whole(cloud: Cloud, names: Set[ObjectId]) -> Wanted | None:
+    """The version, where ``names`` are many and nearly all that it holds, for a peer that takes ``Files``."""
+    if not cloud.gives_files or len(names) <= MANY_OBJECTS or cloud.sizes.keys() != cloud.tree.keys():
+        return None
+    files = [(path, entry.object, cloud.sizes[path]) for path, entry in sorted(cloud.tree.items())]
+    wanted = sum(size for _, name, size in files if name in names)
+    return Wanted(cloud.head.version, files) if wanted >= NEARLY_ALL * sum(size for *_, size in files) else None
 
 
 def _both(here: Iterator[Group], fetched: Iterator[Group]) -> Iterator[tuple[Group, bool]]:

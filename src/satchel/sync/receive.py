@@ -21,7 +21,7 @@ from functools import partial
 from typing import NamedTuple
 
 from satchel.auth.roles import author_kind
-from satchel.catalog import damage, purges, quotas
+from satchel.catalog import damage, purges, quotas, versions
 from satchel.catalog.reservations import Asked
 from satchel.catalog.scope import Catalog, Scope
 from satchel.catalog.turns import TenantTurns
@@ -49,7 +49,7 @@ from satchel.sync.expand import Expansion
 from satchel.sync.failpoints import reach
 from satchel.sync.held import Held
 from satchel.sync.intake import Intake, Wanted
-from satchel.sync.peer import Committed
+from satchel.sync.peer import Committed, Files
 from satchel.sync.session import fold
 from satchel.sync.wire import Parent, Preamble, Sent, StreamReader
 
@@ -365,12 +365,21 @@ class Receiver:
         self._committer.forget(tenant)
 
     async def read_frames(
-        self, tenant: TenantId, project: ProjectId, objects: Sequence[ObjectId], since: int | None = None
+        self,
+        tenant: TenantId,
+        project: ProjectId,
+        objects: Sequence[ObjectId],
+        since: int | None = None,
+        files: Files | None = None,
     ) -> AsyncIterator[bytes]:
-        """A pack holding exactly the named objects, as a stream; edits of what version ``since`` holds as deltas.
+        """A pack holding exactly the named objects and what ``files`` hold, as a stream; edits of what version
+        ``since`` holds as deltas.
 
-        Raises ``ObjectsMissing`` before it begins.
+        Raises ``ObjectsMissing``, ``NoSuchVersion`` and ``VersionExpired`` before it begins.
         """
+        if files is not None:
+            async with self._catalog.read(tenant) as s:
+                objects = [*objects, *await versions.objects(s, project, *files)]
         places = await contents.places(self._catalog, tenant, project, objects)
         return packed(self._catalog, self._vault, tenant, project, places, since or 0)
 

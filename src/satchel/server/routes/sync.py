@@ -33,6 +33,7 @@ from satchel.server.schemas import (
     ReadRequest,
 )
 from satchel.server.writes import committed, on_behalf, paced
+from satchel.sync.peer import Files
 from satchel.sync.wire import MEDIA_TYPE as SYNC_TYPE
 from satchel.sync.wire import Parent, Sent, sent
 
@@ -185,16 +186,17 @@ async def objects_damaged(on: Writer, cursor: Cursor = None, limit: PageLimit = 
 @router.post(
     "/projects/{p}/objects/read",
     **operation(
-        "Frames that hold the named objects",
+        "Frames that hold the named objects, and what some files of a version hold",
         body=ReadRequest,
         sends=PACK_TYPE,
-        errors=(*ABSENT, "sync.objects_missing"),
+        errors=(*ABSENT, "sync.objects_missing", "version.not_found", "version.expired"),
     ),
 )
 async def objects_read(request: Request, on: Reader) -> Response:
     asked = await read_json(request, ReadRequest, _MAX_NAMES_BYTES)
     names = [ObjectId(name) for name in asked.objects]
-    frames = await on.cloud.receiver.read_frames(on.caller.tenant, on.row.id, names, asked.since)
+    files = None if asked.files is None else Files(asked.files.version, asked.files.after, asked.files.limit)
+    frames = await on.cloud.receiver.read_frames(on.caller.tenant, on.row.id, names, asked.since, files)
     # The first frame is read before the answer begins: content that cannot be read has a status of its own then.
     begun = [piece for _ in ("start", "frame") if (piece := await anext(frames, None)) is not None]
     return StreamingResponse(_after(begun, frames), media_type=PACK_TYPE)
@@ -240,7 +242,7 @@ def _sent(change: ChangeIn, seen: set[str]) -> Sent:
 
 def _page(on: OnProject, at: _Cursor, rows: Sequence[ChangeRow], more: str | None) -> Response:
     head = {"lineage": at.lineage, "version": at.version, "digest": at.digest}
-    rest = {"next": more, "damaged": on.row.damaged, "deltas": True, "givesDeltas": True}
+    rest = {"next": more, "damaged": on.row.damaged, "deltas": True, "givesDeltas": True, "givesFiles": True}
     return answer(head | {"items": [_change(change) for change in rows]} | rest)
 
 
