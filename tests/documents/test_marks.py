@@ -65,6 +65,12 @@ def test_checkboxes_in_every_list_style_are_tasks() -> None:
     ]
 
 
+@pytest.mark.parametrize("scan", [marks.markdown, marks.restructured, marks.asciidoc, marks.org, marks.boxes_only])
+def test_a_checkbox_without_words_is_no_task_whatever_blanks_follow_it(scan: Callable[[str, int], marks.Marks]) -> None:
+    found = scan("- [ ]\n- [ ]  \n- [ ] \t \n* TODO  \n- [ ]  real\n", 0)
+    assert [box.text for box in found.boxes] == ["real"]
+
+
 def test_restructured_text_levels_follow_the_order_of_the_styles() -> None:
     text = "=====\nTitle\n=====\n\nPart\n====\n\nSub\n---\n\nPart two\n========\n\ntoo long a line\n---\n"
     found = marks.restructured(text).headings

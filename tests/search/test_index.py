@@ -239,6 +239,11 @@ def test_a_database_of_somebody_else_is_not_taken_for_an_index(tmp_path: Path) -
         Index.open(path)
 
 
+def test_the_specification_says_which_format_is_written() -> None:
+    spec = Path(__file__).parents[2] / "docs/spec/index.md"
+    assert f"now {schema.INDEX_FORMAT})" in spec.read_text()
+
+
 def test_an_index_of_another_format_is_rebuilt(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     index_of(FILES, path).close()

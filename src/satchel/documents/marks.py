@@ -46,7 +46,7 @@ class Marks(NamedTuple):
 
 
 NO_MARKS = Marks([], [])
-_BOX = r"(?:[-*+]|\d{1,9}[.)])[ \t]+\[(?P<box>[ xX])\][ \t]+(?P<todo>[^\n]+)"
+_BOX = r"(?:[-*+]|\d{1,9}[.)])[ \t]+\[(?P<box>[ xX])\][ \t]+(?P<todo>\S[^\n]*)"
 
 # Markdown --------------------------------------------------------------------------------------------------------
 
@@ -202,12 +202,12 @@ def restructured(text: str, start: int = 0) -> Marks:
 _ASCIIDOC = re.compile(
     r"\n(?:(?P<signs>={1,6}|\#{1,6})[ \t]+(?P<title>[^\n]+)"
     r"|(?P<block>-{4,}|\.{4,}|/{4,}|\+{4,}|```)[^\n]*"
-    r"|[ \t]*(?:[*-]{1,5})[ \t]+\[(?P<box>[ xX*])\][ \t]+(?P<todo>[^\n]+))"
+    r"|[ \t]*(?:[*-]{1,5})[ \t]+\[(?P<box>[ xX*])\][ \t]+(?P<todo>\S[^\n]*))"
 )
 _ORG = re.compile(
-    r"\n(?:(?P<signs>\*+)[ \t]+(?:(?P<state>TODO|DONE)[ \t]+)?(?P<title>[^\n]+)"
+    r"\n(?:(?P<signs>\*+)[ \t]+(?:(?P<state>TODO|DONE)[ \t]+)?(?P<title>\S[^\n]*)"
     r"|[ \t]*\#\+(?P<block>(?i:begin)_\w+)[^\n]*"
-    r"|[ \t]*(?:[-+]|\d{1,9}[.)])[ \t]+\[(?P<box>[ xX-])\][ \t]+(?P<todo>[^\n]+))"
+    r"|[ \t]*(?:[-+]|\d{1,9}[.)])[ \t]+\[(?P<box>[ xX-])\][ \t]+(?P<todo>\S[^\n]*))"
 )
 # A block's last line; ``block`` is what it has in common with the first, less the ``begin`` of Org.
 _ASCIIDOC_END = re.compile(r"\n(?P<block>-{4,}|\.{4,}|/{4,}|\+{4,}|```)[ \t]*(?=\n|\Z)")

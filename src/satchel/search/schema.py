@@ -21,7 +21,7 @@ import apsw
 from satchel.errors import DiskFull, IndexCorrupt, SatchelError, StoreUnavailable
 from satchel.objects.paths import collision_key
 
-INDEX_FORMAT = 6
+INDEX_FORMAT = 7
 """Kept in ``user_version``. Raise it when the tables, the words taken from a document or the reading of documents
 change: an index of another format is rebuilt."""
 
