@@ -49,10 +49,30 @@ def test_inline_code_of_three_backticks_opens_no_fence() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a\nb\n---\n", "- item\n---\n", "| a |\n---\n", "\n---\n", "# A\n---\n", "> q\n---\n"]
+    "text",
+    [
+        "a\nb\n---\n",
+        "- item\n---\n",
+        "| a |\n---\n",
+        "\n---\n",
+        "# A\n---\n",
+        "> q\n---\n",
+        "---\n---\n",
+        "* * *\n---\n",
+    ],
 )
 def test_a_rule_that_underlines_no_paragraph_of_one_line_is_no_heading(text: str) -> None:
     assert all(level == 1 for level, _ in headings(text))
+
+
+@pytest.mark.parametrize(
+    "above",
+    ["---\ntitle: T\n---\n", "```\ncode\n```\n", "<!-- a\ncomment -->\n", "# A\n", "A\n===\n", "~~~\n---\n~~~\n"],
+)
+def test_a_line_is_underlined_right_below_what_is_no_text(above: str) -> None:
+    start = len(above) if above.startswith("---") else 0
+    found = marks.markdown(above + "Two\n---\n\ntext\n", start).headings
+    assert [heading.title for heading in found if heading.level == 2] == ["Two"]
 
 
 def test_checkboxes_in_every_list_style_are_tasks() -> None:

@@ -58,8 +58,8 @@ _MARKDOWN = re.compile(
     r"|(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)"
     rf"|{_BOX})"
 )
-# A line that can be a setext heading: text, and no list item, quotation, table row, HTML, code or other heading.
-_PARAGRAPH = re.compile(r" {0,3}(?!(?:[-+*]|\d{1,9}[.)])(?:\s|$)|[>|#<`~=])\S.*\Z")
+# A line that can be a setext heading: text, and no list item, quotation, table row, HTML, code, rule or other heading.
+_PARAGRAPH = re.compile(r" {0,3}(?!(?:[-+*]|\d{1,9}[.)])(?:\s|$)|[>|#<`~=]|(?:[- \t]++|[* \t]++|[_ \t]++)$)\S.*\Z")
 
 
 def markdown(text: str, start: int = 0, *, until_title: bool = False) -> Marks:
@@ -88,9 +88,11 @@ def markdown(text: str, start: int = 0, *, until_title: bool = False) -> Marks:
         if group == "atx" or group == "hashes":
             if plain:
                 headings.append(Heading(at, pos - 1, len(match["hashes"]), clean_title(match["atx"] or "")))
+                floor = pos
         elif group == "rule":
             if plain and (heading := _setext(padded, match, floor)):
                 headings.append(heading)
+                floor = pos
         elif group == "comment":
             if plain:
                 end = padded.find("-->", pos)
@@ -102,12 +104,12 @@ def markdown(text: str, start: int = 0, *, until_title: bool = False) -> Marks:
 
 
 def _setext(padded: str, rule: re.Match[str], floor: int) -> Heading | None:
-    """The heading that a rule underlines, if the line before it is a paragraph of its own."""
+    """The heading that a rule underlines, if the line before it is a paragraph of its own. ``floor`` is where the
+    last heading, code, comment or front matter ended."""
     at = rule.start()
     begin = padded.rfind("\n", floor, at) + 1
-    if begin <= floor and floor:
-        return None
-    if begin > 1 and padded[padded.rfind("\n", 0, begin - 1) + 1 : begin - 1].strip():
+    above = max(padded.rfind("\n", floor, begin - 1) + 1, floor)
+    if not begin or padded[above : begin - 1].strip():
         return None
     line = padded[begin:at]
     if not _PARAGRAPH.match(line):
