@@ -92,12 +92,12 @@ def test_a_checkbox_without_words_is_no_task_whatever_blanks_follow_it(scan: Cal
 
 
 def test_restructured_text_levels_follow_the_order_of_the_styles() -> None:
-    text = "=====\nTitle\n=====\n\nPart\n====\n\nSub\n---\n\nPart two\n========\n\ntoo long a line\n---\n"
+    text = "=====\nTitle\n=====\n\nPart\n====\n\n.NET\n----\n\nPart two\n========\n\ntoo long a line\n---\n.. a\n----\n"
     found = marks.restructured(text).headings
     assert [(heading.level, heading.title) for heading in found] == [
         (1, "Title"),
         (2, "Part"),
-        (3, "Sub"),
+        (3, ".NET"),
         (2, "Part two"),
     ]
 
@@ -109,7 +109,7 @@ def test_asciidoc_blocks_hide_what_looks_like_a_title() -> None:
 
 
 def test_org_headings_carry_tasks_and_source_blocks_hide() -> None:
-    found = marks.org("* Top\n** TODO write it\n** DONE read it\n#+begin_src sh\n* no\n#+end_src\n- [X] box\n")
+    found = marks.org("* Top\n** TODO write it\n** DONE read it\n#+BEGIN_SRC sh\n* no\n#+end_src\n- [X] box\n")
     assert [heading.title for heading in found.headings] == ["Top", "write it", "read it"]
     assert [(box.text, box.done) for box in found.boxes] == [("write it", False), ("read it", True), ("box", True)]
 

@@ -169,7 +169,7 @@ def _row(signs: str, least: int) -> str:
 
 
 _RST = re.compile(
-    rf"\n(?:(?P<title>[^\s.][^\n]*)\n(?P<rule>{_row(_UNDER, 2)})[ \t]*(?=\n|\Z)"
+    rf"\n(?:(?P<title>(?!\.\.)\S[^\n]*)\n(?P<rule>{_row(_UNDER, 2)})[ \t]*(?=\n|\Z)"
     rf"|(?P<over>{_row(_OVER, 3)})[ \t]*\n[ \t]*(?P<overtitle>\S[^\n]*)\n(?P=over)[ \t]*(?=\n|\Z)"
     rf"|[ \t]*{_BOX})"
 )
@@ -241,7 +241,7 @@ def _signed(pattern: re.Pattern[str], text: str, start: int, end: re.Pattern[str
             if ends is None:
                 ends = _ends(end, padded)
             block: str = found["block"]
-            lines = ends.get(block[5:] if block[:5].lower() == "begin" else block, [])
+            lines = ends.get(block[5:].lower() if block[:5].lower() == "begin" else block, [])
             closing = bisect_left(lines, (pos,))
             pos = lines[closing][1] if closing < len(lines) else pos
         else:
@@ -255,7 +255,7 @@ def _ends(end: re.Pattern[str], padded: str) -> dict[str, list[tuple[int, int]]]
     """Start and end of every line that can close a block, by block, in the order of the text."""
     found: dict[str, list[tuple[int, int]]] = {}
     for match in end.finditer(padded):
-        found.setdefault(match["block"], []).append(match.span())
+        found.setdefault(match["block"].lower(), []).append(match.span())
     return found
 
 
