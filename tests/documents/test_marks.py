@@ -122,6 +122,7 @@ def test_org_headings_carry_tasks_and_source_blocks_hide() -> None:
         ('<a name="x"></a>Title', "Title"),
         ("C#", "C#"),
         ("snake_case_name", "snake_case_name"),
+        ("a\rb\x1b[31m\tc\x85\u2028d\x00", "a b [31m c d"),
         ("x" * 500, "x" * 200),
     ],
 )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from satchel.documents import front_matter, marks
 from satchel.documents.front_matter import Block, FrontMatter, Value
 from satchel.documents.kinds import DATA, format_of, kind_of_path, kind_of_value
-from satchel.documents.marks import Marks, clean_title
+from satchel.documents.marks import Marks, clean_title, one_line
 from satchel.documents.sections import Section, TaskLine, cut
 
 DESCRIBE_BYTES = 64 * 1024
@@ -50,8 +50,6 @@ _GENERIC = frozenset(
 _NAMELESS = frozenset(("readme", "index", "kep", "spec", "plan", "tasks", "requirements", "design", "notes", "skill"))
 _YAML_TITLE = re.compile(r"^(?:title|name):[ \t]+(\S[^\n]*)$", re.MULTILINE)
 _TOML_TITLE = re.compile(r"^(?:title|name)[ \t]*=[ \t]*(\"[^\"\n]+\"|'[^'\n]+')", re.MULTILINE)
-# Escapes in front matter and JSON can name what a text itself cannot hold, or no database keeps: NUL, half a surrogate.
-_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _ORG_TITLE = re.compile(r"^#\+title:[ \t]*(\S[^\n]*)$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -197,4 +195,4 @@ def _file_name(path: str) -> str:
 
 
 def _one_line(title: str) -> str:
-    return " ".join(_UNWRITABLE.sub(" ", title).split())[:MAX_TITLE_CHARS]
+    return one_line(title)[:MAX_TITLE_CHARS]

@@ -275,8 +275,18 @@ _LINK = re.compile(r"!?\[([^\]]*+)\](?:\([^)]*+\)|\[[^\]]*+\])")
 _TAG = re.compile(r"<[^>]*+>|\{#[^}]*+\}|`|\*\*|__")
 
 
+# Escapes in front matter and JSON can name what a text itself cannot hold, or no database keeps: NUL, half a surrogate.
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
+def one_line(title: str) -> str:
+    """``title`` without control characters and halves of surrogate pairs, its words a space apart."""
+    return " ".join(_UNWRITABLE.sub(" ", title).split())
+
+
 def clean_title(raw: str) -> str:
-    """A heading as a person reads it: no closing hashes, link targets, anchors, tags, backticks or bold marks."""
+    """A heading as a person reads it: one line, no closing hashes, link targets, anchors, tags, backticks or bold
+    marks."""
     title = raw[: 5 * MAX_HEADING_CHARS].strip()  # the expressions below are not linear
     if title.isalnum():
         return title[:MAX_HEADING_CHARS]
@@ -286,6 +296,8 @@ def clean_title(raw: str) -> str:
         title = _LINK.sub(r"\1", title)
     if "`" in title or "<" in title or "*" in title or "{" in title or "_" in title:
         title = _TAG.sub("", title)
+    if not title.isprintable():
+        title = one_line(title)
     return title.strip()[:MAX_HEADING_CHARS]
 
 
