@@ -62,6 +62,13 @@ def test_a_line_longer_than_a_section_is_cut_and_keeps_its_number() -> None:
     ]
 
 
+@pytest.mark.parametrize("blanks", [" " * 3 * MAX_SECTION_CHARS, " \n" * 2 * MAX_SECTION_CHARS])
+def test_blanks_alone_are_no_section_however_many_there_are(blanks: str) -> None:
+    found = sections(f"# A\n\nx{blanks}y\n")
+    assert all(section.text.strip() for section in found)
+    assert found[-1].last_line == 3 + blanks.count("\n")
+
+
 def test_tasks_know_their_line_their_trail_and_their_owner() -> None:
     text = "# Q3\n\n- [ ] write it (@ana-1)\n\n## Done\n- [x] mail me@example.org\n"
     assert cut(text, markdown(text))[1] == (

@@ -115,7 +115,8 @@ def _pieces(text: str, begin: int, end: int) -> Iterator[tuple[int, str]]:
     end = begin + len(body)
     while end - begin > MAX_SECTION_CHARS:
         at = _best_cut(text, begin)
-        yield begin, text[begin:at].rstrip()
+        if piece := text[begin:at].rstrip():
+            yield begin, piece
         while text[at] == "\n":
             at += 1
         begin = at
