@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from satchel.documents.document import parse
 from satchel.documents.outline import Outlined, find_section, outline
 
 TEXT = b"""---
@@ -28,6 +29,12 @@ deep
 
 # Four
 """
+
+
+def test_front_matter_that_is_too_long_to_be_any_is_text_in_an_outline_as_it_is_in_a_search() -> None:
+    data = f"---\ntitle: x\n# No key\nlong:\n- {'é' * 40_000}\n---\n\n# One\n\ntext\n".encode()
+    assert [row.trail for row in outline("a.md", data)] == [("No key",), ("One",)]
+    assert {section.trail for section in parse("a.md", data).sections} == {(), ("No key",), ("One",)}
 
 
 def test_a_heading_covers_what_stands_under_it_without_blank_lines_at_the_end() -> None:

@@ -98,10 +98,11 @@ def parse(path: str, data: bytes) -> Document:
 def marked(path: str, data: bytes) -> tuple[str, Marks] | None:
     """The text as ``parse`` reads it, with its headings and checkboxes; ``None`` for what is no text document."""
     known = format_of(path)
-    text = _decode(data)
-    if known is None or text is None:
+    head = _decode_head(data[:DESCRIBE_BYTES])
+    text = _decode(data) if head is not None else None
+    if known is None or head is None or text is None:
         return None
-    return text, _scan(known, text, _front_matter(known, text[:DESCRIBE_BYTES]).end)
+    return text, _scan(known, text, _front_matter(known, head).end)
 
 
 def front_matter_of(path: str, data: bytes) -> Block | None:
