@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from satchel.cli.credentials import Credential, Credentials
-from satchel.objects.ids import Digest, Lineage
-from satchel.worktree.base import Base, save_base
+from satchel.objects.ids import Digest, Lineage, object_id
+from satchel.worktree.base import Base, CloudEntry, save_base
 from satchel.worktree.undo import UndoStore
 from tests.cli.conftest import Cli
 
@@ -66,6 +67,26 @@ def test_an_undo_that_took_nothing_back_does_not_say_it_did(cli: Cli, here: Path
     ran = cli("undo")
     assert "Left alone: " in ran.err
     assert "took an undo back" not in ran.err
+
+
+def test_an_undo_says_of_when_it_is_what_went_and_how_to_have_it_back(cli: Cli, here: Path) -> None:
+    cli("init")
+    paths = ["README.md", "specs/warnings.md"]
+    cloud = {path: CloudEntry("100644", object_id((here / path).read_bytes()), 7, "ana", 0) for path in paths}
+    save_base(here, Base(Lineage("lin_00000000000000000000000000"), 7, Digest("0" * 64), cloud, {}))
+    store = UndoStore(here)
+    store.begin(f"{time.time_ns() - 7_200 * 10**9:020d}-abcdef")  # a first pull, long before the last sync
+    for path in paths:
+        store.keep(path, None, None)
+    store.close()
+    told = "2 files would be as before the last sync that wrote here (2 hours ago).\nOf these 2 would go"
+    assert told in cli("undo", "--dry-run").err
+    ran = cli("undo")
+    assert "2 files as before the last sync that wrote here (2 hours ago).\nOf these 2 went" in ran.err
+    assert "satchel resolve --all --take local|cloud" in ran.err
+    assert not (here / "README.md").exists()
+    assert "as before the last undo (just now)" in cli("undo").err
+    assert (here / "README.md").exists()
 
 
 def test_status_counts_no_files_of_a_project_that_has_no_remote_any_more(cli: Cli, here: Path) -> None:

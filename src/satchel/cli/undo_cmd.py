@@ -10,7 +10,7 @@ from satchel.cli.face import Face, ago, pasted, plural
 from satchel.cli.folders import local_project, project_root, undo_bounds, worktree_of
 from satchel.cli.verb import verb
 from satchel.sync.settle import undo
-from satchel.worktree.undo import Step, UndoStore
+from satchel.worktree.undo import UndoStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,16 +54,23 @@ def command(face: Face, step: str | None, listed: bool, dry_run: bool) -> None:
             face.line(face.fit(path))
         for path, reason in result.skipped.items():
             face.note(f"Left alone: {face.fit(path)} ({reason})")
-        before = f"step {step}" if step else "the last sync" if result.waits else "your last step here"
+        what = "the last undo" if result.again else "the last sync that wrote here"
+        before = f"step {step}" if step else what if result.waits else "your last step here"
+        before += f" ({ago(_utc(result.time))})"
         if dry_run:
             face.note(f"{plural(len(result.restored), 'file')} would be as before {before}.")
+            if result.gone:
+                face.note(f"Of these {result.gone:,} would go: they were not here then.")
             face.note("Nothing was changed: this was a dry run.")
             return
         face.note(f"{plural(len(result.restored), 'file')} as before {before}.")
+        if result.gone:
+            face.note(f"Of these {result.gone:,} went: they were not here then. To have them back:  satchel undo")
         if result.again and result.restored:
             face.note("That took an undo back. To go further back:  satchel undo --list")
         if result.restored and result.waits:
-            face.note(f"Then decide:  satchel resolve {pasted(result.restored[0])} --take local|cloud")
+            which = pasted(result.restored[0]) if len(result.restored) == 1 else "--all"
+            face.note(f"Then decide:  satchel resolve {which} --take local|cloud")
 
     face.answer({"dryRun": dry_run, "restored": result.restored, "skipped": result.skipped}, show)
 
@@ -74,13 +81,13 @@ def _list(face: Face, root: Path) -> None:
     def show() -> None:
         for one in steps:
             more = f" and {one.files - 1:,} more" if one.files > 1 else ""
-            face.line(f"{one.step}  {one.kind}  {ago(_time(one))}  {face.fit(one.paths[0])}{more}")
+            face.line(f"{one.step}  {one.kind}  {ago(_utc(one.time))}  {face.fit(one.paths[0])}{more}")
         face.note("Take one back:  satchel undo STEP" if steps else "Nothing was overwritten here.")
 
-    face.answer({"steps": [one._asdict() | {"time": _time(one)} for one in steps]}, show)
+    face.answer({"steps": [one._asdict() | {"time": _utc(one.time)} for one in steps]}, show)
 
 
-def _time(step: Step) -> str:
-    import datetime as dt  # only to list
+def _utc(ms: int) -> str:
+    import datetime as dt  # not to begin with
 
-    return dt.datetime.fromtimestamp(step.time / 1000, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return dt.datetime.fromtimestamp(ms / 1000, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

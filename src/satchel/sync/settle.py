@@ -30,7 +30,7 @@ from satchel.worktree.base import Base, load_base, save_base
 from satchel.worktree.durable import by_name
 from satchel.worktree.lock import folder_lock
 from satchel.worktree.materialise import Materialiser
-from satchel.worktree.undo import BOUNDS, Bounds, Kept, UndoStore, kind_of, name_of_undo
+from satchel.worktree.undo import BOUNDS, Bounds, Kept, UndoStore, kind_of, name_of_undo, time_of
 from satchel.worktree.walk import ChangedMeanwhile, Scan, Worktree
 
 MAX_DAYS = 36_500
@@ -330,6 +330,10 @@ class Undone:
     """Whether the paths brought back are held until somebody decides; a person's own step waits for nobody."""
     again: bool = False
     """Whether what was undone was an undo."""
+    time: int = 0
+    """When what was undone began, in milliseconds UTC."""
+    gone: int = 0
+    """How many of the paths were not there before it, and are not any more."""
 
 
 def undo(
@@ -358,7 +362,7 @@ def undo(
         scan = worktree.scan()
         require_read(scan, kept)
         local = present(root, scan, {})
-        result = Undone(again=kind_of(last) == "undo")
+        result = Undone(again=kind_of(last) == "undo", time=time_of(last))
         todo: dict[str, Kept] = {}
         for path, was in kept.items():
             if begun and local.get(path) == _entry(was):
@@ -376,6 +380,7 @@ def undo(
         result.waits = base is not None and not own
         if dry:
             result.restored += todo
+            result.gone = _gone(kept, result)
             return result
         if base is not None and not own:
             _hold(worktree, base, todo)
@@ -393,7 +398,12 @@ def undo(
             store.forget(last)
         for name in begun if todo else ():
             store.forget(name)  # what it replaced is in the newest
+        result.gone = _gone(kept, result)
         return result
+
+
+def _gone(kept: Mapping[str, Kept], result: Undone) -> int:
+    return sum(kept[path].data is None for path in result.restored)
 
 
 def _chosen(store: UndoStore, step: str) -> tuple[str, dict[str, Kept], list[str]]:

@@ -363,6 +363,11 @@ def kind_of(sync_id: str) -> str:
     return "undo" if _UNDOES in plain else "edit" if len(plain) > _NUMBERED else "sync"
 
 
+def time_of(sync_id: str) -> int:
+    """When it began, in milliseconds UTC; 0 where its name does not say."""
+    return (_time_ns(sync_id) or 0) // 1_000_000
+
+
 def _digits(sync_id: str) -> str:
     return sync_id.removeprefix(_ASIDE)[_CLOCK_DIGITS + 1 : _NUMBERED]
 
