@@ -49,6 +49,16 @@ def test_a_folder_that_is_no_project_is_told_to_become_one(cli: Cli, here: Path,
     assert "[folder.not_a_project]" in cli(verb, status=2).err
 
 
+@pytest.mark.parametrize("words", [["search", "x"], ["get", "x.md"], ["tasks"], ["context"], ["outline", "x.md"]])
+def test_what_is_asked_of_the_server_outside_of_a_project_has_to_name_one(
+    cli: Cli, tmp_path: Path, words: list[str]
+) -> None:
+    ran = cli(*words, "--remote", "-C", tmp_path, status=2)
+    assert "[folder.not_a_project]" in ran.err
+    assert "--project" in ran.err
+    assert "satchel init" not in ran.err  # a folder made a project has no remote either
+
+
 def test_status_of_a_local_project_asks_nobody_and_needs_no_account(cli: Cli, here: Path) -> None:
     cli("init")
     found = cli("status", "--json").json

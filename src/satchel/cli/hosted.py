@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from satchel.cli.reading import Reading
 
 
+_NAME_ONE = "Name a hosted project with --project; those you may read:  satchel projects --remote"
+
+
 def credentials(face: Face) -> Credentials:
     """Where this person's credentials are."""
     return Credentials(face.machine.config_dir / "credentials.json", oskeyring.find)
@@ -95,7 +98,10 @@ def reading(face: Face, projects: Sequence[str], everywhere: bool) -> Reading:
     if everywhere or projects:
         remote = open_remote(face)
         return Reading(remote, None if everywhere else list(projects), {}, face.cwd, remote.close)
-    _, remote, project = project_remote(face)
+    try:
+        _, remote, project = project_remote(face)
+    except NotAProject as error:
+        raise NotAProject(error.message, hint=_NAME_ONE) from error
     return Reading(remote, [project], {}, face.cwd, remote.close)
 
 
