@@ -52,3 +52,20 @@ def test_what_names_nobody_reaches_nothing_else_and_makes_no_link(
     told = cli("share", "--project", "acme", option, named, "--json", status=refused[0]).json["error"]
     assert told["code"] == refused[1]
     assert (signed_in.admin.get("/projects/acme/invitations").json, signed_in.admin.get("/projects").json) == before
+
+
+def test_a_member_is_named_by_its_address_and_removed_with_word_of_links_that_are_open(
+    signed_in: Running, cli: Cli
+) -> None:
+    link = signed_in.admin.post("/invitations", {"tenantRole": "member", "uses": 2}).ok(201)
+    joining = {"invitation": link["url"], "email": "lou@example.org", "password": "harbour light 78"}
+    signed_in.client().post("/auth/join", joining).ok()
+    assert cli("tenant", "role", "lou@example.org", "admin", "--json").json["tenantRole"] == "admin"
+    told = cli("tenant", "remove", "lou@example.org", "--yes").err
+    assert "1 open invitation" in told
+    assert "satchel tenant invite --revoke" in told
+    signed_in.client().post("/auth/join", joining).ok()  # as the words have it
+    cli("tenant", "invite", "--revoke", link["id"])
+    gone = cli("tenant", "remove", "Lou@Example.org", "--yes", "--json").json
+    assert (gone["removed"], gone["openInvitations"]) == (True, 0)
+    assert "satchel tenant members" in cli("tenant", "remove", "lou@example.org", "--yes", status=1).err

@@ -75,11 +75,11 @@ def command(
         rows, given = remote.rows(place), remote.rows(grants)
         face.answer({"items": rows, "grants": given}, lambda: _show_all(face, rows, given))
     elif member is not None:
-        who = _principal(remote, member)
+        who = principal_named(remote, member)
         remote.call("POST", grants, json={"principal": who, "role": role})
         face.answer({"principal": who, "role": role}, lambda: face.note(f"{member} may {role} the project."))
     elif end is not None:
-        who = _principal(remote, end)
+        who = principal_named(remote, end)
         remote.call("DELETE", f"{grants}/{part(who)}")
         face.answer(
             {"principal": who, "ended": True}, lambda: face.note(f"{end} has no role of its own on it any more.")
@@ -93,7 +93,7 @@ def command(
         face.answer(made, lambda: show_made(face, made))
 
 
-def _principal(remote: Remote, named: str) -> str:
+def principal_named(remote: Remote, named: str) -> str:
     """The id of a member or key; of a member the e-mail address will do, for who may list members."""
     if "@" not in named:
         return named

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 
-from satchel.cli.face import Face, ago
+from satchel.cli.face import Face, ago, plural
 from satchel.cli.hosted import open_remote, replay_key
 from satchel.cli.key_cmd import seconds
 from satchel.cli.login_cmd import secret
-from satchel.cli.share_cmd import show_invitations, show_made
+from satchel.cli.share_cmd import principal_named, show_invitations, show_made
 from satchel.cli.verb import verb
+from satchel.errors import SignInNeeded
 from satchel.remote import part
 
 _STATUSES = (0, 1, 2, 3, 4, 5, 6)
@@ -87,36 +90,51 @@ def invite(face: Face, role: str, expires: str, uses: int, listing: bool, revoke
 @click.argument("role", type=_ROLES)
 @click.option("--url", help="The server.")
 def role_(face: Face, member: str, role: str, url: str | None) -> None:
-    """Change what a member is in the tenant.
+    """Change what a member (id or e-mail) is in the tenant.
 
     Nobody gives a role above their own, and the last owner stays one.
     """
-    changed = open_remote(face, url).call("PATCH", f"/members/{part(member)}", json={"tenantRole": role})
+    remote = open_remote(face, url)
+    place = f"/members/{part(principal_named(remote, member))}"
+    changed = remote.call("PATCH", place, json={"tenantRole": role})
     face.answer(changed, lambda: face.note(f"{changed['email']} is {changed['tenantRole']} of the tenant."))
 
 
 @verb(
     "remove",
     examples=[
-        ("satchel tenant remove mem_01h8...", "End a membership, with its grants and sessions."),
-        ("satchel tenant remove mem_01h8... --yes", "The same without being asked."),
+        ("satchel tenant remove sam@example.org", "End a membership, with its grants and sessions."),
+        ("satchel tenant remove mem_01h8... --yes", "The same by its id, without being asked."),
     ],
-    gives="`id`, `removed`.",
+    gives="`id`, `removed`, `openInvitations`: how many links let in whoever has them.",
     statuses=_STATUSES,
 )
 @click.argument("member")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--url", help="The server.")
 def remove(face: Face, member: str, yes: bool, url: str | None) -> None:
-    """End somebody's membership.
+    """End the membership of somebody (id or e-mail).
 
-    Their sessions end at once; what they wrote stays, under their name.
+    Their sessions end at once; what they wrote stays, under their name. Invitations that are open let them in again, if
+    they have the link.
     """
     if not face.confirm(f"End the membership {member}?", yes=yes):
         face.note("Nothing was changed.")
         return
-    open_remote(face, url).call("DELETE", f"/members/{part(member)}")
-    face.answer({"id": member, "removed": True}, lambda: face.note(f"Removed {member}."))
+    remote = open_remote(face, url)
+    who = principal_named(remote, member)
+    remote.call("DELETE", f"/members/{part(who)}")
+    links = 0
+    with suppress(SignInNeeded):  # who removed itself
+        links = sum(row["state"] == "open" for row in remote.rows("/invitations"))
+
+    def show() -> None:
+        face.note(f"Removed {member}.")
+        if links:
+            face.note(f"Whoever has the link joins by {plural(links, 'open invitation')}, somebody removed too:")
+            face.note("  satchel tenant invite --list      and  satchel tenant invite --revoke ID")
+
+    face.answer({"id": who, "removed": True, "openInvitations": links}, show)
 
 
 @verb(
@@ -156,12 +174,13 @@ def leave(face: Face, yes: bool, url: str | None) -> None:
 def password(face: Face, member: str | None, url: str | None) -> None:
     """Change a password; every other session of the person ends.
 
-    An admin sets that of a member who is in this tenant alone. Passwords are asked for, or read from stdin, one a line.
+    An admin sets that of a member (id or e-mail) who is in this tenant alone. Passwords are asked for, or read from stdin, one a line.
     """
     remote = open_remote(face, url)
     if member is None:
         asked = {"password": secret(face, "Present password"), "newPassword": secret(face, "New password")}
         remote.call("POST", "/auth/password", json=asked)
     else:
-        remote.call("POST", f"/members/{part(member)}/password", json={"password": secret(face, "New password")})
+        place = f"/members/{part(principal_named(remote, member))}/password"
+        remote.call("POST", place, json={"password": secret(face, "New password")})
     face.answer({"changed": True}, lambda: face.note("The password was changed. Other sessions of the person ended."))
