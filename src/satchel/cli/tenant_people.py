@@ -174,8 +174,8 @@ def leave(face: Face, yes: bool, url: str | None) -> None:
 def password(face: Face, member: str | None, url: str | None) -> None:
     """Change a password; every other session of the person ends.
 
-    An admin sets that of a member (id or e-mail) who is in this tenant alone. Passwords are asked for, or read from stdin,
-    one a line.
+    An admin sets that of a member (id or e-mail) who is in this tenant alone. Passwords are asked for, or read from
+    stdin, one a line.
     """
     remote = open_remote(face, url)
     if member is None:
