@@ -217,6 +217,20 @@ def test_a_dry_run_tells_and_changes_nothing(ann: Desk, bob: Desk, cloud: Cloud)
     assert held(bob.root) == {}
 
 
+def test_a_dry_run_tells_of_files_that_get_a_name_of_their_own_here(ann: Desk, bob: Desk) -> None:
+    put(ann.root, FILES | {"logo.md": "\0one"})
+    ann.sync()
+    bob.sync()
+    (ann.root / "docs/a.md").rename(ann.root / "docs/z.md")
+    put(ann.root, {"logo.md": "\0two"})
+    ann.sync()
+    put(bob.root, {"docs/a.md": FILES["docs/a.md"] + "More.\n", "logo.md": "\0three"})
+    told = bob.sync(dry_run=True, strategy=Strategy.BOTH)
+    assert (told.merged, [change.path for change in told.pushed]) == (["docs/z.md"], ["logo.cloud.md", "logo.md"])
+    done = bob.sync(strategy=Strategy.BOTH)
+    assert (done.merged, done.pushed, done.pulled) == (told.merged, told.pushed, told.pulled)
+
+
 @pytest.mark.promise("P3")
 def test_two_full_sides_that_never_met_lose_nothing(ann: Desk, bob: Desk) -> None:
     put(ann.root, FILES | {"only-ann.md": "a\n"})

@@ -38,7 +38,7 @@ from satchel.sync.heal import heal
 from satchel.sync.holdback import Judged, judge
 from satchel.sync.lastlook import NOTHING_SAID, gone, hold, require_project, require_quiet
 from satchel.sync.naming import after_refusals
-from satchel.sync.outgoing import bases_of, counted, outgoing_of, weigh
+from satchel.sync.outgoing import bases_of, counted, expected, outgoing_of, weigh
 from satchel.sync.outlook import seen
 from satchel.sync.peer import Committed, Head, Peer
 from satchel.sync.plan import NEITHER, Clash, Plan, plan
@@ -221,7 +221,8 @@ class Attempts:
             self.report.pushed = changed_paths(steps, steps.push, theirs)
             self.report.pulled = changed_paths(steps, steps.pull, whole)
             self.report.merged = steps.merged
-            weigh(self.report, self._outgoing(steps, theirs, cloud, scan, {}), self.root, steps, cloud)
+            outgoing = self._outgoing(steps, theirs, cloud, scan, expected(steps, cloud, scan))
+            weigh(self.report, outgoing, self.root, steps, cloud)
             return
         # A generation that was damaged is written anew even where nothing changed.
         sizes = self._pull(steps, before, whole, cloud, None if notices else base, looked, found)

@@ -17,6 +17,7 @@ from satchel.sync.report import SyncReport
 from satchel.sync.session import Steps
 from satchel.sync.wire import Parent, Sent
 from satchel.worktree.former import Former
+from satchel.worktree.walk import Scan
 
 
 def outgoing_of(
@@ -61,6 +62,14 @@ def counted(stream: Iterable[bytes], report: SyncReport) -> Iterable[bytes]:
             yield piece
 
     return counting()
+
+
+def expected(steps: Steps, cloud: Cloud, scan: Scan) -> dict[ObjectId, int]:
+    """Bytes of what a dry run would write here, as far as they are known: 0 where they are not."""
+    sizes = {entry.object: 0 for entry in steps.pull.values() if entry is not None}
+    for tree, known in ((cloud.tree, cloud.sizes), (scan.tree, scan.sizes)):
+        sizes |= {e.object: known[path] for path, e in tree.items() if e.object in sizes and path in known}
+    return sizes
 
 
 def weigh(report: SyncReport, outgoing: Outgoing, root: Path, steps: Steps, cloud: Cloud) -> None:
