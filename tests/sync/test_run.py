@@ -484,6 +484,20 @@ def test_nothing_is_written_through_a_symlink(ann: Desk, bob: Desk, tmp_path: Pa
     assert list(outside.iterdir()) == []
 
 
+@pytest.mark.promise("P3")
+def test_a_folder_in_whose_place_a_symlink_stands_is_not_deleted_though_that_leads_nowhere(
+    ann: Desk, tmp_path: Path
+) -> None:
+    put(ann.root, FILES)
+    ann.sync()
+    (ann.root / "docs").rename(tmp_path / "disk")
+    (ann.root / "docs").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    for report in (status(ann.worktree), ann.sync()):
+        assert (report.pushed, report.conflicts) == ([], [])
+    assert ann.peer.content(ann.project, "docs/a.md") == FILES["docs/a.md"].encode()
+
+
 @pytest.mark.promise("P7")
 def test_a_sync_waits_for_a_store_that_is_away_and_repeats_itself_under_the_same_key(
     ann: Desk, monkeypatch: pytest.MonkeyPatch

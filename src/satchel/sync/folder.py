@@ -30,8 +30,10 @@ def present(root: Path, scan: Scan, base: Tree, unsettled: Iterable[str] = ()) -
     if absent:
         keys: set[str] | None = None
         listed = cache(partial(_names, root))
+        links = {left.path for left in scan.left_out if left.reason == "symlink"}
         for path in sorted(absent):
-            if _is_there(root, path):
+            # What a link leads to may be away for a while, as a disk is: nobody deleted what lies there.
+            if _is_there(root, path) or not links.isdisjoint(upward(path)):
                 keys = keys if keys is not None else {collision_key(other) for other in scan.tree}
                 # On a filesystem that folds case the old name of a renamed file is found too.
                 if collision_key(path) not in keys or _has_name(path, listed):
