@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from satchel.errors import PathRefused
+from satchel.objects.ids import ObjectId
 from satchel.sync import folder as folders
+from satchel.sync.push import Content
+from satchel.sync.resume import LARGE_BYTES, Sending
 from satchel.sync.run import run
-from satchel.sync.settle import put_back
+from satchel.sync.settle import put_back, undo
 from satchel.worktree.walk import Worktree
 from tests.sync.cloud import Cloud, held, put
 from tests.sync.conftest import Desk
@@ -46,6 +49,26 @@ def test_a_folder_restored_from_a_backup_catches_up_and_takes_nothing_back(
         bob.sync()
         expected = {"a.md": "one, newer\n", "docs/b.md": "edited after the restore\n", "new.md": "new\n"}
         assert held(old.root) == held(bob.root) == expected
+
+
+def test_what_would_be_waited_for_in_the_place_of_satchel_s_own_files_is_passed_over(ann: Desk, bob: Desk) -> None:
+    text = "a line of the text\n" * 100
+    put(ann.root, FILES | {"long.md": text})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"long.md": text + "more\n"})
+    ann.sync()
+    put(bob.root, {"long.md": "first\n" + text})
+    own = bob.root / ".satchel"
+    for place in ("former/99", "former/taken", "former/sent", "sending", "undo/1-a/journal", "undo/1-a/after"):
+        (own / place).unlink(missing_ok=True)
+        (own / place).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(own / place)  # which nobody writes to
+    assert bob.sync().merged == ["long.md"]
+    assert held(bob.root)["long.md"] == f"first\n{text}more\n"
+    assert undo(bob.worktree).restored == ["long.md"]
+    large = [Content(ObjectId("1" * 64), "plan.md", LARGE_BYTES + 1)]
+    assert Sending(bob.root).rest(bob.peer, bob.project, large, set()) == large
 
 
 @pytest.mark.promise("P3")

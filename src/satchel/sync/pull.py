@@ -27,7 +27,7 @@ from satchel.sync.push import Progress
 from satchel.sync.wire import MAX_SIZE
 from satchel.worktree import durable
 from satchel.worktree.base import Base, CloudEntry, entries_of
-from satchel.worktree.beneath import Beneath, read_all
+from satchel.worktree.beneath import Beneath, read_all, read_own
 from satchel.worktree.former import Former
 from satchel.worktree.materialise import Materialiser, Staged
 from satchel.worktree.undo import BOUNDS, Bounds, UndoStore
@@ -399,7 +399,7 @@ def note_after(undo: UndoStore, undo_id: str, steps: Mapping[str, Entry | None])
 def read_after(undo: UndoStore, undo_id: str) -> dict[str, Entry | None]:
     """What ``note_after`` wrote; empty where that cannot be read."""
     try:
-        rows = json.loads((undo.folder / undo_id / AFTER).read_bytes())
+        rows = json.loads(read_own(undo.folder / undo_id / AFTER))
         return {path: None if row is None else Entry(row[0], ObjectId(row[1])) for path, row in rows.items()}
-    except (OSError, ValueError, TypeError, AttributeError, IndexError):
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, RecursionError):
         return {}

@@ -16,7 +16,7 @@ from satchel.errors import NotFound, Refused
 from satchel.objects.ids import ObjectId
 from satchel.sync.peer import Peer
 from satchel.sync.push import SMALL_PUSH_BYTES, Content
-from satchel.worktree.beneath import write_note
+from satchel.worktree.beneath import read_own, write_note
 from satchel.worktree.find import local_dir
 
 LARGE_BYTES = SMALL_PUSH_BYTES
@@ -50,6 +50,6 @@ class Sending:
 
     def _broke_off(self, project: str) -> bool:
         try:
-            return self._note.read_text() == project
-        except (OSError, ValueError):
+            return read_own(self._note) == project.encode()
+        except OSError:
             return False

@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO nobody writes to would wait for ever.
@@ -91,15 +91,22 @@ def _open_folder(name: str, above: int, *, create: bool) -> int:
     return os.open(name, FOLDER_FLAGS, dir_fd=above)
 
 
-def read_own(path: Path) -> bytes:
-    """All of a file that Satchel keeps in the folder. Raises ``OSError``.
+def open_own(path: Path) -> BinaryIO:
+    """A file that Satchel keeps in the folder, for reading. Raises ``OSError``.
 
     The folder may have come from a stranger: what is no regular file is ``EINVAL``, for a FIFO would be waited for, and
     a device read, without end.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115  # the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def read_own(path: Path) -> bytes:
+    """All of such a file. Raises as ``open_own``."""
+    with open_own(path) as file:
         return file.read()
 
 

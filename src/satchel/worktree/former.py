@@ -67,9 +67,8 @@ class Former:
     def taken(self, lineage: str) -> bool:
         """Whether the server of that lineage took deltas when it was last heard of."""
         try:
-            _no_symlink(self._folder)
-            return (self._folder / _TAKEN).read_text() == lineage
-        except (OSError, ValueError):
+            return self.said(_TAKEN) == lineage.encode()
+        except OSError:
             return False
 
     def note(self, lineage: str, taken: bool) -> None:
@@ -105,7 +104,8 @@ class Former:
         """Oldest first."""
         try:
             _no_symlink(self._folder)
-            names = [name for name in os.listdir(self._folder) if name.isdecimal()]
+            with os.scandir(self._folder) as found:  # a FIFO, which came with somebody's folder, would be waited for
+                names = [one.name for one in found if one.name.isdecimal() and one.is_file(follow_symlinks=False)]
         except OSError:
             return []
         return [self._folder / name for name in sorted(names, key=int)]

@@ -25,6 +25,7 @@ from satchel.errors import InvalidInput, LimitReached
 from satchel.objects.listing import MODES
 from satchel.objects.paths import path_problem
 from satchel.worktree import durable
+from satchel.worktree.beneath import open_own
 from satchel.worktree.find import local_dir
 
 
@@ -232,7 +233,7 @@ class UndoStore:
     def kept(self, sync_id: str) -> Iterator[Kept]:
         """What one sync overwrote, in its order; ends at a record that is not whole."""
         try:
-            journal = open(self.folder / sync_id / "journal", "rb")  # noqa: SIM115  # closed below, around the yields
+            journal = open_own(self.folder / sync_id / "journal")
         except OSError:
             return
         with journal:
@@ -252,7 +253,7 @@ class UndoStore:
         One that a crash cut off is, and a journal that was not begun: what they do not hold was not touched yet.
         """
         try:
-            with open(self.folder / sync_id / "journal", "rb") as journal:
+            with open_own(self.folder / sync_id / "journal") as journal:
                 header = journal.readline()
                 if header != _HEADER:
                     return not _HEADER.startswith(header)
