@@ -533,20 +533,25 @@ def test_a_sync_waits_for_a_store_that_is_away_and_repeats_itself_under_the_same
 def test_an_edit_after_a_push_whose_answer_never_came_is_no_conflict_with_oneself(
     others: bool, ann: Desk, bob: Desk
 ) -> None:
-    put(ann.root, FILES)
+    put(ann.root, FILES | {"gone.md": "gone\n"})
     ann.sync()
     bob.sync()
     put(ann.root, {"docs/a.md": "sent\n", "new.md": "sent\n"})
+    (ann.root / "gone.md").unlink()
     failpoints.arm("push.before_base", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         ann.sync()
     failpoints.disarm()
+    assert (ann.root / ".satchel/former/sent").stat().st_size < 200  # however many files were sent
     put(ann.root, {"docs/a.md": "edited on\n", "new.md": "edited on\n"})
+    if not others:
+        put(ann.root, {"gone.md": "gone\n"})  # put back: the deletion was sent, so this is a new file
     if others:
         bob.sync()
         put(bob.root, {"docs/a.md": "Bob's\n", "docs/b.md": "Bob's\n"})
         bob.sync()
     report = ann.sync()
     assert [one.path for one in report.conflicts] == (["docs/a.md"] if others else [])
-    assert {change.path for change in report.pushed} == ({"new.md"} if others else {"docs/a.md", "new.md"})
+    assert {change.path for change in report.pushed} == ({"new.md"} if others else {"docs/a.md", "gone.md", "new.md"})
+    assert (ann.root / "gone.md").exists() is not others
     assert not (ann.root / ".satchel/former/sent").exists()

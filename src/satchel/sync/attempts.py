@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from satchel.errors import (
@@ -181,7 +180,7 @@ class Attempts:
             notices, known = [*notices, DELETIONS_MAY_RETURN], None
         elif cloud.apart:
             notices, known = [*notices, VERSIONS_FORGOTTEN], None
-        before = _tree(self.root, known, cloud)
+        before = self._common(known, cloud)
         unsettled = [path for path, times in self.moved.items() if times >= STEADY_ATTEMPTS]
         whole, theirs = present(self.root, scan, before, unsettled), cloud.tree
         kept = found.judged(base.tree if base else None, whole)
@@ -228,6 +227,15 @@ class Attempts:
         sizes = self._pull(steps, before, whole, cloud, None if notices else base, looked, found)
         if steps.push:
             self._push(steps, theirs, cloud, scan, sizes)
+
+    def _common(self, base: Base | None, cloud: Cloud) -> Tree:
+        """The tree of the base; the cloud's own where nothing happened since, to build it once."""
+        if base is None:
+            return {}
+        if base.cloud is cloud.entries:
+            return base.tree if base.held else cloud.tree
+        sent = SentNote(self.root).known(base, cloud, lambda version: self.peer.digest_of(self.project, version))
+        return fold(base.tree, sent.items()) if sent else base.tree
 
     def _hopes(self, base: Base | None, was: Cloud, scan: Scan) -> bool:
         """Whether so little changed here that a push hopes for the cloud as it ``was``: the commit finds out."""
@@ -380,7 +388,7 @@ class Attempts:
             sent_deltas = content.deltas
             reach("push.before_send")
             self._last_look(scan, steps)
-            SentNote(self.root).write(cloud.head, steps.push, theirs)
+            SentNote(self.root).write(cloud.head, outgoing.digest)
             self.report.requests += 1
             told = {"allowed": tuple(self.report.secrets_allowed)} if self.report.secrets_allowed else {}
             answer = self.peer.sync(self.project, counted(content.stream, self.report), content.declared, key, **told)
@@ -481,13 +489,3 @@ class Attempts:
         report.notices += [notice for notice in (*notices, *scan.notices, *stay) if notice not in report.notices]
         report.conflicts = []
         tell_waiting(report, steps, local, cloud.tree, Lines(self.worktree, steps, known), cloud.entries)
-
-
-def _tree(root: Path, base: Base | None, cloud: Cloud) -> Tree:
-    """The tree of the base; the cloud's own where nothing happened since, to build it once."""
-    if base is None:
-        return {}
-    if base.cloud is cloud.entries:
-        return base.tree if base.held else cloud.tree
-    sent = SentNote(root).known(base.lineage, base.tree, cloud.entries)
-    return fold(base.tree, sent.items()) if sent else base.tree

@@ -1,27 +1,27 @@
-"""What a push sends, noted for the case that its answer never comes and somebody edits on.
+"""What a push makes of the project, noted for the case that its answer never comes and somebody edits on.
 
 If it was committed all the same, the cloud holds what was sent, the base what was there before, and the folder the next
-edit: it would look as if both had changed the file. With the note what was sent counts as what both had.
+edit: it would look as if both had changed the file. By the digest the note tells whether the version that follows the
+base's is the one that was sent from here; then what that version changed counts as what both had.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from satchel.objects.listing import Entry, Tree
+from satchel.objects.ids import Digest
+from satchel.objects.listing import Entry
 from satchel.sync.peer import Head
-from satchel.worktree.base import CloudEntry
+from satchel.sync.pull import Cloud
+from satchel.worktree.base import Base
 from satchel.worktree.former import Former
 
 _NAME = "sent"
-MAX_PATHS = 1_000
-"""Of a push that is noted. Who edits one of more while they are sent has a conflict with themselves, at worst."""
-MAX_PUSHES = 4
-"""That are noted: one that hoped, and was refused, may follow the one whose answer never came."""
+MAX_PUSHES = 16
+"""Upon one version that are noted: of several whose answers never came, one may have been committed."""
 
 
 class SentNote:
@@ -30,32 +30,33 @@ class SentNote:
     def __init__(self, root: Path) -> None:
         self._beside = Former(root)
 
-    def write(self, head: Head, push: Mapping[str, Entry | None], theirs: Tree) -> None:
-        """Note what is to follow on ``head``, and what the cloud has there now."""
-        if len(push) <= MAX_PATHS:
-            paths = {path: [theirs.get(path), entry] for path, entry in push.items() if entry is not None}
-            pushes = [*self._pushes()[1 - MAX_PUSHES :], [head.lineage, head.version + 1, paths]]
-            self._beside.write(_NAME, json.dumps(pushes))
+    def write(self, head: Head, after: Digest) -> None:
+        """Note that what is to follow on ``head`` has the digest ``after``."""
+        others = [digest for digest in self._digests(head.lineage, head.version + 1) if digest != after]
+        said = [head.lineage, head.version + 1, *others[-MAX_PUSHES + 1 :], after]
+        self._beside.write(_NAME, json.dumps(said))
 
     def ended(self) -> None:
         """The base has learnt of it."""
         self._beside.drop(_NAME)
 
-    def known(self, lineage: str, before: Tree, cloud: Mapping[str, CloudEntry]) -> dict[str, Entry]:
-        """What both had since: entries that were sent over those of ``before``, and that the cloud got by that push."""
-        found: dict[str, Entry] = {}
-        with suppress(ValueError, TypeError, AttributeError):
-            for line, version, paths in self._pushes():
-                for path, (was, sent) in paths.items():
-                    now = cloud.get(path)
-                    got = now is not None and line == lineage and (now.version, *now[:2]) == (version, *sent)
-                    if got and before.get(path) == (was and Entry(*was)):
-                        found[path] = Entry(*sent)
-        return found
+    def known(self, base: Base, cloud: Cloud, digest_of: Callable[[int], Digest | None]) -> dict[str, Entry | None]:
+        """What both had since: the changes of the version after the base's, as far as the cloud still tells of them, if
+        it was sent from here. ``digest_of`` asks which digest a version had."""
+        head, version = cloud.head, base.version + 1
+        digests = self._digests(base.lineage, version)
+        if not digests or (head.digest if head.version == version else digest_of(version)) not in digests:
+            return {}
+        found: dict[str, Entry | None] = {
+            path: Entry(*entry[:2]) for path, entry in cloud.entries.items() if entry.version == version
+        }
+        if head.version == version:
+            found |= dict.fromkeys(base.cloud.keys() - cloud.entries.keys())
+        return {path: entry for path, entry in found.items() if path not in base.held}  # these wait for somebody
 
-    def _pushes(self) -> list[Any]:
+    def _digests(self, lineage: str, version: int) -> list[Any]:
         try:
-            pushes = json.loads(self._beside.said(_NAME))
-        except (OSError, ValueError, RecursionError):
+            line, number, *digests = json.loads(self._beside.said(_NAME))
+        except (OSError, ValueError, TypeError, RecursionError):
             return []
-        return pushes if isinstance(pushes, list) else []
+        return digests if (line, number) == (lineage, version) else []
