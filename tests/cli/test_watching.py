@@ -71,7 +71,7 @@ def test_what_waits_for_a_person_is_told_with_what_they_can_do() -> None:
     err = StringIO()
     told = watching._Told(Face(Machine(), out=StringIO(), err=err), lambda _: None)
     for _ in range(2):
-        told.waiting(Waiting(ManyDeletions(31, 40), 1.0))
+        told.waiting(Waiting(ManyDeletions.counted(31, 40), 1.0))
     assert err.getvalue().count("31 of the 40 files") == 1
     assert "--allow-deletions" in err.getvalue()
     assert "pull --deleted" in err.getvalue()

@@ -9,7 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -27,11 +27,13 @@ from satchel.errors import (
     ServerFailed,
     ServerLied,
     TooManyRequests,
+    all_leaves,
 )
 from satchel.objects import zstd
 from satchel.objects.ids import Digest, Lineage, ObjectId
 from satchel.remote import FixedToken, InsecureRemote, Remote, problem_error
 from satchel.sync.choices import Direction
+from satchel.sync.lastlook import ManyDeletions
 from satchel.sync.run import run
 from tests.server.running import Running, serving
 from tests.sync.cloud import folder, held, put
@@ -501,6 +503,12 @@ def test_a_problem_becomes_the_error_it_names(
     error = problem_error(status, problem)
     assert type(error) is kind
     assert error.message
+
+
+def test_a_server_may_name_any_error_there_is() -> None:
+    for leaf in all_leaves():
+        assert type(problem_error(400, {"code": leaf.code, "detail": "x", "deleted": 7, "files": 8})) is leaf
+    assert cast(ManyDeletions, problem_error(400, {"code": ManyDeletions.code, "deleted": 7})).deleted == 0
 
 
 def test_a_code_that_is_not_known_here_is_shown_as_the_server_said_it() -> None:

@@ -119,7 +119,7 @@ def test_files_that_are_back_are_seen_at_once(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(watching, "FIRST_PAUSE_SECONDS", 1_000.0)
     monkeypatch.setattr(watching, "LONGEST_PAUSE_SECONDS", 1_000.0)
     clock = Clock()
-    one, said = watch_of([ManyDeletions(31, 40), None], clock)
+    one, said = watch_of([ManyDeletions.counted(31, 40), None], clock)
     began = clock.now
     one.signal(Signal.LOCAL)
     one.run()

@@ -185,7 +185,9 @@ def sync(
         except ManyDeletions as held:
             progress.close()
             count = held.deleted
-            if not (face.attended and face.confirm(f"{held.message}. Delete them on the server too?", yes=False)):
+            if not (
+                count and face.attended and face.confirm(f"{held.message}. Delete them on the server too?", yes=False)
+            ):
                 raise
             report = once(patience(face, wait, progress.close), Deletions(allowed=count))
     seconds = time.perf_counter() - started

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from satchel.errors import LimitReached, NotAProject
 from satchel.objects.listing import Entry, Tree
@@ -28,11 +28,16 @@ class ManyDeletions(LimitReached):
         "Nothing was sent or fetched. If they are to be deleted on the server too:  satchel sync --allow-deletions\n"
         "To have them back in this folder:  satchel pull --deleted"
     )
+    deleted = 0
+    """How many are gone, where they were counted here; 0 where a server says so."""
 
-    def __init__(self, deleted: int, files: int) -> None:
+    @classmethod
+    def counted(cls, deleted: int, files: int) -> Self:
+        """Of what was found here."""
         what = f"{deleted:,} of the {files:,} files that this folder had at the last sync are gone from it"
-        super().__init__(f"{what}; their deletion is held back", deleted=deleted, files=files)
-        self.deleted = deleted
+        error = cls(f"{what}; their deletion is held back", deleted=deleted, files=files)
+        error.deleted = deleted
+        return error
 
 
 class Deletions(NamedTuple):
@@ -72,7 +77,7 @@ def hold(
     count = len(deleted & gone(before, whole))
     if count <= max(UNASKED, said.allowed) or 2 * count <= len(before):
         return []
-    held = ManyDeletions(count, len(before))
+    held = ManyDeletions.counted(count, len(before))
     if not dry_run:
         raise held
     return [f"{held.message} until somebody says that it is meant (satchel sync --allow-deletions)"]
