@@ -14,9 +14,11 @@ from satchel.errors import PathRefused
 from satchel.objects.ids import ObjectId
 from satchel.sync import folder as folders
 from satchel.sync.push import Content
+from satchel.sync.report import SyncReport
 from satchel.sync.resume import LARGE_BYTES, Sending
 from satchel.sync.run import run
 from satchel.sync.settle import put_back, undo
+from satchel.worktree import durable
 from satchel.worktree.walk import Worktree
 from tests.sync.cloud import Cloud, held, put
 from tests.sync.conftest import Desk
@@ -69,6 +71,39 @@ def test_what_would_be_waited_for_in_the_place_of_satchel_s_own_files_is_passed_
     assert undo(bob.worktree).restored == ["long.md"]
     large = [Content(ObjectId("1" * 64), "plan.md", LARGE_BYTES + 1)]
     assert Sending(bob.root).rest(bob.peer, bob.project, large, set()) == large
+
+
+@pytest.mark.parametrize("bit", [0o111, 0], ids=["all", "none"])
+def test_where_no_mode_is_held_a_file_keeps_that_of_the_cloud(
+    bit: int, ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sync() -> SyncReport:
+        for path in held(bob.root):  # as FAT has them, or a disk of Windows under WSL
+            (bob.root / path).chmod(0o644 | bit)
+        return bob.sync()
+
+    put(ann.root, FILES | {"run.sh": "#!/bin/sh\n"})
+    (ann.root / "run.sh").chmod(0o755)
+    ann.sync()
+    put(bob.root, {"a.md": "one\n", "own.md": "Bob's\n"})
+    monkeypatch.setattr(durable, "holds_modes", lambda folder: False)
+    assert [change.path for change in sync().pushed] == ["own.md"]
+    (bob.root / "run.sh").rename(bob.root / "go.sh")
+    put(ann.root, {"a.md": "newer\n"})
+    ann.sync()
+    done = sync()
+    assert [(change.path, change.how) for change in done.pushed] == [("go.sh", "added"), ("run.sh", "deleted")]
+    assert ([change.path for change in done.pulled], done.conflicts) == (["a.md"], [])
+    assert sync().pushed == []
+    put(bob.root, {"go.sh": "#!/bin/sh\ntrue\n"})
+    assert [change.path for change in sync().pushed] == ["go.sh"]
+    found = {change.path: change.entry for change in bob.peer.changes(bob.project, 0, None).items}
+    assert {path: entry.mode for path, entry in found.items() if entry} == {
+        "a.md": "100644", "docs/b.md": "100644", "docs/c.md": "100644", "go.sh": "100755", "own.md": "100644"
+    }  # fmt: skip
+    for _ in range(2):
+        sync()
+        assert undo(bob.worktree).skipped == {}
 
 
 @pytest.mark.promise("P3")

@@ -426,3 +426,15 @@ def test_a_flush_is_trusted_on_the_filesystems_it_is_known_of(root: Path) -> Non
     assert not durable.flushes(reading)  # a pipe is on none of them
     os.close(reading)
     os.close(writing)
+
+
+@pytest.mark.parametrize("bits", [0o777, 0o666, None], ids=["all run", "none runs", "held"])
+def test_a_filesystem_that_holds_no_mode_is_known_by_what_it_makes_of_one(
+    bits: int | None, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fstat
+    if bits is not None:
+        monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((stat.S_IFREG | bits, *real(fd)[1:10])))
+    assert durable.holds_modes(root / ".satchel") is (bits is None)
+    assert os.listdir(root / ".satchel") == []
+    assert durable.holds_modes(root / "not there")

@@ -16,16 +16,19 @@ from unicodedata import normalize
 
 from satchel.objects.listing import Entry, Tree
 from satchel.objects.paths import collision_key
+from satchel.worktree import durable
 from satchel.worktree.durable import FolderUnreadable, upward
+from satchel.worktree.find import local_dir
 from satchel.worktree.walk import Scan
 
 
 def present(root: Path, scan: Scan, base: Tree, unsettled: Iterable[str] = ()) -> dict[str, Entry]:
     """The tree to plan with: the scan, and the base's entry of each path that is there and yet not in the scan.
 
-    ``unsettled`` paths kept changing while they were read: they count as unchanged for this time.
+    ``unsettled`` paths kept changing while they were read: they count as unchanged for this time. Modes are those of
+    the base where the filesystem holds none.
     """
-    tree = dict(scan.tree)
+    tree = with_modes(root, dict(scan.tree), base)
     absent = base.keys() - tree.keys()
     if absent:
         keys: set[str] | None = None
@@ -43,6 +46,18 @@ def present(root: Path, scan: Scan, base: Tree, unsettled: Iterable[str] = ()) -
         if path in base:
             tree[path] = base[path]
     return tree
+
+
+def with_modes(root: Path, tree: dict[str, Entry], base: Tree) -> dict[str, Entry]:
+    """The same where the filesystem holds modes; else with those that the base has for the paths, or the contents."""
+    runs, ran = ({path for path, entry in side.items() if entry.mode == "100755"} for side in (tree, base))
+    if runs == ran or durable.holds_modes(local_dir(root)):
+        return tree
+    of_content = {entry.object: entry.mode for entry in base.values()}  # of one that was renamed, say
+    return {
+        path: Entry(base[path].mode if path in base else of_content.get(name, "100644"), name)
+        for path, (_, name) in tree.items()
+    }
 
 
 def left_out(root: Path, scan: Scan, paths: Iterable[str]) -> list[str]:

@@ -19,7 +19,7 @@ from satchel.objects.ids import Digest, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.sync.conflicts import ConflictStore
 from satchel.sync.failpoints import reach
-from satchel.sync.folder import left_out, other_name, present, require_read
+from satchel.sync.folder import left_out, other_name, present, require_read, with_modes
 from satchel.sync.heal import at_hand
 from satchel.sync.merge import hunks
 from satchel.sync.plan import NEITHER, Clash, plan
@@ -361,7 +361,7 @@ def undo(
         wrote |= read_after(store, last)
         scan = worktree.scan()
         require_read(scan, kept)
-        local = present(root, scan, {})
+        local = with_modes(root, present(root, scan, {}), {path: entry for path, entry in wrote.items() if entry})
         result = Undone(again=kind_of(last) == "undo", time=time_of(last))
         todo: dict[str, Kept] = {}
         for path, was in kept.items():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from satchel.errors import DiskFull, SatchelError, Unavailable
@@ -100,6 +101,24 @@ def flush_filesystem(fd: int) -> None:
     if libc.syncfs(fd) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def holds_modes(folder: Path) -> bool:
+    """Whether files that can be run are told from others there: on FAT, exFAT, most shares and the disks of Windows
+    under WSL all of them, or none, have the executable bit."""
+    probe = folder / f".mode.{os.getpid()}.{os.urandom(4).hex()}"
+    try:
+        fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError:  # nothing is to be written there, so nothing is to be told
+        return True
+    try:
+        before = os.fstat(fd).st_mode
+        with suppress(OSError):
+            os.fchmod(fd, 0o700)
+        return not before & stat.S_IXUSR and bool(os.fstat(fd).st_mode & stat.S_IXUSR)
+    finally:
+        os.close(fd)
+        probe.unlink(missing_ok=True)
 
 
 def upward(folder: str) -> Iterator[str]:

@@ -217,18 +217,22 @@ class Materialiser:
             if error.errno == errno.EIO:  # as expected or not: the disk does not say
                 raise durable.unreadable(error, path) from error
             raise ChangedMeanwhile(f"{path} cannot be replaced safely: {error.strerror}") from error
-        if (present is None) != (expect is None) or (present and expect and present[0] != expect):
+        if (present is None) != (expect is None) or (present and expect and not self._is(present[0], expect)):
             raise ChangedMeanwhile(f"{path} changed while the sync ran")
         found = present[2] if present else None
         if self._undo is not None:
-            if present:
-                self._undo.keep(path, present[1], present[0].mode, stat.S_IMODE(present[2].st_mode) & 0o777)
+            if present and expect:
+                self._undo.keep(path, present[1], expect.mode, stat.S_IMODE(present[2].st_mode) & 0o777)
             else:
                 self._undo.keep(path, None, None)
             # The disk was waited for, and an editor may have saved since: that is kept nowhere.
             if not self._stands(path, found):
                 raise ChangedMeanwhile(f"{path} changed while the sync ran")
         return stat.S_IMODE(found.st_mode) if found else None
+
+    def _is(self, found: Entry, expect: Entry) -> bool:
+        """Whether a file is the one expected; where the filesystem holds no mode, of any."""
+        return found == expect or (found.object == expect.object and not durable.holds_modes(self._root / LOCAL_DIR))
 
     def _permissions_of(self, path: str) -> int | None:
         folder, _, name = path.rpartition("/")
