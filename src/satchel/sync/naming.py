@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 
 from satchel.objects.ids import ObjectId
 from satchel.objects.listing import Entry, Tree
-from satchel.objects.paths import tree_problems
+from satchel.objects.paths import collision_key, tree_problems
 
 WAITS_FOR = "waits for "
 """Begins the reason of what is sent once another path is."""
@@ -21,9 +21,21 @@ def name_clashes(tree: Tree, steps: Mapping[str, Entry | None]) -> dict[str, str
     kept = [path for path in tree if steps.get(path, True) is not None]
     problems = tree_problems([*kept, *added])
     clashes = {path: problems[path] for path in added if path in problems}
-    for path in problems.keys() - clashes.keys():  # it was there before: whatever is added and clashes has to wait
-        clashes |= {other: f"no folder can hold it beside {path}" for other in added if tree_problems((path, other))}
+    # What was there before stays: whatever is added and clashes with it has to wait.
+    stood = {collision_key(path): path for path in sorted(problems.keys() - clashes.keys(), reverse=True)}
+    within = {folder: path for key, path in stood.items() for folder in above(key)}
+    for other in added if stood else ():
+        key = collision_key(other)
+        path = within.get(key) or next((stood[each] for each in (key, *above(key)) if each in stood), None)
+        if path is not None:
+            clashes[other] = f"no folder can hold it beside {path}"
     return clashes
+
+
+def above(path: str) -> Iterator[str]:
+    """The folders that a path lies in."""
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def first_clash(before: Container[str], after: Collection[str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from satchel.objects.listing import Entry, digest
 from satchel.objects.paths import collision_key, path_problem
 from satchel.sync.failpoints import reach
 from satchel.sync.fetching import MANY_OBJECTS, NEARLY_ALL, Held, Wanted, fetch
+from satchel.sync.naming import above
 from satchel.sync.peer import Changes, Head, Peer
 from satchel.sync.push import Progress
 from satchel.sync.wire import MAX_SIZE
@@ -239,15 +240,9 @@ def _in_the_way(gone: Sequence[str], steps: Mapping[str, Entry | None]) -> set[s
     if not gone:
         return set()
     files = {collision_key(path) for path, entry in steps.items() if entry is not None}
-    taken = files | {above for path in files for above in _above(path)}
+    taken = files | {folder for path in files for folder in above(path)}
     keys = {path: collision_key(path) for path in gone}
-    return {path for path, key in keys.items() if key in taken or not files.isdisjoint(_above(key))}
-
-
-def _above(path: str) -> Iterator[str]:
-    """The folders that a path lies in."""
-    while path := path.rpartition("/")[0]:
-        yield path
+    return {path for path, key in keys.items() if key in taken or not files.isdisjoint(above(key))}
 
 
 def _own(names: Set[ObjectId], local: Mapping[str, Entry]) -> dict[ObjectId, str]:
