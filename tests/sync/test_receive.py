@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -495,3 +496,13 @@ def test_a_sender_that_goes_away_in_the_middle_leaves_only_what_the_catalog_name
     cloud.wait(hangs_up())
     [row] = [row for row in cloud.audited(peer.tenant) if row.action == "packs"]
     assert len(cloud.stored() - stored) == int(row.target.split()[1])  # kept for a day: the sender may go on
+
+
+def test_many_files_of_one_content_are_no_more_work_than_as_many_contents() -> None:
+    changes = [Sent(f"{number}.md", Entry("100644", object_id(b"")), 0) for number in range(30_000)]
+    before = time.process_time()
+    wanted = intake.Wanted(changes)
+    assert time.process_time() - before < 1  # 0.01 s; what grows with the square of it took 4
+    assert [sent for _, sent in wanted.undescribed()] == changes
+    with pytest.raises(InvalidInput, match="two sizes"):
+        intake.Wanted([*changes[:2], changes[2]._replace(size=1)])

@@ -40,17 +40,20 @@ class Wanted:
     """What a commit announced, and what has been learnt of it. ``manifest`` is the content of ``context.json``."""
 
     def __init__(self, changes: Iterable[Sent]) -> None:
-        # Tuples of what is there anyway, since nearly all have one: a commit may name 100,000.
-        self._sent: dict[ObjectId, tuple[Sent, ...]] = {}
+        # Tuples of what is there anyway, since nearly all have one: a commit may name 100,000, also of one content.
+        self._sent: dict[ObjectId, tuple[Sent] | list[Sent]] = {}
         self.described: dict[str, Described] = {}
         self.manifest: bytes | None = None
         for change in changes:
             if change.entry is None:
                 continue
-            others = self._sent.get(change.entry.object, ())
-            if others and others[0].size != change.size:
+            others = self._sent.setdefault(change.entry.object, (change,))
+            if others[0].size != change.size:
                 raise InvalidInput(f"{change.path}: one object has two sizes")
-            self._sent[change.entry.object] = (*others, change)
+            if isinstance(others, list):
+                others.append(change)
+            elif others[0] is not change:
+                self._sent[change.entry.object] = [*others, change]
 
     def named(self, slot: Slot) -> Slot:
         """The same with the name as the changes have it, which so is there once. Raises ``InvalidInput``."""
