@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 from pathlib import Path
 
@@ -541,6 +542,24 @@ def test_related_projects_are_searched_when_asked_for(cli: Cli, here: Path, tmp_
     assert len(cli("search", "warning", "--json").json["projects"]) == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tasks", "--done", "--path", "a b/", "-n", "1", "-p", "lighthouse"],
+        ["outline", "a b/-- c.md", "-n", "1", "--project", "lighthouse"],
+    ],
+)
+def test_the_next_page_is_named_with_everything_that_was_asked(cli: Cli, here: Path, words: list[str]) -> None:
+    (here / "a b").mkdir()
+    (here / "a b/-- c.md").write_text("# One\n\n- [x] first\n- [x] second\n\n# Two\n\n- [ ] open\n")
+    cli("init")
+    said = cli(*words).err.partition("More:  satchel ")[2]
+    one, two = cli(*words, "--json").json, cli(*shlex.split(said), "--json").json
+    rows = [*one["items"], *two["items"]]
+    assert [row.get("text", row.get("title")) for row in rows] in (["first", "second"], ["One", "Two"])
+    assert two["next"] is None
+
+
 def test_an_outline_names_lines_that_get_prints_by_number_or_by_heading(cli: Cli, here: Path) -> None:
     rows = cli("outline", "specs/warnings.md", "--json").json["items"]
     [row] = [row for row in rows if row["title"] == "Thresholds"]
@@ -552,8 +571,11 @@ def test_an_outline_names_lines_that_get_prints_by_number_or_by_heading(cli: Cli
 
 
 def test_a_context_within_a_budget_says_what_it_left_out(cli: Cli, here: Path) -> None:
+    cli("init")
     ran = cli("context", "--tokens", "500", "--json").json
     assert ran["truncated"]
     assert ran["tokens"] <= 500
-    assert "Cut to the budget" in cli("context", "--tokens", "500").err
+    cut = cli("context", "--project", "lighthouse", "--tokens", "500").err
+    assert "Cut to the budget" in cut
+    assert "More:  satchel context --project lighthouse --budget 1000000" in cut
     cli("context", "--tokens", "1", status=2)

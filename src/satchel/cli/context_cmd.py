@@ -8,7 +8,7 @@ import click
 
 from satchel.cli.face import Face, ago, one_line, plural, size
 from satchel.cli.reading import open_reading
-from satchel.cli.verb import verb
+from satchel.cli.verb import again, verb
 from satchel.context.answers import ContextAnswer
 from satchel.context.limits import MAX_CONTEXT_BUDGET, MIN_CONTEXT_BUDGET, MIN_CONTEXT_TOKENS
 
@@ -76,7 +76,8 @@ def _show(face: Face, answer: ContextAnswer) -> None:
     for problem in answer["problems"]:
         face.warn(problem)
     if answer["truncated"]:
-        face.note(f"Cut to the budget: {', '.join(answer['truncated'])}. More:  satchel context --budget 1000000")
+        more = again(tokens=None, budget=str(MAX_CONTEXT_BUDGET))
+        face.note(f"Cut to the budget: {', '.join(answer['truncated'])}. More:  {more}")
     elif answer["manifest"] is None and not answer["problems"]:
         face.note(f"No context.json: `satchel init --template` writes one ({plural(0, 'relation')} known).")
 

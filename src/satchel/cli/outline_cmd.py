@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from satchel.cli.face import Face, pasted, plural
+from satchel.cli.face import Face, plural
 from satchel.cli.get_cmd import in_reading, told_apart
 from satchel.cli.reading import open_reading
-from satchel.cli.verb import verb
+from satchel.cli.verb import again, verb
 from satchel.context.limits import MAX_LIST_LIMIT
 
 
@@ -55,6 +55,6 @@ def command(
                 face.line("\t".join([lines, str(row["level"]), face.fit(row["title"])]))
         face.note(face.dim(f"{plural(answer['total'], 'heading')} · {answer['path']}"))
         if answer["next"]:
-            face.note(f"More:  satchel outline {pasted(artifact)} --cursor {answer['next']}")
+            face.note(f"More:  {again(cursor=answer['next'])}")
 
     face.answer(answer, show)

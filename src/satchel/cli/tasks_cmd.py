@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from satchel.cli.face import Face, pasted, plural
+from satchel.cli.face import Face, plural
 from satchel.cli.reading import open_reading
-from satchel.cli.verb import verb
+from satchel.cli.verb import again, verb
 from satchel.context.answers import MAX_LIST_LIMIT, Task
 
 
@@ -54,7 +54,7 @@ def command(
             else f"No {state} tasks in project {answer['project']}."
         )
         if answer["next"]:
-            face.note(f"More:  satchel tasks --cursor {pasted(answer['next'])}")
+            face.note(f"More:  {again(cursor=answer['next'])}")
 
     face.answer(answer, show)
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
+from click.core import ParameterSource
 from click.types import StringParamType
 
-from satchel.cli.face import Face
+from satchel.cli.face import Face, pasted
 from satchel.config.machine import machine
 from satchel.errors import NotAFolder, SatchelError
 
@@ -214,6 +215,25 @@ def verb(
         )
 
     return decorate
+
+
+def again(**changed: str | None) -> str:
+    """The command that runs, as a person types it once more with these options otherwise; ``None`` leaves one out."""
+    from shlex import quote
+
+    context = click.get_current_context()
+    words = [context.command_path]
+    for param in context.command.params:
+        name = param.name or ""
+        if name in changed or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        if isinstance(param, click.Argument):
+            words.append(pasted(context.params[name]))
+        elif isinstance(param, click.Option):
+            words.append(max(param.opts, key=len))
+            words += [] if param.is_flag else [quote(str(context.params[name]))]
+    words += [f"--{name} {quote(value)}" for name, value in changed.items() if value is not None]
+    return " ".join(words)
 
 
 def _started_in(folder: str) -> Path:
