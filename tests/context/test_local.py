@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 
+from satchel.context import local
 from satchel.context.local import SETTLE_TRIES, LocalReader, _Open
 from satchel.context.part import Part
 from satchel.errors import InvalidInput, NoSuchArtifact, NoSuchProject, NoSuchVersion, NotAFolder
@@ -251,6 +253,35 @@ def test_a_query_may_choose_projects(sample_project: Path, tmp_path: Path, make_
     answer = reader.search("warning project:nowhere")
     assert (answer["projects"], answer["skipped"]) == ([], [{"project": "nowhere", "reason": NoSuchProject.code}])
     assert answer["hits"] == []
+
+
+def test_many_projects_answer_alike_without_their_states_staying_open(
+    sample_project: Path, tmp_path: Path, make_reader: MakeReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = tmp_path / "second"
+    shutil.copytree(sample_project, second)
+    reader = make_reader(local_project(sample_project), local_project(second, "second"))
+    opened: set[int] = set()
+    connect = apsw.Connection
+
+    class Watched(connect):  # type: ignore[misc, valid-type]
+        def __init__(self, path: str) -> None:
+            super().__init__(path)
+            if path.endswith("state.db"):
+                opened.add(id(self))
+
+        def close(self, *how: bool) -> None:
+            super().close(*how)
+            opened.discard(id(self))
+
+    monkeypatch.setattr(apsw, "Connection", Watched)
+    few = reader.search("warning")
+    assert len(opened) == 2
+    monkeypatch.setattr(local, "MANY_PROJECTS", 1)
+    assert [reader.search("warning") for _ in range(2)] == [few, few]
+    assert opened == set()
+    (second / "README.md").write_text("# Another\n\nwarning zebra\n")
+    assert reader.search("zebra")["hits"][0]["project"] == "second"
 
 
 def synced(root: Path, reader: LocalReader, *, version: int = 7) -> None:
