@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,9 +11,9 @@ from satchel.context.answers import ArtifactInfo, ArtifactText
 from satchel.context.artifacts import artifact_answer, artifact_list
 from satchel.context.assemble import chosen, related, search_answer, understood
 from satchel.context.describe import context_answer, task_list
-from satchel.context.part import Moved, Part, rfc3339
+from satchel.context.part import History, Moved, Part, Past, rfc3339
 from satchel.errors import InvalidInput
-from satchel.objects.ids import Digest
+from satchel.objects.ids import Digest, object_id
 from tests.search.trees import Files, bring, digest_of, index_of
 
 INFO: ArtifactInfo = {
@@ -90,6 +91,14 @@ def test_lines_and_budgets_out_of_range_are_refused(first: int, last: int | None
 
 
 @pytest.mark.promise("P2")
+@pytest.mark.parametrize("name", ["J\u00fcrg", "Ju\u0308rg", "J\u00dcRG"])
+def test_an_author_is_the_same_however_the_name_is_typed(name: str) -> None:
+    past = {"a.md": Past(object_id(b"whale"), 1, "J\u00fcrg", 0)}
+    known = part("x", {"a.md": "whale", "b.md": "whale song"})
+    known = replace(known, history=History(lambda _paths: past, lambda: past))
+    assert [hit["path"] for hit in search_answer(understood(f"author:{name}"), [known], limit=9)["hits"]] == ["a.md"]
+
+
 def test_hits_of_several_projects_come_in_one_order_whatever_order_they_are_asked_in() -> None:
     parts = [part(slug, {"a.md": "whale", "b.md": "whale song " * number}) for number, slug in enumerate("xyz", 1)]
     query = understood("whale")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from satchel.context.limits import MAX_SEARCH_DEPTH, MAX_SEARCH_LIMIT
 from satchel.context.part import Part, Past, history_of, in_range
 from satchel.errors import InvalidInput, NoSuchProject
+from satchel.objects.paths import collision_key
 from satchel.search.matching import Asked, FoundSection, Ranked, Row
 from satchel.search.query import Query, parse_query
 from satchel.search.together import NOTHING, best_of
@@ -181,13 +182,13 @@ def _admitting(query: Query) -> Callable[[Past], bool]:
     def ends(written: str) -> int:
         return (period(written) or (0, 0))[1]
 
-    authors = [name.casefold() for name in query.authors]
-    others = [name.casefold() for name in query.without_authors]
+    authors = [collision_key(name) for name in query.authors]
+    others = [collision_key(name) for name in query.without_authors]
     least = max([*map(begins, query.since), *map(ends, query.without_until)], default=None)
     most = min([*map(ends, query.until), *map(begins, query.without_since)], default=None)
 
     def admits(past: Past) -> bool:
-        name = past.author.casefold()
+        name = collision_key(past.author)
         return (
             (not authors or any(part in name for part in authors))
             and not any(part in name for part in others)

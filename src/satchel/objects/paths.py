@@ -76,6 +76,11 @@ def tree_problems(paths: Iterable[str]) -> dict[str, str]:
     return {path: problems.get(path) or clashes[path] for path in ordered if path in problems or path in clashes}
 
 
+def composed(path: str) -> str:
+    """A path, or a part of one, in the form that trees have: what a shell of macOS completes may be another."""
+    return path if path.isascii() else unicodedata.normalize("NFC", path)
+
+
 def collision_key(path: str) -> str:
     """Equal for two paths that a case- or normalisation-insensitive filesystem holds to be one."""
     if path.isascii():
