@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from satchel.remote.http import Broken, Pool, Silent, Unreachable, Untrusted
+from satchel.remote.http import MAX_INTERIM, MAX_TRAILERS, Broken, Pool, Silent, Unreachable, Untrusted
 
 Says = Callable[[socket.socket], None]
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -148,6 +148,28 @@ def test_an_answer_that_is_not_read_to_its_end_takes_its_connection_with_it() ->
     ],
 )
 def test_what_is_no_whole_answer_is_told(data: bytes) -> None:
+    with script(answers(data)) as (_, pool), pytest.raises(Broken):
+        get(pool)
+
+
+_EARLY = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+
+
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 102 Processing\r\n\r\n", _EARLY])
+def test_what_comes_before_the_answer_is_none(interim: bytes) -> None:
+    with script(answers(interim * MAX_INTERIM + OK)) as (_, pool):
+        assert [get(pool), get(pool)] == [b"ok", b"ok"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1) + OK,
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + b"a: b\r\n" * MAX_TRAILERS + b"\r\n",
+    ],
+    ids=["interim", "trailers"],
+)
+def test_what_stands_around_an_answer_is_not_read_for_ever(data: bytes) -> None:
     with script(answers(data)) as (_, pool), pytest.raises(Broken):
         get(pool)
 

@@ -25,6 +25,10 @@ Body = bytes | Iterable[bytes] | None
 Pairs = Sequence[tuple[str, str]]
 _BROKEN = (OSError, client.HTTPException)
 _GENERATED = ("host", "accept-encoding")
+MAX_INTERIM = 100
+"""Heads that may come before that of the answer: `100 Continue`, early hints, that the work is under way."""
+MAX_TRAILERS, MAX_TRAILER_BYTES = 100, 64 << 10
+"""Lines behind a body that came in chunks, and bytes of one: as of a head."""
 GATHERED_FROM, GATHERED_BYTES, GATHER_SECONDS = 64 << 10, 48 << 10, 0.002
 """A long body over a slow link comes in packets of 1.4 KB. Beyond its beginning it is left to gather: each look costs
 more than the packet, twice so beside a thread that has work to do."""
@@ -218,9 +222,25 @@ class _Lines:
 
 class _Response(client.HTTPResponse):
     """An answer whose head has to come to its end: the library takes that of the connection for one, and knows then
-    neither how long the body is nor that any of it is missing."""
+    neither how long the body is nor that any of it is missing. It also reads for ever what a server may send before
+    the head and behind the body, and knows no interim answer (RFC 9110, 15.2) but the first."""
 
     fp: Any
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(MAX_INTERIM + 1):
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # the library's own
+            if not client.CONTINUE <= status < client.OK or status == client.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            client.parse_headers(self.fp)
+        raise client.HTTPException("no answer after many that say that one will come")
+
+    def _read_and_discard_trailer(self) -> None:
+        for _ in range(MAX_TRAILERS):
+            line = self.fp.readline(MAX_TRAILER_BYTES)
+            if line in (b"\r\n", b"\n", b""):
+                return
+        raise client.HTTPException("too much stands behind the body")
 
     def begin(self) -> None:
         head = self.fp = _Lines(self.fp)
