@@ -117,16 +117,23 @@ def test_what_came_before_something_turned_out_missing_does_not_come_again() -> 
 
 
 def test_the_next_batch_is_not_asked_for_while_much_of_this_one_is_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    left = sum(map(len, CONTENTS[100:FIRST_OBJECTS]))
-    monkeypatch.setattr(fetching, "NEXT_BYTES", left)
-    peer = Peer()
+    monkeypatch.setattr(fetching, "NEXT_BYTES", sum(map(len, CONTENTS[100:FIRST_OBJECTS])))
+    rest = threading.Event()
+
+    class Slow(Peer):
+        def _frames(self, objects: Sequence[ObjectId]) -> Iterator[Frame]:
+            for number, name in enumerate(objects):
+                assert number < 99 or rest.wait(20)
+                yield from make_frames([(name, self.contents[name])])
+
+    peer = Slow()
     with closing(taken(peer, SIZES)) as fetched:
         for _ in range(99):
             next(fetched)
         assert peer.asked == [FIRST_OBJECTS]
-        next(fetched)
-        assert all(peer.asks.acquire(timeout=20) for _ in range(2))
-        assert [name for name, _ in fetched] == NAMES[100:]
+        rest.set()
+        assert [name for name, _ in fetched] == NAMES[99:]
+        assert len(peer.asked) == 2
 
 
 # A whole version --------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ BATCH_BYTES = 32 << 20
 """Most content asked for at once: an interrupted pull loses little work."""
 FIRST_OBJECTS = 200
 """Of much content so many are asked for first: their names fit what a young connection sends at once."""
-NEXT_BYTES = 8 << 20
+NEXT_BYTES = 16 << 20
 """So much of a batch is still to come when the next is asked for, which takes a round trip or more. Much sooner, and
 the one would be held up while the other is taken: a connection that is held up is slow for long afterwards."""
 MANY_OBJECTS = 400
@@ -96,12 +96,11 @@ def fetch(
     try:
         while begun:
             batch, frames = begun[0]
-            left = sum(_most(sizes[name]) for name in batch.names)
-            if left <= NEXT_BYTES:
+            early = sum(_most(sizes[name]) for name in batch.names) - NEXT_BYTES
+            if early <= 0:
                 begin()
             for name, data in _whatever_is_there(peer, project, sizes, batch, frames, lost, keeping, held):
-                left -= len(data)
-                if left <= NEXT_BYTES and len(begun) == 1:
+                if len(begun) == 1 and isinstance(frames, _Ahead) and frames.came >= early:
                     begin()
                 yield name, data
             begun.popleft()
@@ -168,6 +167,8 @@ class _Ahead:
         self._frames, self._changed = frames, threading.Condition()
         self._waiting: deque[Frame] = deque()
         self._held = 0
+        self.came = 0
+        """Bytes of content read, taken or not."""
         self._ended = self._closed = False
         self._error: BaseException | None = None
         threading.Thread(target=self._read, name="satchel-fetch", daemon=True).start()
@@ -198,6 +199,7 @@ class _Ahead:
                 with self._changed:
                     self._waiting.append(frame)
                     self._held += len(frame.data)
+                    self.came += frame.raw_size
                     self._changed.notify_all()
                     self._changed.wait_for(lambda: self._held < AHEAD_BYTES or self._closed)
                     if self._closed:
