@@ -90,7 +90,7 @@ def _write(path: Path, text: str | None) -> None:
         path.unlink()
         return
     path = path.resolve()  # a dotfile that is a link stays one
-    durable.replace(path, text.encode(), permissions=path.stat().st_mode & 0o777 if path.exists() else 0o644)
+    durable.replace(path, text.encode())
 
 
 def _difference(before: str | None, after: str | None, name: str) -> list[str]:

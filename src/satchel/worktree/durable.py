@@ -147,13 +147,22 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def replace(path: Path, data: bytes, *, permissions: int = 0o644) -> None:
-    """Write ``path`` durably, whole or not at all. Raises ``DiskFull`` or ``FolderUnwritable``."""
+def replace(path: Path, data: bytes, *, permissions: int | None = None) -> None:
+    """Write ``path`` durably, whole or not at all. Raises ``DiskFull`` or ``FolderUnwritable``.
+
+    Without ``permissions`` the file keeps those it has, for whoever may not read it is not to read this; a new one gets
+    what the umask leaves.
+    """
+    kept = _permissions_of(path) if permissions is None else None
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         make_folder(path.parent)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, permissions)
+        first = permissions or kept or 0o644
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, first)
         try:
+            if kept is not None:
+                with suppress(OSError):  # a filesystem that holds none refuses
+                    os.fchmod(fd, kept)
             write_all(fd, data)
             os.fsync(fd)
         finally:
@@ -166,3 +175,11 @@ def replace(path: Path, data: bytes, *, permissions: int = 0o644) -> None:
         except OSError:
             pass
         raise refused(error, str(path)) from error
+
+
+def _permissions_of(path: Path) -> int | None:
+    try:
+        found = os.lstat(path).st_mode
+    except OSError:
+        return None
+    return stat.S_IMODE(found) & 0o777 if stat.S_ISREG(found) else None
