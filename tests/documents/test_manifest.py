@@ -14,7 +14,6 @@ from satchel.documents.manifest import (
     MAX_MANIFEST_BYTES,
     SCHEMA,
     ManifestInvalid,
-    Named,
     ProjectRelation,
     manifest_problems,
     merged,
@@ -46,12 +45,17 @@ def test_a_manifest_is_read_with_what_is_right_of_it() -> None:
         "own": {"kept": True},
     }
     manifest = parse_manifest(json.dumps(data).encode())
-    assert manifest.name == "acme"
     assert manifest.description == ""
-    assert manifest.repositories == (Named("api", "https://example.org/api"),)
-    assert manifest.services == (Named("queue", "", "jobs"),)
     assert manifest.relations == (ProjectRelation("part-of", "platform"),)
     assert manifest.raw == data
+
+
+@pytest.mark.promise("P8")
+def test_what_is_read_of_a_manifest_is_no_more_than_it_may_have() -> None:
+    relations = [{"type": "part-of", "project": f"p{number}"} for number in range(1_001)]
+    manifest = parse_manifest(json.dumps({"description": "x" * 10_001, "relations": relations}).encode())
+    assert (manifest.description, len(manifest.relations)) == ("", 1_000)
+    assert parse_manifest(json.dumps({"description": "x" * 10_000}).encode()).description == "x" * 10_000
 
 
 @pytest.mark.parametrize(

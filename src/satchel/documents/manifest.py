@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from satchel.errors import InvalidInput, UsageError
@@ -56,14 +57,6 @@ class ManifestInvalid(UsageError):
     default_hint = "Mend context.json: it is one JSON object; see docs/spec/context.schema.json."
 
 
-class Named(NamedTuple):
-    """A repository or a service."""
-
-    name: str
-    url: str = ""
-    description: str = ""
-
-
 class ProjectRelation(NamedTuple):
     type: str
     project: str
@@ -72,29 +65,25 @@ class ProjectRelation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    name: str
     description: str
-    repositories: tuple[Named, ...]
-    services: tuple[Named, ...]
     relations: tuple[ProjectRelation, ...]
     raw: dict[str, Any]
     """The whole object as it stands in the file."""
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """Read a ``context.json``; parts that break the schema are left out. Raises ``ManifestInvalid``."""
+    """Read a ``context.json``; parts that break the schema are left out, and relations beyond the most it may have.
+    Raises ``ManifestInvalid``."""
     raw = load_object(data)
+    description, relations = raw.get("description", ""), raw.get("relations")
+    right = (
+        ProjectRelation(item["type"], item["project"])
+        for item in (relations if isinstance(relations, list) else ())
+        if not list(_problems(item, _items_schema("relations"), "")) and "\0" not in item["project"]  # names nothing
+    )
     return Manifest(
-        name=_text(raw.get("name")),
-        description=_text(raw.get("description")),
-        repositories=_named(raw.get("repositories")),
-        services=_named(raw.get("services")),
-        relations=tuple(
-            ProjectRelation(item["type"], item["project"])
-            for item in _items(raw.get("relations"))
-            if not list(_problems(item, _items_schema("relations"), ""))
-            and "\0" not in item["project"]  # names nothing
-        ),
+        description="" if list(_problems(description, _TEXT, "")) else description,
+        relations=tuple(islice(right, SCHEMA["properties"]["relations"]["maxItems"])),
         raw=raw,
     )
 
@@ -234,19 +223,3 @@ def _problems(value: object, schema: Mapping[str, Any], where: str) -> Iterable[
 def _items_schema(key: str) -> dict[str, Any]:
     schema: dict[str, Any] = SCHEMA["properties"][key]["items"]
     return schema
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _items(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _named(value: object) -> tuple[Named, ...]:
-    return tuple(
-        Named(item["name"], _text(item.get("url")), _text(item.get("description")))
-        for item in _items(value)
-        if isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"]
-    )
