@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from satchel.cli import diff_cmd
 from satchel.cli.diff_cmd import _unified
-from satchel.objects.ids import Lineage
+from satchel.errors import NoSuchArtifact
+from satchel.objects.ids import Lineage, object_id
 from satchel.objects.listing import digest
 from satchel.worktree import beneath
-from satchel.worktree.base import Base, CloudEntry, save_base
+from satchel.worktree.base import Base, CloudEntry, entries_of, save_base
 from satchel.worktree.walk import Worktree
 from tests.cli.conftest import Cli
 
@@ -94,3 +95,35 @@ def test_a_folder_that_may_not_be_read_is_not_compared(cli: Cli, here: Path, mon
     monkeypatch.setattr(os, "scandir", partial(refusing, os.scandir))
     monkeypatch.setattr(beneath, "_open_folder", partial(refusing, beneath._open_folder))
     assert cli("diff", "--json").json["items"] == []
+
+
+def test_a_file_without_a_line_that_differs_is_named_all_the_same(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("init")
+    (here / "new.md").touch()
+    (here / "ends.md").write_bytes(b"a\r\nb\r\n")
+    cloud = {
+        path: CloudEntry(entry.mode, entry.object, 1, "Sam", 0)
+        for path, entry in Worktree.open(here).scan().tree.items()
+        if path != "new.md"
+    }
+    cloud["ends.md"] = cloud["ends.md"]._replace(object=object_id(b"a\nb"))
+    cloud["gone.md"] = cloud["ends.md"]._replace(object=object_id(b""))
+    save_base(here, Base(Lineage("l"), 1, digest(entries_of(cloud)), cloud, {}))
+
+    class Server(io.BytesIO):
+        def artifact(self, _project: str, path: str, **_asked: int) -> dict[str, str]:
+            if path not in cloud:
+                raise NoSuchArtifact(path)
+            return {"object": cloud[path].object}
+
+        def artifact_bytes(self, _project: str, path: str, **_asked: int) -> bytes:
+            return b"a\nb" if path == "ends.md" else b""
+
+    monkeypatch.setattr(diff_cmd, "project_remote", lambda _face: (None, Server(), "acme"))
+    assert cli("diff").out.splitlines() == [
+        "ends.md: changed; the ends of lines alone, or bytes that are no text",
+        "gone.md: deleted; it is empty",
+        "new.md: added; it is empty",
+    ]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import click
 
-from satchel.cli.face import Face, plural
+from satchel.cli.face import Face, one_line, plural
 from satchel.cli.folders import in_project, local_project, project_root, worktree_of
 from satchel.cli.hosted import project_remote
 from satchel.cli.verb import verb
@@ -87,14 +87,21 @@ def command(face: Face, path: str | None, at: str | None) -> None:
 
     def show() -> None:
         for item in found:
-            if item.diff is None:
-                face.line(f"{item.path}: {item.how}; not compared: it is no text, or would take too long")
+            if not item.diff:
+                face.line(f"{one_line(item.path)}: {item.how}; {_untold(item)}")
             for line in (item.diff or "").splitlines():
                 face.change(line)
         many = f"{plural(len(found), 'file')} {'differs' if len(found) == 1 else 'differ'}"
         face.note(f"{many} from version {version}." if found else "Nothing differs.")
 
     face.answer({"version": version, "items": [item._asdict() for item in found]}, show)
+
+
+def _untold(item: _Difference) -> str:
+    """What is said of a file in place of lines."""
+    if item.diff is None:
+        return "not compared: it is no text, or would take too long"
+    return "the ends of lines alone, or bytes that are no text" if item.how == "changed" else "it is empty"
 
 
 def _candidates(remote: Remote, project: str, base: Base | None, tree: Tree, version: int) -> list[str]:
