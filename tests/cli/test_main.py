@@ -276,6 +276,12 @@ def test_ctrl_c_while_modules_load_ends_with_130_and_no_traceback() -> None:
     assert subprocess.run(ignoring, capture_output=True, text=True).stdout.startswith("satchel ")
 
 
+def test_next_to_nothing_is_loaded_before_ctrl_c_is_cared_for() -> None:
+    program = "import sys; before = set(sys.modules); import satchel.cli.start; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"__future__", "_signal", "gc", "satchel", "satchel.cli", "satchel.cli.start"}
+
+
 def test_a_question_without_an_end_is_not_repeated_whole(cli: Cli, here: Path) -> None:
     ran = cli("search", "zzqx" * 1_000)
     assert "Nothing found for 'zzqx" in ran.err

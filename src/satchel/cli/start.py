@@ -1,11 +1,17 @@
-"""The console script: Ctrl-C ends a command without a traceback from its first moment, also while modules load."""
+"""The console script: Ctrl-C ends a command without a traceback from its first moment, also while modules load.
+
+So it loads nothing itself: ``signal`` and ``typing`` take milliseconds.
+"""
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # what `signal` gives names to
 import os
-import signal
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 INTERRUPTED = 130
 
@@ -17,14 +23,14 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def main() -> NoReturn:
     """Load the command line and run it. Never returns."""
-    plain = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # what a shell has ignored stays so
+    plain = _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler  # what a shell has ignored stays so
     if plain:
-        signal.signal(signal.SIGINT, _end)
+        _signal.signal(_signal.SIGINT, _end)
     from satchel.cli.main import main as run
 
     try:
         if plain:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         run()
     except KeyboardInterrupt:  # before or after whoever tells of it
         os._exit(INTERRUPTED)
