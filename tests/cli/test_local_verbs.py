@@ -200,6 +200,8 @@ def test_a_search_narrows_by_kind_and_goes_on_at_an_offset(cli: Cli, here: Path)
     kinds = {hit["kind"] for hit in cli("search", "warning", "--kind", "decision", "--json").json["hits"]}
     assert kinds == {"decision"}
     assert cli("search", "warning", "--kind", "adr", "--json").json["query"]["filters"] == {"kind": ["decision"]}
+    for query in ('"warning', "warning " * 1_000):
+        assert cli("search", query, "--kind", "adr", "--json").json["query"]["filters"] == {"kind": ["decision"]}
     refused = cli("search", "warning", "--kind", "novel", status=2)
     assert "The kinds are spec, plan" in refused.err
     both = cli("search", "warning", "--limit", "2", "--json").json["hits"]

@@ -64,7 +64,8 @@ def command(
     Outside a project the folder itself is searched (or the project chosen with `satchel use`). Only files that changed
     since the last search are read again.
     """
-    text = " ".join([*query, *(f"kind:{_kind(name)}" for name in kind)])
+    # First: behind a quote that nobody closed, or in a query that is cut, they would be lost.
+    text = " ".join([*(f"kind:{_kind(name)}" for name in kind), *query])
     with open_reading(face, project, everywhere=everywhere, remote=remote, related=related) as reading:
         began = time.perf_counter()
         answer = reading.reader.search(
