@@ -99,6 +99,20 @@ def test_an_author_is_the_same_however_the_name_is_typed(name: str) -> None:
     assert [hit["path"] for hit in search_answer(understood(f"author:{name}"), [known], limit=9)["hits"]] == ["a.md"]
 
 
+@pytest.mark.parametrize(
+    "asked", ["author:ana", "author:ana kind:note", "since:1969 path:docs/", "author:ana -z", "a", "-z"]
+)
+def test_every_page_of_files_that_history_narrows_belongs_to_one_list(asked: str) -> None:
+    files = {f"docs/{name}.md": f"a {name}" for name in "bcdefg"}
+    past = {path: Past(object_id(text.encode()), 1, "ana", -at) for at, (path, text) in enumerate(files.items())}
+    past |= {path: past[path]._replace(time_ms=at) for at, path in enumerate(files) if at % 2}
+    known = replace(part("x", files), history=History(lambda _paths: past, lambda: past))
+    whole = search_answer(understood(asked), [known], limit=9)["hits"]
+    pages = [search_answer(understood(asked), [known], limit=1, offset=at)["hits"] for at in range(len(files))]
+    assert [hit["path"] for page in pages for hit in page] == [hit["path"] for hit in whole]
+    assert len(whole) == len(files)
+
+
 def test_hits_of_several_projects_come_in_one_order_whatever_order_they_are_asked_in() -> None:
     parts = [part(slug, {"a.md": "whale", "b.md": "whale song " * number}) for number, slug in enumerate("xyz", 1)]
     query = understood("whale")

@@ -169,6 +169,8 @@ def _admitted(query: Query, part: Part) -> list[str] | None:
         admits = _admitting(query)
         pasts = {path: past for path, past in pasts.items() if files.get(path) == past.object and admits(past)}
         files = {path: name for path, name in files.items() if path in pasts}
+    if not _by_age(query):
+        return list(files)  # by path, as they are listed where a filter of another name narrows them too
     return sorted(files, key=lambda path: (_older(files[path], pasts.get(path)), path))
 
 
