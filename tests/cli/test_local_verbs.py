@@ -207,6 +207,9 @@ def test_a_search_narrows_by_kind_and_goes_on_at_an_offset(cli: Cli, here: Path)
     both = cli("search", "warning", "--limit", "2", "--json").json["hits"]
     second = cli("search", "warning", "--limit", "1", "--offset", "1", "--json").json["hits"]
     assert second == both[1:]
+    behind = cli("search", "warning", "--offset", "900")
+    assert behind.err.startswith(f"0 of {cli('search', 'warning', '--json').json['total']} in ")
+    assert cli("tasks", "--cursor", "1:zzz").err.startswith(f"0 of {cli('tasks', '--json').json['total']} open tasks")
     assert cli("search", "warning", "--offset", "1000", status=2).err.count("'--offset'") == 1
 
 

@@ -125,6 +125,8 @@ def test_an_empty_answer_says_what_to_try(reader: LocalReader) -> None:
     assert not result.is_error
     assert "artifacts_list" in result.texts()[1]
     assert len(call(reader, "search", {"query": "warning"}).texts()) == 1
+    assert "No more" in call(reader, "search", {"query": "warning", "offset": 900}).texts()[1]
+    assert "No more" in call(reader, "tasks_open", {"cursor": "1:zzz"}).texts()[1]
     assert "`skipped`" in call(reader, "search", {"query": "warning project:nowhere"}).texts()[1]
 
 

@@ -92,7 +92,7 @@ def _footer(face: Face, answer: SearchAnswer, milliseconds: float) -> None:
         where = f"project {projects[0]['project']} · digest {projects[0]['digest'][:8]}{version}"
     else:
         where = f"{len(projects)} projects"
-    if answer["hits"]:
+    if answer["total"]:  # without hits where the last of them were passed over
         face.note(face.dim(f"{shown} · {where}"))
     else:
         asked = answer["query"]["text"]

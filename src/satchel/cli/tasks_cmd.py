@@ -50,7 +50,7 @@ def command(
             face.dim(
                 f"{len(answer['items'])} of {plural(answer['total'], f'{state} task')} · project {answer['project']}"
             )
-            if answer["items"]
+            if answer["total"]
             else f"No {state} tasks in project {answer['project']}."
         )
         if answer["next"]:

@@ -306,6 +306,8 @@ def _arguments(tool: Tool, arguments: object) -> Arguments:
 
 def _note(name: str, answer: Mapping[str, Any]) -> str:
     """What to try next. Suggestions stay in the answer: they are words of stored texts."""
+    if answer.get("total"):
+        return "No more: that is behind the last of them. `total` says how many there are."
     if answer.get("skipped"):
         return "Nothing found in what could be asked: `skipped` has what could not, and why."
     if answer.get("suggestions"):
