@@ -7,7 +7,7 @@ from pathlib import Path
 
 from satchel.objects.ids import Digest, object_id
 from satchel.objects.listing import Entry, digest
-from satchel.search.index import Brought, Index
+from satchel.search.index import Index
 
 Files = Mapping[str, bytes | str]
 
@@ -20,7 +20,7 @@ def tree_of(files: Files) -> dict[str, Entry]:
     return {path: Entry("100644", object_id(data)) for path, data in as_bytes(files).items()}
 
 
-def bring(index: Index, files: Files) -> Brought:
+def bring(index: Index, files: Files) -> int:
     """Bring an index to these files."""
     data = as_bytes(files)
     tree = tree_of(files)

@@ -45,13 +45,6 @@ class Item(NamedTuple):
     """Whether the tree's own list says so (``objects.reviews``)."""
 
 
-class Brought(NamedTuple):
-    """What a change of the index took."""
-
-    changed: int
-    """Files added, replaced or removed."""
-
-
 class Index:
     """Made by ``open`` or ``open_or_rebuild``; close it, or use it in a ``with`` statement."""
 
@@ -112,14 +105,15 @@ class Index:
 
     def bring(
         self, digest: Digest, tree: Tree, read: Callable[[str], bytes], sizes: Mapping[str, int] | None = None
-    ) -> Brought:
-        """Bring the index to ``tree``, whose digest is ``digest``: all of it or, if ``read`` raises, nothing.
+    ) -> int:
+        """Bring the index to ``tree``, whose digest is ``digest``: all of it or, if ``read`` raises, nothing. Returns
+        how many files were added, replaced or removed.
 
         Only files whose object or mode changed are touched. ``sizes`` spares reading the files that are not indexed;
         without it they are read to learn their size.
         """
         if self.digest == digest:
-            return Brought(0)
+            return 0
         with _Trouble(self):
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -129,7 +123,7 @@ class Index:
                 if not self._database.get_autocommit():
                     self._database.execute("ROLLBACK")
                 raise
-        return Brought(changed)
+        return changed
 
     def _change(self, digest: Digest, tree: Tree, read: Callable[[str], bytes], sizes: Mapping[str, int]) -> int:
         from satchel.documents.document import parse
