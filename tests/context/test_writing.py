@@ -85,6 +85,17 @@ def test_a_note_that_the_file_holds_already_is_not_written_twice() -> None:
     assert note("First.\n\n## 2026-01-31 14:03 UTC", before).changed
 
 
+@pytest.mark.parametrize("text", ["Ran:\n\n```sh\nmake", "~~~\n```", "<!-- not yet"])
+def test_a_note_that_would_hide_those_behind_it_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="leaves a code block"):
+        note(text, path="a.md")
+    assert note(text, path="a.txt").changed  # there nothing hides anything
+    standing = f"# A\n\n## 2026-01-31 14:03 UTC\n\n{text}\n".encode()
+    assert not note(text, standing, "a.md").changed
+    for closed in ("```sh\nmake\n```", "~~~\n```\n~~~", "<!-- not yet -->", "```make```", "# A\n\n- ```\n"):
+        assert note(closed, path="a.md").changed
+
+
 @pytest.mark.promise("P3")
 @pytest.mark.parametrize("before", [b"", b"no end", b"one\n", b"two\n\n", b"a\r\nb\nc", "é\r\n".encode(), b"\n\n\n"])
 def test_what_stands_in_the_file_stays_to_the_byte(before: bytes) -> None:

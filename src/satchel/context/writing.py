@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple, TypedDict
 
-from satchel.documents.kinds import PROSE, is_text, suffix_of
+from satchel.documents.kinds import PROSE, format_of, is_text, suffix_of
 from satchel.errors import InvalidInput, PathRefused, PreconditionFailed, ReviewByPerson
 from satchel.objects.ids import ObjectId, object_id
 from satchel.objects.paths import check_path, executed_by_tools
@@ -104,7 +104,7 @@ def content_of(change: Change, path: str, before: bytes | None, now: str) -> Con
     """What ``path`` is to hold where it holds ``before``.
 
     Raises ``PreconditionFailed`` for a text that was to replace something else, and ``InvalidInput`` for a note into
-    what is no text, or a text that would be none.
+    what is no text, a text that would be none, or a note that leaves a code block open.
     """
     there = None if before is None else object_id(before)
     if isinstance(change, Note):
@@ -139,10 +139,23 @@ def _with_note(note: str, path: str, before: bytes | None, there: ObjectId | Non
     at = _standing(text, plain)
     if at is not None and before is not None:
         return Content(before, there, _lines(plain[:at], text))
+    _check_closed(path, text)
     gap = "" if not plain or plain.endswith("\n\n") else "\n" if plain.endswith("\n") else "\n\n"
     added = f"{gap}## {now[:10]} {now[11:16]} UTC\n\n{text}\n"
     # What stands there stays as it is, to the byte.
     return Content(_bytes(old + added.replace("\n", end)), there, _lines(plain + gap, text))
+
+
+def _check_closed(path: str, text: str) -> None:
+    """Raises ``InvalidInput`` for a note that would hide the headings and the tasks of all notes behind it."""
+    from satchel.documents.marks import markdown  # few questions write
+
+    behind = f"{text}\n\n# Behind\n"
+    if format_of(path) == "markdown" and all(heading.at <= len(text) for heading in markdown(behind).headings):
+        raise InvalidInput(
+            "the note leaves a code block or a comment open, which would hide the notes behind it",
+            hint="Close it with the signs that opened it, and send the note again.",
+        )
 
 
 def _standing(text: str, plain: str) -> int | None:
