@@ -28,6 +28,22 @@ def below(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
+    "words", [["review"], ["review", "--withdraw"], ["get"], ["outline"], ["resolve", "--take", "local"]]
+)
+def test_an_empty_path_is_not_the_whole_project(cli: Cli, below: Path, words: list[str]) -> None:
+    assert "the path is empty" in cli(*words, "", status=2).err
+    assert not (below.parent / "reviewed.sha256").exists()
+
+
+@pytest.mark.parametrize("pattern", ["", "  ", "# docs"])
+def test_a_pattern_that_matches_nothing_leaves_the_project_as_it_is(cli: Cli, below: Path, pattern: str) -> None:
+    before = (below.parent / ".satchel/config.toml").read_bytes()
+    for option in ("--include", "--exclude"):
+        assert "matches nothing" in cli("init", option, pattern, status=2).err
+    assert (below.parent / ".satchel/config.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
     ("typed", "meant"),
     [
         ("README.md", "runbooks/README.md"),  # there is one at the root as well

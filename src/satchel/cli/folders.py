@@ -110,8 +110,10 @@ def paths_in(face: Face, root: Path, named: tuple[str, ...]) -> tuple[str, ...]:
 def in_project(face: Face, path: str) -> str:
     """A path as typed, relative to where one stands or else to the project, as the project names it.
 
-    The one that is there; or that was at the last sync; or the first that would be in a folder that is there.
+    The one that is there; or that was at the last sync; or the first that would be in a folder that is there. Raises
+    ``InvalidInput`` for an empty one, which a script's empty variable is, and which is not meant for the whole project.
     """
+    require_named(path)
     root = os.path.realpath(project_root(face))
     absolute = os.path.normpath(os.path.join(os.path.realpath(face.cwd), path))
     typed = typed_name(root, os.path.normpath(path))
@@ -127,6 +129,12 @@ def in_project(face: Face, path: str) -> str:
     there = there or [name for name in either if name in history_of(Path(root), either)]
     there = there or [name for name in either if os.path.isdir(os.path.dirname(f"{root}/{name}"))]
     return there[0] if there else typed
+
+
+def require_named(path: str) -> None:
+    """Raise ``InvalidInput`` for a path that is empty."""
+    if not path:
+        raise InvalidInput("the path is empty", hint="Name a file; a dot is the folder you are in.")
 
 
 def no_artifact_at(root: Path, path: str, project: str) -> NoSuchArtifact | None:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from satchel.cli.face import Face
-from satchel.cli.folders import no_artifact_at
+from satchel.cli.folders import no_artifact_at, require_named
 from satchel.cli.reading import Reading, open_reading
 from satchel.cli.verb import verb
 from satchel.cli.waiting import patience, wait_option
@@ -111,7 +111,11 @@ def told_apart(reading: Reading, path: str) -> Iterator[None]:
 
 
 def in_reading(reading: Reading, face: Face, path: str) -> str:
-    """A path as typed to the path in the project: relative to the folder a person stands in, else to the project."""
+    """A path as typed to the path in the project: relative to the folder a person stands in, else to the project.
+
+    Raises ``InvalidInput`` for an empty one.
+    """
+    require_named(path)
     root = reading.root
     if root is None:
         return path

@@ -81,6 +81,9 @@ def command(
     In a project, `init` is harmless: it adds the patterns given, enters the folder into the machine's list and indexes
     what changed.
     """
+    for pattern in (*include, *exclude):
+        if not pattern.strip() or pattern.startswith("#"):  # as the one of an include list it would leave out all files
+            raise InvalidInput(f"the pattern {pattern!r} matches nothing", hint="Name files as .gitignore does: docs/")
     root = _folder(face, folder)
     made = _make(root, name, include, exclude, all_files)
     if template:
