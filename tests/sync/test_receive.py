@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from satchel.catalog import projects, quotas, versions
+from satchel.catalog import packs, projects, quotas, versions
 from satchel.catalog.scope import Scope
 from satchel.catalog.turns import TenantTurns
 from satchel.errors import (
@@ -335,6 +335,25 @@ def test_content_sent_ahead_is_bounded_in_objects_and_not_in_bytes_alone(
     ahead = [*encode_preamble(None, None, []), encode_pack_start(), *map(encode_frame, frames)]
     with pytest.raises(TooLarge):
         peer.packs("acme", [*ahead, encode_pack_end(len(frames))], 1 << 20)
+
+
+@pytest.mark.promise("P7")
+def test_an_object_that_a_stream_brings_again_is_kept_once(
+    cloud: Cloud, peer: InProcessPeer, tenant: TenantId, project: ProjectId
+) -> None:
+    long = "\n".join(map(str, range(300_000)))
+    commit = Commit(peer.head("acme"), {}, {"a.md": "a", "b.md": "b", "c.md": "c", "long.txt": long})
+    a, b, c, whole = ((object_id(data), data) for data in commit.contents)
+    frames = [frame for some in ([a, b], [whole], [a, b], [whole], [b, c], [c]) for frame in make_frames(some)]
+    commit.send(peer, frames=frames)
+    assert peer.content("acme", "c.md") == b"c"
+    assert cloud.verify(tenant, project).clean
+
+    async def places() -> list[str]:
+        async with cloud.catalog.read(tenant) as s:
+            return [row.object for row in await packs.available(s, project, [a[0], b[0], c[0]])]
+
+    assert sorted(cloud.wait(places())) == sorted([a[0], b[0], c[0]])
 
 
 def test_content_sent_ahead_is_committed_by_name(

@@ -3,7 +3,7 @@
 Every object is decompressed and hashed before its frame is sealed, and only objects that were announced are taken, at
 the size that was announced. A delta becomes a frame first (``sync.expand``). Kind and title of each announced path come
 from the object's first bytes on the way, so that nothing has to be read again. Checking one frame (in a thread)
-overlaps with receiving the next; at most two frames and the pack being filled are held.
+overlaps with receiving the next; at most two frames and the pack being filled are held. What comes again is dropped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.document import DESCRIBE_BYTES, describe
 from satchel.errors import InvalidInput, TooLarge
-from satchel.objects.frame import Assembler, Frame, Slot
+from satchel.objects.frame import Assembler, Frame, Slot, make_frames
 from satchel.objects.ids import ObjectId
 from satchel.store.packs import PackWriter, StoredPack
 from satchel.sync.expand import Expand
@@ -92,7 +92,7 @@ class Intake:
         self._wanted, self._expand = wanted, expand
         self._working: asyncio.Task[None] | None = None
         self.objects: set[ObjectId] = set()
-        """What came, where nothing was announced."""
+        """What came in full."""
 
     async def take(self, frames: list[Frame]) -> None:
         """Check and seal frames; returns while the last of them are worked on. Raises for those before too."""
@@ -134,15 +134,19 @@ class Intake:
             frame = came if wanted is None else replace(came, table=tuple(map(wanted.named, came.table)))
             if frame.bases and self._expand is not None:
                 frame = await self._expand(frame)
-            await asyncio.to_thread(self._check, frame)
-            await self._writer.add(frame)
+            for kept in await asyncio.to_thread(self._checked, frame):
+                await self._writer.add(kept)
 
-    def _check(self, frame: Frame) -> None:
-        wanted = self._wanted
-        for name, data in self._assembler.feed(frame):
-            if wanted is not None:
-                wanted.learn(name, data)
-                continue
-            self.objects.add(name)
-            if len(self.objects) > MAX_OBJECTS:
-                raise TooLarge(f"one request brings at most {MAX_OBJECTS:,} objects", limit=MAX_OBJECTS)
+    def _checked(self, frame: Frame) -> list[Frame]:
+        """The frame, or what of it did not come before: nothing is kept twice."""
+        before = sum(slot.object in self.objects for slot in frame.table)
+        if before == len(frame.table):
+            return []
+        found = [each for each in self._assembler.feed(frame) if each[0] not in self.objects]
+        for name, data in found:
+            if self._wanted is not None:
+                self._wanted.learn(name, data)
+        self.objects.update(name for name, _ in found)
+        if len(self.objects) > MAX_OBJECTS:
+            raise TooLarge(f"one request brings at most {MAX_OBJECTS:,} objects", limit=MAX_OBJECTS)
+        return list(make_frames(found)) if before else [frame]
