@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
+import json
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -25,16 +27,17 @@ from satchel.errors import (
     QuotaReached,
     SatchelError,
     TooLarge,
+    TooManyRequests,
 )
 from satchel.objects.frame import Frame, make_frames
-from satchel.objects.ids import Digest, ProjectId, TenantId, object_id
+from satchel.objects.ids import Digest, Lineage, ProjectId, TenantId, object_id
 from satchel.objects.listing import Entry, digest
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
 from satchel.objects.record import decode_record
-from satchel.sync import intake
-from satchel.sync.peer import Head
+from satchel.sync import intake, receive
+from satchel.sync.peer import Committed, Head
 from satchel.sync.receive import Limits
-from satchel.sync.wire import Parent, Sent, encode_preamble
+from satchel.sync.wire import LIKELY_CHANGE_BYTES, Parent, Sent, encode_preamble
 from tests.sync.cloud import Cloud, InProcessPeer
 
 
@@ -354,6 +357,72 @@ def test_an_object_that_a_stream_brings_again_is_kept_once(
             return [row.object for row in await packs.available(s, project, [a[0], b[0], c[0]])]
 
     assert sorted(cloud.wait(places())) == sorted([a[0], b[0], c[0]])
+
+
+@pytest.mark.promise("P8")
+def test_what_a_push_keeps_is_weighed_before_its_content_comes(
+    cloud: Cloud, peer: InProcessPeer, project: ProjectId
+) -> None:
+    commit, told = Commit(peer.head("acme"), {}, dict(FIRST)), []
+
+    async def weigh(total: int) -> None:
+        told.append(total)
+        if total > 2 * LIKELY_CHANGE_BYTES:
+            raise TooManyRequests("no room", retry_after=1)
+
+    async def send(some: Commit) -> None:
+        stream = some.stream()
+
+        async def body() -> AsyncIterator[bytes]:
+            for piece in stream:
+                yield piece
+
+        caller = peer.caller()._replace(weigh=weigh)
+        await cloud.receiver.sync(caller, project, body(), sum(map(len, stream)), None)
+
+    heavy = Commit(peer.head("acme"), {}, {**FIRST, "x" * 900: "long"})
+    with pytest.raises(TooManyRequests):
+        cloud.wait(send(heavy))
+    assert peer.head("acme").version == 0
+    cloud.wait(send(commit))
+    assert max(told) > 2 * LIKELY_CHANGE_BYTES
+    assert peer.head("acme").version == 1
+
+
+@pytest.mark.promise("P7")
+def test_a_request_whose_twin_was_done_while_its_content_came_gets_the_same_answer(
+    cloud: Cloud, peer: InProcessPeer, project: ProjectId
+) -> None:
+    commit = Commit(peer.head("acme"), {}, dict(FIRST))
+    stream = commit.stream()
+    size = sum(map(len, stream))
+
+    async def whole() -> AsyncIterator[bytes]:
+        for piece in stream:
+            yield piece
+
+    async def broken_in_on() -> AsyncIterator[bytes]:
+        for piece in stream[:-1]:
+            yield piece
+        twins.append(await cloud.receiver.sync(peer.caller(), project, whole(), size, "key"))
+        yield stream[-1]
+
+    twins: list[Committed] = []
+    answer = cloud.wait(cloud.receiver.sync(peer.caller(), project, broken_in_on(), size, "key"))
+    assert [answer] == twins
+    assert peer.head("acme").version == 1
+
+
+def test_the_hash_of_a_request_is_that_of_its_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is compared with what a server of before saved, and made of parts."""
+    monkeypatch.setattr(receive, "ROWS_PER_BLOCK", 2)
+    for count in range(6):
+        commit = Commit(
+            Head(Lineage("lin_a"), 0, digest({})), {}, {f"é{n}.md": "x" if n % 2 else None for n in range(count)}
+        )
+        rows = [[c.path] if c.entry is None else [c.path, *c.entry, c.size] for c in commit.changes]
+        said = json.dumps([list(commit.parent), commit.digest, rows], ensure_ascii=False, separators=(",", ":"))
+        assert receive._said(commit.parent, commit.digest, commit.changes) == hashlib.sha256(said.encode()).hexdigest()
 
 
 def test_content_sent_ahead_is_committed_by_name(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 from satchel.errors import Damaged, InvalidInput
@@ -16,6 +17,8 @@ from satchel.objects.ids import Digest, ObjectId, is_hex_id
 
 HEADER = "satchel-listing 1"
 MODES = ("100644", "100755")
+LINES_AT_ONCE = 1_000
+"""Hashed at a time: all of a listing as one text may have 110 MB."""
 
 
 class Entry(NamedTuple):
@@ -53,7 +56,11 @@ def encode(tree: Tree) -> bytes:
 
 def digest(tree: Tree) -> Digest:
     """SHA-256 of the canonical listing, in lowercase hex."""
-    return Digest(hashlib.sha256(encode(tree)).hexdigest())
+    listing = hashlib.sha256(f"{HEADER}\n".encode())
+    rows = iter(sorted(tree.items()))
+    while some := list(islice(rows, LINES_AT_ONCE)):
+        listing.update("".join([f"{entry[0]} {entry[1]} {path}\n" for path, entry in some]).encode())
+    return Digest(listing.hexdigest())
 
 
 def parse(data: bytes) -> dict[str, Entry]:

@@ -26,6 +26,8 @@ LARGE_BYTES = 256 * 1024
 """A body over this is kept whole only in its tenant's turn: one tenant's requests at once could else fill the memory.
 """
 
+JSON_WEIGHT = 5
+"""Bytes in memory for each of a JSON body's, with what is made of it. Measured with 100,000 changes: 4 to 6."""
 GATHERED_FROM = 64 * 1024
 """Shorter bodies are taken as they come."""
 GATHERED_BYTES = 48 * 1024
@@ -49,6 +51,7 @@ async def read_json(request: Request, kind: type[T], limit: int) -> T:
     """
     require_media(request, "application/json")
     data = await read_bytes(request, limit)
+    await request.scope["satchel"].weigh(JSON_WEIGHT * len(data))
     decoder = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
@@ -86,6 +89,7 @@ def bounded(request: Request, limit: int) -> Receive:
             await request.scope["satchel"].grow()
         if size > limit:
             raise TooLarge(f"the body is over {limit:,} bytes", limit=limit)
+        await request.scope["satchel"].weigh(size)
         return message
 
     return receive

@@ -62,6 +62,8 @@ class Exchange:
         """Entered while the client is waited for: see ``turns``."""
         self.grow: Callable[[], Awaitable[None]] = _nothing
         """Awaited before much of a body is kept: see ``turns``."""
+        self.weigh: Callable[[int], Awaitable[None]] = _unweighed
+        """Awaited before so many bytes in all are kept until the end: see ``weights``."""
         self.at_end: list[Callable[[], None]] = []
         self.ends_connection: Callable[[], bool] = bool
         """Whether the connection shall take no request after this one."""
@@ -173,7 +175,7 @@ class Exchange:
         """Let go of everything that holds this in turn, so that all of a request is freed when it ends, and not by the
         next collection of garbage, for which everybody waits."""
         self.at_end.clear()
-        self.aside, self.grow = nullcontext, _nothing
+        self.aside, self.grow, self.weigh = nullcontext, _nothing, _unweighed
         self.ends_connection = bool
         self._receive, self._send = _over, _gone
 
@@ -206,6 +208,10 @@ def is_short_of_memory(error: Exception) -> bool:
 
 
 async def _nothing() -> None:
+    pass
+
+
+async def _unweighed(_total: int) -> None:
     pass
 
 

@@ -21,6 +21,7 @@ from functools import partial
 from satchel.errors import TooManyRequests
 from satchel.objects.ids import TenantId
 from satchel.server.edge import Exchange
+from satchel.server.weights import LIGHT_BYTES, Weight, Weights
 
 PLACES = 3
 """Requests under way at a time: one works, the others wait for a disk or a thread. See bench/fairness.py."""
@@ -33,7 +34,9 @@ LARGE_BODIES, LARGE_BODIES_OF_ONE = 16, 4
 """Bodies over ``bodies.LARGE_BYTES`` in memory at a time, of all tenants and of one. 64 of 8 MiB, as many as a tenant
 may send at once, took 970 MB; since they wait for a place, 160."""
 GROW_SECONDS = 20.0
-"""Longest wait of such a body for its turn."""
+"""Longest wait of such a body for its turn, and of a request that would keep more (``weights``)."""
+HEAVY_RETRY_SECONDS = 5
+"""When a request is to come again that found no room: what is kept is kept for seconds, at the least."""
 REFUSAL_SECONDS = 0.01
 """Between two refusals to one tenant."""
 MAX_REFUSAL_WAIT_SECONDS = 2.0
@@ -139,6 +142,7 @@ class Admission:
         self._serving: dict[TenantId, int] = {}
         self.turns = Turns(places)
         self.bodies = Turns(LARGE_BODIES, LARGE_BODIES_OF_ONE)
+        self.weights = Weights()
         self._refused: dict[TenantId, float] = {}
         """When the last refusal to a tenant was, or will be, by the loop's clock."""
 
@@ -154,6 +158,9 @@ class Admission:
         await place.take()
         exchange.aside = place.aside
         exchange.grow = partial(self._grow, tenant, exchange)
+        weight = Weight(self.weights, tenant)
+        exchange.at_end.append(weight.end)
+        exchange.weigh = partial(self._weigh, weight, exchange)
         _place.set(place)
         if self.turns.shared:
             # Else a crowd whose answers wait for nothing would be served whole before the loop looks at a socket again.
@@ -169,6 +176,17 @@ class Admission:
             raise TooManyRequests("too many large bodies of this tenant are being read", retry_after=1) from error
         exchange.at_end.append(partial(self.bodies.give, tenant))
         exchange.allow(exchange.total)
+
+    async def _weigh(self, weight: Weight, exchange: Exchange, total: int) -> None:
+        """Wait until a request may keep so many bytes in all until its exchange ends. Raises ``TooManyRequests``."""
+        if total <= max(weight.held, LIGHT_BYTES):
+            return
+        try:
+            async with exchange.aside(), asyncio.timeout(GROW_SECONDS):
+                await self.weights.take(weight, total)
+        except TimeoutError as error:
+            what = "this tenant's requests keep as much in memory as they may"
+            raise TooManyRequests(what, retry_after=HEAVY_RETRY_SECONDS) from error
 
     async def refuse(self, tenant: TenantId) -> None:
         """Wait before a refusal to a tenant, the longer the more it has coming."""

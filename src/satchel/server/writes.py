@@ -36,7 +36,9 @@ def on_behalf(on: OnProject) -> receive.Caller:
     who = on.caller.principal
     exchange = on.caller.exchange
     person = on.caller.checked.person
-    return receive.Caller(who.tenant, who.id, who.name, exchange.id, guard, exchange.address, person=person)
+    return receive.Caller(
+        who.tenant, who.id, who.name, exchange.id, guard, exchange.address, person=person, weigh=exchange.weigh
+    )
 
 
 async def paced(on: OnProject, key: str | None) -> str | None:

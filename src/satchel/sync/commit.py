@@ -63,7 +63,12 @@ _SAVED = Committed._fields.index("warnings") + 1
 _MODE_OBJECT = itemgetter(EntryRow._fields.index("mode"), EntryRow._fields.index("object"))
 
 Guard = Callable[[Scope], Awaitable[None]]
+Weigh = Callable[[int], Awaitable[None]]
 T = TypeVar("T")
+
+
+async def _unweighed(_total: int) -> None:
+    pass
 
 
 class Caller(NamedTuple):
@@ -80,6 +85,8 @@ class Caller(NamedTuple):
     """Paths that are sent although they look as if they held a credential, as the sender says."""
     person: bool = False
     """Whether a person sends it themselves. Nobody else changes what counts as reviewed."""
+    weigh: Weigh = _unweighed
+    """Awaited before so many bytes in all are kept until the write ends; raises ``TooManyRequests``."""
 
     def check_reviews(self, paths: Iterable[str]) -> None:
         """Raises ``ReviewByPerson`` where the list of reviews is among what is changed, and no person changes it."""
@@ -173,6 +180,15 @@ class Committer:
         self._keep_tree(tenant, project, head, files)
         return Standing(head, files)
 
+    async def still(self, tenant: TenantId, project: ProjectId, head: Head) -> Standing:
+        """What stood at ``head``, for one who let go of it. May raise ``HeadMoved`` where it is the head no more."""
+        kept = self._trees.get((tenant, project, head))
+        if kept is not None:
+            return Standing(head, kept)
+        standing = await self.standing(tenant, project)
+        _check_head(standing.head, head)
+        return standing
+
     async def judge(self, caller: Caller, project: ProjectId, proposed: Proposed) -> Committed | Standing:
         """Everything but quotas that can be said before the content is seen: the earlier result, or what to build on.
 
@@ -190,11 +206,7 @@ class Committer:
     def check(self, standing: Standing, proposed: Proposed) -> None:
         """Whether the changes fit the tree they name, and lead to the digest they name. Raises as ``judge``."""
         head, files = standing
-        if tuple(proposed.parent) != tuple(head):
-            raise HeadMoved(
-                f"the project is at version {head.version}, and the commit builds on {proposed.parent.version}",
-                **head._asdict(),
-            )
+        _check_head(head, proposed.parent)
         if not proposed.changes:
             raise InvalidInput("a commit has at least one change")
         for path, entry, size in proposed.changes:
@@ -441,6 +453,13 @@ class Committer:
                 )
         self._drop_tree(caller.tenant, project, standing.head)
         self._keep_tree(caller.tenant, project, head, files)
+
+
+def _check_head(head: Head, parent: Parent | Head) -> None:
+    if tuple(parent) != tuple(head):
+        raise HeadMoved(
+            f"the project is at version {head.version}, and the commit builds on {parent.version}", **head._asdict()
+        )
 
 
 async def _aside(standing: Standing, proposed: Proposed, work: Callable[[], T]) -> T:

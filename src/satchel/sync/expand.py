@@ -22,9 +22,11 @@ Read = Callable[[Iterable[ObjectId]], AsyncIterator[tuple[ObjectId, bytes]]]
 class Expansion:
     """Turns the deltas of one request into frames."""
 
-    def __init__(self, held: Mapping[ObjectId, int], read: Read) -> None:
-        """``held`` are the objects of the parent version with their sizes, ``read`` gives their contents."""
-        self._held, self._read = held, read
+    def __init__(self, held: Callable[[], Awaitable[Mapping[ObjectId, int]]], read: Read) -> None:
+        """``held`` tells the objects of the parent version with their sizes: it is asked once, at the first delta.
+        ``read`` gives their contents."""
+        self._load, self._read = held, read
+        self._held: Mapping[ObjectId, int] | None = None
         self._bytes = self._deltas = 0
         self._brought: set[ObjectId] = set()
 
@@ -33,10 +35,13 @@ class Expansion:
 
         Raises ``ObjectsMissing`` with the bases the version does not have, ``TooLarge`` and ``FrameRefused``.
         """
-        absent = sorted(set(frame.bases) - self._held.keys())
+        held = self._held
+        if held is None:
+            held = self._held = await self._load()
+        absent = sorted(set(frame.bases) - held.keys())
         if absent:
             raise _missing(absent)
-        size = sum(self._held[name] for name in frame.bases)
+        size = sum(held[name] for name in frame.bases)
         if size > MAX_BASE_RAW:
             raise FrameRefused("the bases of a delta are over 1 MiB")
         self._bytes, self._deltas = self._bytes + size, self._deltas + 1

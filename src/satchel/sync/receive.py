@@ -42,21 +42,23 @@ from satchel.objects.paths import check_path
 from satchel.objects.seal import SEAL_OVERHEAD
 from satchel.store.packs import PackWriter, StoredPack, Vault, pack_table
 from satchel.sync import contents
+from satchel.sync.commit import FEW_FILES, Committer, Proposed, Standing, Weigh, asked_of
 from satchel.sync.commit import Caller as Caller
-from satchel.sync.commit import Committer, Proposed, Standing, asked_of
 from satchel.sync.differences import packed
 from satchel.sync.expand import Expansion
 from satchel.sync.failpoints import reach
 from satchel.sync.held import Held
 from satchel.sync.intake import Intake, Wanted
-from satchel.sync.peer import Committed, Files
+from satchel.sync.peer import Committed, Files, Head
 from satchel.sync.session import fold
-from satchel.sync.wire import Parent, Preamble, Sent, StreamReader
+from satchel.sync.wire import ROWS_PER_BLOCK, Parent, Preamble, Sent, StreamReader
 
 DRAIN_BYTES = 16 << 20
 """How much of a refused body is read on and thrown away, so that its sender, who is still sending, sees the answer."""
 LEASE_MS = 24 * 60 * 60 * 1000
 """How long content sent ahead of its commit is kept."""
+PLACE_BYTES = 400
+"""What is kept of an object sent ahead until its request ends."""
 SALVAGE_BYTES = 1 << 20
 """Less of a body that broke off is sent again sooner than it is kept."""
 SALVAGE_SECONDS = 15.0
@@ -124,8 +126,8 @@ class Receiver:
             source = _bounded(body, declared, held)
             stream = StreamReader()
             try:
-                preamble, frames = await _preamble(source, stream)
-                proposed = _proposed(preamble, "sync", key)
+                preamble, frames = await _preamble(source, stream, caller.weigh)
+                proposed = await _proposed(preamble, "sync", key)
                 judged = await self._committer.judge(caller, project, proposed)
                 wanted = Wanted(proposed.changes)
                 if not isinstance(judged, Committed):
@@ -136,7 +138,9 @@ class Receiver:
             if isinstance(judged, Committed):
                 await _drain(source)
                 return judged
-            expand = self._expansion(caller.tenant, project, judged)
+            head = judged.head
+            del judged  # of a large project that is much, and content may take long to come
+            expand = self._expansion(caller.tenant, project, head)
             writer = self._vault.writer(caller.tenant, project)
             intake = Intake(writer, self._limits.max_file_bytes, wanted, expand)
             try:
@@ -147,7 +151,13 @@ class Receiver:
                 reach("receive.before_packs")
                 stored = await intake.finish()
                 reach("receive.after_packs")
-                return await self._commit(caller, project, proposed, judged, wanted, stored, held)
+                standing = await self._committer.still(caller.tenant, project, head)
+                return await self._commit(caller, project, proposed, standing, wanted, stored, held)
+            except HeadMoved:
+                done = await self._committer.replayed(caller, project, proposed)  # moved by the same, sent twice?
+                if done is None:
+                    raise
+                return done
             except BaseException as error:
                 if not proposed.settled and (isinstance(error, BodyTimeout) or not isinstance(error, SatchelError)):
                     await asyncio.shield(self._salvage(caller, project, intake, held))
@@ -157,8 +167,11 @@ class Receiver:
                 if not proposed.settled:
                     await asyncio.shield(intake.abort())
 
-    def _expansion(self, tenant: TenantId, project: ProjectId, standing: Standing) -> Expansion:
-        held = {row.object: row.size for row in standing.files.values()}
+    def _expansion(self, tenant: TenantId, project: ProjectId, head: Head) -> Expansion:
+        async def held() -> dict[ObjectId, int]:
+            standing = await self._committer.still(tenant, project, head)
+            return {row.object: row.size for row in standing.files.values()}
+
         return Expansion(held, partial(contents.read_objects, self._catalog, self._vault, tenant, project))
 
     async def _salvage(self, caller: Caller, project: ProjectId, intake: Intake, held: Held) -> None:
@@ -198,6 +211,7 @@ class Receiver:
             await held.take(Asked(declared, declared))
             async for chunk in source:
                 await intake.take(stream.feed(chunk))
+                await caller.weigh(PLACE_BYTES * len(intake.objects))
             stream.finish()
             if stream.preamble is not None and stream.preamble.parent is not None:
                 raise InvalidInput("content alone is sent here: changes go to sync or commits")
@@ -235,7 +249,7 @@ class Receiver:
     ) -> Committed:
         """Commit changes whose content was sent before. Raises as ``sync`` does."""
         caller = self._in_time(caller)
-        proposed = _proposed(Preamble(parent, after, tuple(changes)), "commit", key)
+        proposed = await _proposed(Preamble(parent, after, tuple(changes)), "commit", key)
         judged = await self._committer.judge(caller, project, proposed)
         if isinstance(judged, Committed):
             return judged
@@ -415,23 +429,37 @@ class _OneWrite:
             raise PreconditionFailed(f"{self.path} {said}", path=self.path)
 
 
-def _proposed(preamble: Preamble, action: str, key: str | None) -> Proposed:
-    if preamble.parent is None or preamble.digest is None:
+async def _proposed(preamble: Preamble, action: str, key: str | None) -> Proposed:
+    parent, after, changes = preamble.parent, preamble.digest, preamble.changes
+    if parent is None or after is None:
         raise InvalidInput("a commit names its parent and its digest")
-    rows = [[path] if entry is None else [path, *entry, size] for path, entry, size in preamble.changes]
-    said = _json([list(preamble.parent), preamble.digest, rows]) if key is not None else b""
-    request_hash = hashlib.sha256(said).hexdigest()
-    return Proposed(preamble.parent, preamble.digest, preamble.changes, action, key, request_hash)
+    request_hash = ""
+    if key is not None:
+        few = len(changes) <= FEW_FILES
+        request_hash = _said(parent, after, changes) if few else await asyncio.to_thread(_said, parent, after, changes)
+    return Proposed(parent, after, changes, action, key, request_hash)
+
+
+def _said(parent: Parent, after: Digest, changes: Sequence[Sent]) -> str:
+    """The hash of what a commit says, a part at a time: all of it as one text may have 200 MB."""
+    said = hashlib.sha256(_json([list(parent), after, []])[:-2])
+    for start in range(0, len(changes), ROWS_PER_BLOCK):
+        some = changes[start : start + ROWS_PER_BLOCK]
+        rows = _json([[path] if entry is None else [path, *entry, size] for path, entry, size in some])
+        said.update((b"," if start else b"") + rows[1:-1])
+    said.update(b"]]")
+    return said.hexdigest()
 
 
 def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-async def _preamble(source: AsyncIterator[bytes], stream: StreamReader) -> tuple[Preamble, list[Frame]]:
+async def _preamble(source: AsyncIterator[bytes], stream: StreamReader, weigh: Weigh) -> tuple[Preamble, list[Frame]]:
     """Read until all changes are there; the frames that came with them."""
     async for chunk in source:
         frames = stream.feed(chunk)
+        await weigh(stream.weight)
         if stream.preamble is not None:
             return stream.preamble, frames
     stream.finish()
