@@ -61,6 +61,18 @@ def test_a_write_has_to_say_what_it_replaces_and_a_stale_one_changes_nothing(own
     assert owner.get(path, at=2).body == b"two"
 
 
+@pytest.mark.parametrize("name", ["first", "last", "section", "cursor", "budget", "tokens"])
+def test_what_says_which_text_is_wanted_is_not_ignored_where_the_bytes_are_asked_for(owner: Client, name: str) -> None:
+    owner.post("/projects", {"slug": "acme"}).ok(201)
+    owner.put("acme", "a.md", b"# One\n\ntext\n").ok()
+    query = {name: "One" if name == "section" else "1:0" if name == "cursor" else 1}
+    refused = owner.get("/projects/acme/artifacts/a.md", None, **query)
+    assert (refused.status, refused.code) == (422, "request.invalid")
+    assert name in refused.json["detail"]
+    assert "Accept: application/json" in refused.json["hint"]
+    owner.get("/projects/acme/artifacts/a.md", {"accept": "application/json"}, **query).ok()
+
+
 def test_an_unchanged_artifact_is_not_sent_again(owner: Client) -> None:
     _project(owner)
     etag = owner.put("acme", "a.md", b"one").headers["etag"]

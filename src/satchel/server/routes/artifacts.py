@@ -43,6 +43,8 @@ SECRETS_ALLOWED = {
     "credential. The audit names it."
 }
 _ETAG = {"ETag": "The SHA-256 of the content, in quotes.", "Satchel-Version": "The version answered from."}
+_OF_TEXT = ("first", "last", "section", "cursor", "budget", "tokens")
+"""What says which part of the text is to come."""
 Prefix = Annotated[str, Query(max_length=1_024, description="Only below this path.")]
 At = Annotated[int | None, Query(ge=1, le=2**53 - 1, description="The version to read; default the newest.")]
 
@@ -105,6 +107,12 @@ async def get_artifact(
             on.row,
         )  # fmt: skip
         return answer(text)
+    for name in _OF_TEXT:
+        if name in request.query_params:
+            raise InvalidInput(
+                f"{name}: the bytes of an artifact come whole; this is for its text",
+                hint="Send Accept: application/json for the text by lines, section and budget, or leave it out.",
+            )
     seen = request.headers.get("if-none-match")
     any_, tags = etags(seen, weak=True) if seen else (False, [])
     try:
