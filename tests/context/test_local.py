@@ -110,6 +110,15 @@ def test_artifacts_come_in_pages(reader: LocalReader) -> None:
     assert "spec, plan" in refused.value.hint
 
 
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("cursor", ["", "nonsense", "docs", "12:docs/x.md", "2:0:0123456789ab", "4", "path:docs/x.md"])
+def test_what_is_no_cursor_of_a_list_of_artifacts_is_refused(reader: LocalReader, cursor: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        reader.artifacts("lighthouse", prefix="specs/", cursor=cursor)
+    assert "cursor" in refused.value.message
+    assert "`next`" in refused.value.hint
+
+
 def test_artifacts_are_listed_by_a_text_in_path_or_title_whatever_its_case(
     reader: LocalReader, sample_project: Path
 ) -> None:

@@ -73,9 +73,35 @@ def test_a_folder_that_is_gone_leaves_the_lists_of_the_others(sample_project: Pa
             list_page(alone, None)
 
 
-def test_a_cursor_with_half_a_surrogate_pair_is_none(reader: LocalReader) -> None:
-    with pytest.raises(InvalidInput):
-        list_page(reader, "lighthouse/\ud800")
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_pages_go_on_where_they_ended_whatever_project_that_was_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    projects = []
+    for slug, count in (("one", 3), ("three", 0), ("two", 2)):
+        root = tmp_path / slug
+        root.mkdir()
+        for number in range(count):
+            (root / f"{number}.md").write_text(f"{number}\n")
+        paths = tmp_path / f"{slug}.state", tmp_path / f"{slug}.index"
+        projects.append(LocalProject(slug, f"prj_{slug[0]}" + "0" * 25, root, Rules(), *paths))
+    monkeypatch.setattr(resources, "PAGE", size)
+    found: list[str] = []
+    with closing(LocalReader(projects)) as reader:
+        cursor = None
+        while True:
+            page = list_page(reader, cursor)
+            found += [one["uri"].removeprefix("satchel://") for one in page["resources"]]
+            if (cursor := page.get("nextCursor")) is None:
+                break
+    assert found == ["one/0.md", "one/1.md", "one/2.md", "two/0.md", "two/1.md"]
+
+
+@pytest.mark.parametrize("cursor", ["", "nonsense", "/a.md", "lighthouse/\ud800", "lighthouse/README.md"])
+def test_what_is_no_cursor_of_the_list_is_refused(reader: LocalReader, cursor: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        list_page(reader, cursor)
+    assert "cursor" in refused.value.message
 
 
 def test_a_resource_is_the_text_of_its_artifact(reader: LocalReader, sample_project: Path) -> None:

@@ -150,7 +150,8 @@ def test_lists_page_by_cursor_without_gap_or_repeat(owner: Client) -> None:
             if cursor is None:
                 break
         assert seen == (names if field == "path" else [7, 6, 5, 4, 3, 2, 1]), address
-    assert owner.get("/projects/acme/changes", cursor="nonsense").code == "request.invalid"
+    for address in ("changes", "artifacts", "tasks"):
+        assert owner.get(f"/projects/acme/{address}", cursor="nonsense").code == "request.invalid"
 
 
 def test_changes_tell_what_was_set_and_what_was_deleted_since_a_version(owner: Client) -> None:

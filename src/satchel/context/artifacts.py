@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _MARK = 12
 """Digits of an object in a cursor: enough to tell the content of one path from another."""
 _CURSOR = re.compile(rf"([1-9][0-9]{{0,9}}):([0-9]{{1,9}})(?::([0-9a-f]{{{_MARK}}}))?")
+_AFTER = "path:"
+"""Begins a cursor of a list: no path begins so, and no cursor of another list."""
 _WRONG_CURSOR = "the cursor is not one of this list"
 _SAY_NEXT = "Pass the `next` of the page before, with the same arguments."
 
@@ -38,8 +40,13 @@ def artifact_list(
         from satchel.documents.kinds import kind_named
 
         kind = kind_named(kind)
+    after = ""
+    if cursor is not None:
+        if not cursor.startswith(f"{_AFTER}{prefix}"):
+            raise InvalidInput(_WRONG_CURSOR, hint=_SAY_NEXT)
+        after = cursor.removeprefix(_AFTER)
     with part.moment():
-        items = part.index.inventory(kind=kind, prefix=prefix, text=text, after=cursor or "", limit=limit + 1)
+        items = part.index.inventory(kind=kind, prefix=prefix, text=text, after=after, limit=limit + 1)
     page = items[:limit]
     pasts = part.history.of([item.path for item in page])
     return {
@@ -47,7 +54,7 @@ def artifact_list(
         "digest": part.digest,
         "version": part.version,
         "items": [artifact_info(item, pasts.get(item.path)) for item in page],
-        "next": page[-1].path if len(items) > limit else None,
+        "next": _AFTER + page[-1].path if len(items) > limit else None,
     }
 
 

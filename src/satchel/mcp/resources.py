@@ -60,22 +60,20 @@ def list_page(reader: ContextReader, cursor: str | None) -> dict[str, Any]:
 
     Of several projects one that is gone since has no artifacts.
     """
-    if cursor is not None and not is_whole(cursor):
-        raise InvalidInput("the cursor is not one of this list")
-    after_project, _, after_path = (cursor or "").partition("/")
+    first, _, rest = (cursor or "/").partition("/")
+    if cursor is not None and not (first and "/" in cursor and is_whole(cursor)):
+        raise InvalidInput("the cursor is not one of this list", hint="Pass the `nextCursor` of the page before.")
     resources: list[dict[str, Any]] = []
     projects = reader.projects()
     for info in projects:
         slug = info["project"]
-        if slug < after_project:
+        if slug < first:
             continue
-        after = after_path if slug == after_project and after_path else None
+        after = rest if slug == first and rest else None
         while True:
             room = PAGE - len(resources)
             if not room:
-                # The page is full: the next one begins after its last resource.
-                last = place_of(resources[-1]["uri"])
-                return {"resources": resources, "nextCursor": f"{last.project}/{last.path}"}
+                return {"resources": resources, "nextCursor": f"{slug}/{after or ''}"}
             try:
                 page = reader.artifacts(slug, cursor=after, limit=room)
             except (NoSuchProject, NotAFolder):
