@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 
 import pytest
 from structlog.testing import capture_logs
 
 from satchel.config.server import server_settings
 from satchel.server.logs import configure, where
+from satchel.sync.wire import MEDIA_TYPE
 from tests import logged
 from tests.server.running import Client, Running, until
 
@@ -26,6 +28,24 @@ def test_a_request_is_one_line_with_ids_numbers_and_the_name_of_its_route(owner:
     assert (line["route"], line["status"], line["code"]) == ("/projects/{p}/tasks", 404, "project.not_found")
     assert line["tenant"].startswith("ten_")
     assert line["ms"] > 0
+
+
+@pytest.mark.parametrize("below", ["commits", "packs", "sync"])
+def test_a_client_that_goes_away_is_no_defect_of_the_server(server: Running, owner: Client, below: str) -> None:
+    owner.post("/projects", {"slug": "gone"}).ok()
+    media = "application/json" if below == "commits" else MEDIA_TYPE
+    lines = [f"POST /api/v1/projects/gone/{below} HTTP/1.1", "host: localhost", f"authorization: Bearer {owner.key}"]
+    lines += [f"content-type: {media}", "satchel-declared-bytes: 99", "content-length: 99", "", "{"]
+    tenant = owner.get("/tenant").ok()["id"]
+    with capture_logs() as said:
+        with socket.create_connection(("127.0.0.1", server.settings.port)) as connection:
+            connection.sendall("\r\n".join(lines).encode())
+            until(lambda: server.cloud.admission.serving(tenant) == 1)
+        route = f"/projects/{{p}}/{below}"
+        until(lambda: any(line.get("route") == route for line in said))
+    (line,) = [line for line in said if line.get("route") == route]
+    assert (line["status"], line["code"]) == (0, "client.gone")
+    assert "request failed" not in [line["event"] for line in said]
 
 
 def test_no_content_query_path_password_or_credential_is_ever_logged(server: Running, owner: Client) -> None:

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from satchel import __version__
@@ -212,8 +213,8 @@ def _methods(path: str) -> list[str]:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     """The answer to a defect. Starlette raises it again afterwards, and the edge records where it came from."""
-    if is_short_of_memory(error):
-        raise error  # no defect: the edge answers it
+    if isinstance(error, ClientDisconnect) or is_short_of_memory(error):
+        raise error  # no defect: the edge knows what it is
     return await _satchel_error(request, InternalError("the server met something it did not expect"))
 
 
