@@ -44,6 +44,11 @@ def test_the_words_inside_a_name_light_up_where_they_stand() -> None:
     assert snippet("Uses PodSecurityPolicy.", '"security policies"')[1] == ["SecurityPolicy"]
 
 
+def test_what_the_beginning_of_a_word_may_become_lights_up() -> None:
+    text = "A connection; we connect; aConnectionPool; connectome"
+    assert snippet(text, "connecti*")[1] == ["connection", "connect", "Connection"]
+
+
 def test_a_phrase_lights_up_as_one() -> None:
     assert snippet("the release train leaves; a train of release notes", '"release train"')[1] == ["release train"]
     assert snippet("set max_unavailable to one", "max_unavailable")[1] == ["max_unavailable"]
@@ -56,6 +61,11 @@ def test_a_phrase_lights_up_as_one() -> None:
         ("计划迁移数据库到云", "数据", ["数据"]),
         ("emoji 😀 before a word", "word", ["word"]),
         ("mixed 数据 and data", "data 数", ["数", "data"]),
+        (
+            "A connection; früh we connect; aConnectionPool; connectome",
+            "connecti*",
+            ["connection", "connect", "Connection"],
+        ),
     ],
 )
 def test_highlights_are_characters_whatever_the_script(text: str, query: str, lit: list[str]) -> None:

@@ -314,22 +314,30 @@ class Matcher:
         return [self._show(row, sections[row.number], terms) for row in found]
 
     def _terms(self, sought: Sequence[str]) -> tuple[tuple[Term, ...], tuple[Shown, ...]]:
-        holding = [(term, shown) for term in sought if (shown := term_of(term, self.tokenize))]
-        return tuple([Term(self._phrases(term)) for term, _ in holding]), tuple([shown for _, shown in holding])
+        terms: list[Term] = []
+        shown: list[Shown] = []
+        for term in sought:
+            completed = self._completed(term) if term.endswith("*") else {}
+            if lit := term_of(term, self.tokenize, completed):
+                terms.append(Term((*self._phrases(term), *map(quoted, completed.values()))))
+                shown.append(lit)
+        return tuple(terms), tuple(shown)
 
     def _phrases(self, term: str) -> tuple[str, ...]:
-        """A sought term in the language of FTS5. A name is also looked for as its words, and the beginning of a word in
-        what stems to less."""
-        if not term.endswith("*"):
-            split = parted(term)
-            return (quoted(term),) if split == term else (quoted(term), quoted(split))
-        begun = self._stem(term)
-        others: dict[str, str] = {}
-        for word in completions(term):
+        """A sought term in the language of FTS5. A name is also looked for as its words."""
+        split = term if term.endswith("*") else parted(term)
+        return (quoted(term),) if split == term else (quoted(term), quoted(split))
+
+    def _completed(self, term: str) -> dict[str, str]:
+        """What the beginning of a word may become that stems to less than it, by its stem."""
+        words = completions(term)
+        begun = self._stem(term) if words else ""
+        completed: dict[str, str] = {}
+        for word in words:
             stem = self._stem(word)
             if not stem.startswith(begun):
-                others.setdefault(stem, quoted(word))
-        return (quoted(term), *others.values())
+                completed.setdefault(stem, word)
+        return completed
 
     def _stem(self, word: str) -> str:
         return self.tokenize(word)[-1][2]

@@ -44,15 +44,13 @@ class Way(NamedTuple):
     words: tuple[str, ...]
     hint: str
     """What the first of them begins with in every text."""
+    begun: bool = False
+    """Whether the last of them is the beginning of one."""
 
 
-class Term(NamedTuple):
-    """A sought word or phrase."""
-
-    ways: tuple[Way, ...]
-    """Two where it is a name made of several words: ``camelcase``, then ``camel`` and ``case``."""
-    begun: bool
-    """Whether the last of its words is the beginning of one."""
+Term = tuple[Way, ...]
+"""A sought word or phrase. A name made of several words has two ways: ``camelcase``, then ``camel`` and ``case``; the
+beginning of a word also those that stem to less than it."""
 
 
 _WORD = re.compile("[0-9A-Za-z]+")
@@ -66,17 +64,18 @@ class Snippet(NamedTuple):
     highlights: list[list[int]]
 
 
-def term_of(text: str, tokenize: Tokenize) -> Term | None:
-    """A sought word or phrase as words of the index; ``None`` if it holds no word."""
+def term_of(text: str, tokenize: Tokenize, stems: Iterable[str] = ()) -> Term:
+    """A sought word or phrase as words of the index, or one of ``stems``; empty if it holds no word."""
 
     def words(text: str) -> tuple[str, ...]:
         return tuple([token[2] for token in tokenize(spaced(text))])
 
     whole, split, begun = words(text), parted(text), text.endswith("*")
     if not whole:
-        return None
+        return ()
     runs = [whole] if split == text or (begun and len(whole) == 1) else [whole, words(split)]
-    return Term(tuple([Way(run, _hint(run[0])) for run in dict.fromkeys(runs)]), begun)
+    ways = [Way(run, _hint(run[0]), begun) for run in dict.fromkeys(runs)]
+    return (*ways, *[Way((stem,), _hint(stem)) for stem in stems])
 
 
 def cut_snippet(
@@ -140,8 +139,8 @@ def _hinted_matches(
     find, word_at = folded.find, _WORD.match
     found = set()
     inside: dict[int, str] = {}
-    for number, (ways, begun) in enumerate(terms):
-        for words, hint in ways:
+    for number, ways in enumerate(terms):
+        for words, hint, begun in ways:
             sought = "" if begun or len(words) > 1 else words[0]
             at = find(hint)
             while at >= 0:
@@ -194,11 +193,11 @@ def _places(tokens: Sequence[Token], terms: Sequence[Term]) -> list[tuple[int, i
     first: dict[str, list[tuple[tuple[str, ...], bool, int]]] = {}
     beginnings: list[tuple[str, int]] = []
     for number, term in enumerate(terms):
-        if term.begun and len(term.ways[0].words) == 1:
-            beginnings.append((term.ways[0].words[0], number))
-        else:
-            for words, _ in term.ways:
-                first.setdefault(words[0], []).append((words, term.begun, number))
+        for words, _, begun in term:
+            if begun and len(words) == 1:
+                beginnings.append((words[0], number))
+            else:
+                first.setdefault(words[0], []).append((words, begun, number))
     found = []
     for place in [place for place, token in enumerate(tokens) if token[2] in first]:
         for words, begun, number in first[tokens[place][2]]:
@@ -213,7 +212,7 @@ def _inside_names(
     named: Iterable[tuple[int, str]], terms: Sequence[Term], tokenize: Tokenize
 ) -> Iterator[tuple[int, int, int]]:
     """As ``_matches``, of the terms that are words inside these names: ``case`` in ``camelCase``."""
-    hints = tuple({way.hint for term in terms for way in term.ways})
+    hints = tuple({way.hint for term in terms for way in term})
     known: dict[str, list[tuple[int, int, int]]] = {}
     for at, name in named:
         if name not in known:
@@ -242,8 +241,8 @@ def _plain_inside(name: str, terms: Sequence[Term], stems: Mapping[str, str]) ->
     start = 0
     for place, part in enumerate(parts):
         stem = stems[part.lower()]
-        for number, (ways, begun) in enumerate(terms):
-            for words, hint in ways:
+        for number, ways in enumerate(terms):
+            for words, hint, begun in ways:
                 if stem.startswith(hint):
                     run = parts[place : place + len(words)]
                     if _stands([stems[each.lower()] for each in run], words, begun):
