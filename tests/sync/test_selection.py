@@ -90,6 +90,18 @@ def test_with_prune_what_the_rules_leave_out_is_deleted_in_the_cloud_and_stays_h
     assert narrowed.sync(prune=True).pushed == []
 
 
+def test_with_prune_an_edit_does_not_follow_a_rename_to_where_the_rules_leave_it_out(narrowed: Desk, bob: Desk) -> None:
+    bob.sync()
+    (bob.root / "a.md").rename(bob.root / "media/a.md")
+    bob.sync()
+    put(narrowed.root, {"a.md": "A\nedited\n"})
+    report = narrowed.sync(prune=True)
+    assert [conflict.path for conflict in report.conflicts] == ["a.md"]
+    assert {change.path for change in report.pushed} == {"media/a.md", "media/b.md", "media/c.md"}
+    assert not (narrowed.root / "media/a.md").exists()
+    assert (narrowed.root / "a.md").read_text() == "A\nedited\n"
+
+
 def test_a_file_larger_than_this_folder_takes_is_not_fetched(ann: Desk, bob: Desk) -> None:
     put(ann.root, {"big.md": "x" * 2_000, "a.md": "A\n"})
     ann.sync()

@@ -13,7 +13,7 @@ from satchel.objects.listing import Tree
 from satchel.objects.reviews import is_review_list
 from satchel.sync.barring import Barred, planned
 from satchel.sync.folder import unread
-from satchel.sync.plan import Plan
+from satchel.sync.plan import Clash, Plan
 from satchel.sync.report import NO_PERSON as NO_PERSON
 from satchel.sync.report import UNREAD
 from satchel.worktree.policy import Governing
@@ -66,6 +66,9 @@ def prune(made: Plan, worktree: Worktree, scan: Scan, cloud: Tree) -> set[str]:
     """Have the plan delete in the cloud everything that the rules leave out here. The files here stay."""
     selects, why_not = selection(worktree), unread(scan)
     gone = {path for path in cloud if path not in scan.tree and why_not(path) is None and not selects(path)}
+    for name in gone & made.moves.keys():  # renamed there to where nothing is fetched: the edit here follows it nowhere
+        move = made.moves.pop(name)
+        made.conflicts[move.source] = Clash(move.base, move.edited, None)
     for path in sorted(gone):
         for part in (made.pull, made.both, made.merge, made.conflicts):
             part.pop(path, None)
