@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from satchel.errors import PathRefused
+from satchel.sync import pull
 from satchel.sync.choices import Strategy
 from satchel.sync.report import ChangedPath, SyncReport
 from satchel.sync.run import run
 from satchel.sync.settle import Take, put_back, resolve, undo
+from satchel.sync.wire import MAX_SIZE
 from satchel.worktree.policy import Governing, Policies
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk
@@ -109,6 +113,22 @@ def test_a_file_larger_than_this_folder_takes_is_not_fetched(ann: Desk, bob: Des
     report = bob.sync()
     assert list(report.withheld) == ["big.md"]
     assert held(bob.root) == {"a.md": "A\n"}
+
+
+@pytest.mark.promise("P8")
+def test_a_file_that_grew_beyond_any_limit_is_not_read_for_what_it_held(
+    ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, {"grows.md": "small\n"})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"copy.md": "small\n"})
+    ann.sync()
+    os.truncate(bob.root / "grows.md", MAX_SIZE + 1)
+    read: list[int] = []
+    monkeypatch.setattr(pull, "read_all", lambda fd, size: read.append(size))
+    assert [change.path for change in bob.sync().pulled] == ["copy.md"]
+    assert ((bob.root / "copy.md").read_text(), read) == ("small\n", [])
 
 
 @pytest.mark.parametrize("deleted", [True, False])
