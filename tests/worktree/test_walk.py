@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -556,3 +557,26 @@ def test_remembering_never_changes_what_a_scan_finds(
         plain.left_out,
         plain.not_indexed,
     )
+
+
+def test_of_two_scans_at_once_the_later_to_end_leaves_nothing_that_does_not_fit_the_other(
+    root: Path, state_path: Path
+) -> None:
+    def opened() -> Worktree:
+        return Worktree(root, Rules(), state_path, lambda: time.time_ns() + 10**10)  # all of it is settled
+
+    def meanwhile(_name: object, _data: bytes) -> None:
+        put(root, "new.md")
+        put(root, ".gitignore", b"hush.md\n")
+        with closing(opened()) as other:
+            assert sorted(other.scan().tree) == [".gitignore", "a.md", "new.md"]
+
+    put(root, "a.md")
+    with closing(opened()) as slow:
+        slow.scan()
+        put(root, "hush.md")
+        assert sorted(slow.scan(meanwhile).tree) == ["a.md", "hush.md"]
+        with closing(opened()) as after:
+            for worktree in (after, slow, after):
+                scan = worktree.scan()
+                assert (sorted(scan.tree), scan.digest) == ([".gitignore", "a.md", "new.md"], digest(scan.tree))

@@ -40,6 +40,8 @@ LOOK_SECONDS = 0.005
 MOST_LEFT_BESIDE = 256 * 1024
 """Bytes of the log that may wait to be brought into the database. To do so at the end of each command, and begin
 another log in the next, costs four waits for the disk, and to read so much of it 0.3 ms."""
+_SEEN = "PRAGMA data_version"
+"""Says another number once another connection has written."""
 _PATH = itemgetter(0)
 _FINE_SLACK_NS = 100_000_000
 _COARSE_SLACK_NS = 2_000_000_000  # FAT and HFS+ keep whole seconds, or two of them
@@ -80,6 +82,10 @@ class Remembered(NamedTuple):
     """Of the tree that these files make, without those that clash, where it was written with them."""
 
 
+class _Overtaken(Exception):
+    """Another scan was faster."""
+
+
 class State:
     """The database, or nothing at all where it cannot be had."""
 
@@ -87,6 +93,8 @@ class State:
         self._path = path
         self.notices: list[str] = []
         self._database: apsw.Connection | None = None
+        self._seen: Any = None
+        """What ``_SEEN`` said when the rows were loaded."""
 
     def load(self) -> Remembered:
         """Everything remembered; empty on the first scan and after damage."""
@@ -112,12 +120,19 @@ class State:
         gone_folders: Iterable[str],
         clashes: dict[str, str],
         digest: Digest | None,
-    ) -> None:
-        """Remember in one transaction. A failure forgets, and never fails the scan."""
+    ) -> bool:
+        """Remember in one transaction. A failure forgets, and never fails the scan.
+
+        False where another scan has written since the rows were loaded: nothing of this one is kept then. What two of
+        them found, each by the rules and files of its moment, does not fit together.
+        """
         if self._database is None:
-            return
+            return True
         try:
             with self._database as database:
+                database.execute("DELETE FROM tree")  # from here on nobody else writes
+                if database.execute(_SEEN).get != self._seen:
+                    raise _Overtaken
                 run = database.executemany
                 run("DELETE FROM file WHERE path = ?", ((path,) for path in gone_files))
                 run("DELETE FROM folder WHERE path = ?", ((path,) for path in gone_folders))
@@ -126,13 +141,15 @@ class State:
                 run("INSERT OR REPLACE INTO folder VALUES (?,?,?,?)", rows)
                 database.execute("DELETE FROM clash")
                 run("INSERT INTO clash VALUES (?,?)", clashes.items())
-                database.execute("DELETE FROM tree")
                 database.execute("INSERT INTO tree VALUES (?)", (digest,))
+        except _Overtaken:
+            return False
         except apsw.Error as error:
             self.notices.append(
                 f"{self._path} could not be written ({error}): the next scan reads more than it had to."
             )
             self.close()
+        return True
 
     def take_notices(self) -> list[str]:
         """What happened since the last call, for a person."""
@@ -153,6 +170,7 @@ class State:
 
     def _load(self) -> Remembered:
         database = self._open()
+        self._seen = database.execute(_SEEN).get
         rows = database.execute("SELECT * FROM file").fetchall()
         files = dict(zip(map(_PATH, rows), map(_ROW, rows), strict=True))
         folders = {

@@ -471,8 +471,10 @@ class Worktree:
         changed = [(path, row) for path, row in folders.items() if before.folders.get(path) != row]
         told = self._remembered.digest
         differs = before.clashes != clashes or before.digest != told
-        if self._state and (fresh or changed or gone_files or gone_folders or differs):
-            self._state.save(fresh, changed, gone_files, gone_folders, clashes, told)
+        if not (self._state and (fresh or changed or gone_files or gone_folders or differs)):
+            return
+        if not self._state.save(fresh, changed, gone_files, gone_folders, clashes, told):
+            self._remembered = None  # somebody else's rows count: they are loaded the next time
 
 
 # Absent, a symlink, a folder or a device, and nothing that could be read.
