@@ -6,7 +6,7 @@ import pytest
 
 from satchel.auth.emails import normal_email
 from satchel.auth.roles import Role, TenantRole
-from satchel.catalog import grants, members, principals, sessions
+from satchel.catalog import browsers, grants, members, principals, sessions
 from satchel.catalog.members import PersonRow
 from satchel.catalog.scope import Catalog
 from satchel.errors import AlreadyExists, CredentialInvalid, InvalidInput
@@ -85,3 +85,27 @@ async def test_a_removed_member_loses_grants_and_sessions_and_can_come_back(cata
     async with catalog.write(tenants.a) as s:
         await members.add(s, id=PrincipalId("mem_back"), who=ann, role=TenantRole.MEMBER, now=NOW)
         assert (await principals.get(s, ANN)) is not None  # history keeps the old name
+
+
+async def test_an_account_is_forgotten_with_its_last_membership_and_not_before(
+    catalog: Catalog, tenants: Tenants
+) -> None:
+    ann, ben = await person(catalog), await person(catalog, "ben@example.org")
+    async with catalog.directory(write=True) as d:
+        for number, tenant in enumerate((tenants.a, tenants.b)):
+            for who in (ann, ben) if tenant == tenants.a else (ann,):
+                made = PrincipalId(f"mem_{who.name}{number}{who.id[-3:]}")
+                await members.add(d.enter(tenant), id=made, who=who, role=TenantRole.MEMBER, now=NOW)
+        await members.add_identity(d, ann.id, "https://login.example.org", "ann", NOW)
+        await browsers.start(d, b"cookie", ann.id, tenants.a, NOW)
+        await members.erase_tenant(d, tenants.a)
+        assert (await members.find_person(d, ben.email), await members.find_person(d, ann.email)) == (None, ann)
+        assert not await members.forget(d, ann.id)
+    async with catalog.directory(write=True) as d:
+        (place,) = await members.memberships(d, ann.id)
+        await members.remove(d.enter(place.tenant), place.principal_id, NOW)
+        assert await members.forget(d, ann.id)
+        assert await members.find_person(d, ann.email) is None
+        assert await members.find_identity(d, "https://login.example.org", "ann") is None
+        assert await browsers.find(d, b"cookie", NOW) is None
+    assert (await person(catalog)).id == ann.id  # the address is free

@@ -702,6 +702,36 @@ def test_who_left_comes_back_by_an_invitation_as_somebody_new(server: Running, o
     assert [row["email"] for row in owner.get("/members").ok()["items"]] == [email]
 
 
+def test_the_account_of_who_is_a_member_nowhere_any_more_is_deleted(
+    server: Running, owner: Client, new_tenant: Callable[[], Client], email: str
+) -> None:
+    other = new_tenant()
+    person = joined(server, invite(owner), email)
+    elsewhere = joined(server, invite(other), email)
+    owner.send("DELETE", f"/members/{member_id(person)}").ok()
+    assert sign_in(server, email, tenant=slug_of(other)).status == 200  # it is a member there
+    assert join(server, invite(owner), email, OTHER).code == "auth.invalid"
+    elsewhere.post("/auth/leave").ok()
+    again = joined(server, invite(owner), email, OTHER)  # an account made anew, which nobody's old password opens
+    assert (sign_in(server, email).code, sign_in(server, email, OTHER).status) == ("auth.invalid", 200)
+    owner.send("DELETE", f"/members/{member_id(again)}").ok()
+    added = {"email": email, "name": "Sam", "password": PASSWORD, "tenantRole": "member"}
+    owner.post("/members", added).ok(201)  # and an admin may choose the password of somebody new
+
+
+def test_the_accounts_of_a_shredded_tenant_are_deleted_but_those_of_members_elsewhere(
+    server: Running, owner: Client, new_tenant: Callable[[], Client], email: str
+) -> None:
+    gone, both = new_tenant(), f"both-{email}"
+    joined(server, invite(gone), email)
+    joined(server, invite(gone), both)
+    joined(server, invite(owner), both)
+    place = f"/admin/tenants/{gone.get('/tenant').ok()['id']}"
+    server.admin.send("DELETE", place, query={"now": "true"}).ok()
+    assert join(server, invite(owner), email, OTHER).status == 200
+    assert (sign_in(server, both, OTHER).code, sign_in(server, both).status) == ("auth.invalid", 200)
+
+
 # Every face ----------------------------------------------------------------------------------------------------------
 
 

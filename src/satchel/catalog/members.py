@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from satchel.auth.emails import normal_email
 from satchel.auth.roles import Role, TenantRole
-from satchel.catalog import browsers, grants, oauth, principals, quotas, sessions
+from satchel.catalog import browsers, grants, oauth, principals, quotas, sessions, tenants
 from satchel.catalog.schema import TENANT, access_grant, identity, membership, mine, person, principal, tenant
 from satchel.catalog.scope import Directory, Scope
 from satchel.errors import AlreadyExists
@@ -58,6 +58,11 @@ _MEMBERSHIPS = (
     .select_from(membership.join(tenant, tenant.c.tenant_id == membership.c.tenant_id))
     .where(membership.c.person_id == bindparam("person"))
     .order_by(tenant.c.slug)
+)
+_PEOPLE = select(membership.c.person_id).where(membership.c.tenant_id == bindparam("of_tenant"))
+_FORGET = (
+    delete(identity).where(identity.c.person_id == bindparam("of_person")),
+    delete(person).where(person.c.person_id == bindparam("of_person")),
 )
 _INSERT_MEMBERSHIP = insert(membership).values(tenant_id=TENANT)
 _DROP_MEMBERSHIP = delete(membership).where(mine(membership), membership.c.principal_id == bindparam("principal"))
@@ -195,3 +200,29 @@ async def remove(s: Scope, principal_id: str, now: int) -> bool:
     await s.execute(_DROP_MEMBERSHIP, {"principal": principal_id})
     await s.execute(_DROP_GRANTS, {"principal": principal_id})
     return revoked
+
+
+async def erase_tenant(d: Directory, tenant_id: TenantId) -> None:
+    """As ``tenants.erase``, with the accounts of its members who are in no other."""
+    people = [row.person_id for row in await d.rows(_PEOPLE, {"of_tenant": tenant_id})]
+    await tenants.erase(d, tenant_id)
+    for person_id in people:
+        await forget(d, person_id)
+
+
+async def forget(d: Directory, person_id: str) -> bool:
+    """Delete the account of a person who is a member nowhere any more: address, name, password, sessions of pages.
+
+    False for one who is a member of some tenant, or becomes one at this moment. Who comes back by an invitation makes
+    an account anew: nobody could set another password for this one.
+    """
+    if await memberships(d, person_id):
+        return False
+    try:
+        async with d.attempt():
+            await browsers.end_all(d, person_id)
+            for statement in _FORGET:
+                await d.execute(statement, {"of_person": person_id})
+    except IntegrityError:
+        return False
+    return True

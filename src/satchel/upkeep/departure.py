@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from satchel.catalog import audit, tenants
+from satchel.catalog import audit, members, tenants
 from satchel.catalog.tenants import TenantRow
 from satchel.objects.ids import TenantId
 from satchel.store.keyring import tombstone_name
@@ -72,7 +72,7 @@ async def _shred(estate: Estate, tenant: TenantId) -> bool:
         # Keys first: rows without keys are harmless, and the next run finishes.
         await estate.keyring.shred(tenant)
         reach("departure.after_keys")
-        await tenants.erase(d, tenant)
+        await members.erase_tenant(d, tenant)
         for operating in await tenants.operating(d):
             await audit.record(d.enter(operating), None, "tenant.shred", f"{tenant} was due", "done", "", now)
     return True

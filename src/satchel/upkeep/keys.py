@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from satchel.catalog import bootstrap, tenants
+from satchel.catalog import bootstrap, members
 from satchel.errors import Damaged, Refused, SatchelError, StartRefused
 from satchel.objects.ids import TenantId
 from satchel.store.durable_local import sync_directory
@@ -128,7 +128,7 @@ async def shred(
     # Keys first: rows without keys are harmless, and the next try finishes.
     await estate.keyring.shred(tenant)
     async with estate.catalog.directory(write=True) as d:
-        await tenants.erase(d, tenant)
+        await members.erase_tenant(d, tenant)
         noted = await record_in(d, "tenant.shred", tenant, estate.clock())
     await seal_noted(estate, noted)
     if cache is not None:

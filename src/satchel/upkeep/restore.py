@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from satchel.catalog import recover, revision, tenants
+from satchel.catalog import members, recover, revision, tenants
 from satchel.catalog.installation import bind
 from satchel.catalog.quotas import Limits
 from satchel.catalog.schema import SCHEMA_REVISION
@@ -223,7 +223,7 @@ async def _obey_tombstones(estate: Estate, held: Holdings) -> int:
     for row in await estate.tenants():
         if row.id in held.shredded or await there(estate.store, f"tenants/{row.id}/shredded"):
             async with estate.catalog.directory(write=True) as d:
-                await tenants.erase(d, row.id)
+                await members.erase_tenant(d, row.id)
             erased += 1
     return erased
 

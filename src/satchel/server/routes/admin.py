@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from msgspec import UNSET, structs
 
 from satchel.auth.policy import Action
-from satchel.catalog import bootstrap, quotas, residence, settings, tenants
+from satchel.catalog import bootstrap, members, quotas, residence, settings, tenants
 from satchel.catalog.quotas import Limits
 from satchel.catalog.retention import DAY_MS
 from satchel.catalog.scope import Directory
@@ -169,7 +169,7 @@ async def delete_tenant(
     async with cloud.catalog.directory(write=True) as d:
         found = await tenants.find(d, row.id)
         if found is not None and found.state != tenants.SHREDDED:  # else it was found due, or somebody else was quicker
-            await tenants.erase(d, row.id)
+            await members.erase_tenant(d, row.id)
             await _record(d, caller, "tenant.shred", row.id, time)
     await cloud.forget(row.id)
     looked, expire = await keys_expire(backups_at(cloud.settings.backup_url), row.id)

@@ -105,11 +105,16 @@ async def add_member(request: Request, caller: TenantAdmin) -> Response:
     ),
 )
 async def remove_member(caller: TenantAdmin, member: str) -> Response:
+    """The account of who is a member of no other tenant is deleted with it."""
     now = caller.cloud.clock()
-    async with caller.cloud.catalog.write(caller.tenant) as s:
+    async with caller.cloud.catalog.directory(write=True) as d:
+        s = d.enter(caller.tenant)
         row = await _below(s, await caller.stands(s, Action.TENANT_ADMIN), member)
+        person = await members.person_of(s, row.id)
         if await members.remove(s, row.id, now):
             await caller.record(s, "member.remove", row.id, now)
+        if person is not None:
+            await members.forget(d, person)
     return answer({"ok": True})
 
 
@@ -218,14 +223,19 @@ async def change_password(request: Request, caller: SignedIn) -> Response:
     ),
 )
 async def leave(caller: SignedIn) -> Response:
-    """The last owner cannot leave. What the person wrote stays, under its name."""
+    """The last owner cannot leave. What the person wrote stays, under its name; the account of who is a member of no
+    other tenant is deleted."""
     now = caller.cloud.clock()
     if caller.principal.kind != principals.MEMBER:
         raise NotAPerson("a key is no member: revoke it")
-    async with caller.cloud.catalog.write(caller.tenant) as s:
+    async with caller.cloud.catalog.directory(write=True) as d:
+        s = d.enter(caller.tenant)
         await caller.stands(s, Action.TENANT_LEAVE)
         await caller.record(s, "member.leave", caller.principal.id, now)
+        person = await members.person_of(s, caller.principal.id)
         await members.remove(s, caller.principal.id, now)
+        if person is not None:
+            await members.forget(d, person)
     return answer({"ok": True})
 
 
