@@ -202,3 +202,16 @@ def test_a_row_under_a_title_takes_no_hundred_times_its_length_in_memory(text: s
     finally:
         tracemalloc.stop()
     assert [(heading.level, heading.title) for heading in found] == [(1, "title")]
+
+
+@pytest.mark.parametrize(("scan", "piece"), [(marks.markdown, "```\n~~~\n"), (marks.asciidoc, "----\n")])
+def test_a_text_of_nothing_but_ends_takes_a_few_times_its_length(
+    scan: Callable[[str], marks.Marks], piece: str
+) -> None:
+    text = piece * (400_000 // len(piece))
+    tracemalloc.start()
+    try:
+        scan(text)
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(text)
+    finally:
+        tracemalloc.stop()
