@@ -24,11 +24,15 @@ async def read(catalog: Catalog, tenants: Tenants) -> str:
 
 
 async def test_it_is_the_same_while_others_read(catalog: Catalog, tenants: Tenants) -> None:
-    before = await catalog.stamp()
-    assert before is not None
-    for _ in range(5):
+    same, last = 0, await catalog.stamp()
+    assert last is not None
+    for _ in range(60):  # PostgreSQL vacuums when it likes, which takes a number as a write does
         await read(catalog, tenants)
-        assert await catalog.stamp() == before
+        now = await catalog.stamp()
+        same, last = (same + 1 if now == last else 0), now
+        if same == 5:
+            return
+    pytest.fail("reads change it")
 
 
 async def test_it_is_another_as_soon_as_a_write_can_be_read(catalog: Catalog, tenants: Tenants) -> None:
