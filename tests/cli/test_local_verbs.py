@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.shell_completion import ShellComplete
 
+from satchel.cli.face import shown_path
 from satchel.cli.main import satchel
 from tests.cli.conftest import Cli, process
 
@@ -584,3 +585,20 @@ def test_a_context_within_a_budget_says_what_it_left_out(cli: Cli, here: Path) -
     assert "Cut to the budget" in cut
     assert "More:  satchel context --project lighthouse --budget 1000000" in cut
     cli("context", "--tokens", "1", status=2)
+
+
+@pytest.mark.parametrize(
+    ("agent", "link", "leads"), [("claude-code", ".mcp.json", "x.json"), ("cursor", ".cursor", "")]
+)
+def test_connecting_shows_the_file_that_is_written_where_a_link_leads_to_it(
+    cli: Cli, here: Path, tmp_path: Path, agent: str, link: str, leads: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (here / link).symlink_to(elsewhere / leads)
+    real = elsewhere / (leads or "mcp.json")
+    real.write_text("{}\n")
+    shown = cli("connect", agent, "--yes").out
+    assert f"--- {shown_path(real, here)}" in shown
+    assert "satchel" in real.read_text()
+    assert (here / link).is_symlink()

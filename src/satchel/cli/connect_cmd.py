@@ -41,13 +41,16 @@ def command(face: Face, agent: str, write: bool, undo: bool, yes: bool, dry_run:
     chosen = AGENTS[agent]
     home = Path.home() if chosen.at_home else (find_root(face.cwd) or face.cwd)
     path = home / chosen.file
+    # A link is followed, and may have come with the folder: what is shown is the file that is written.
+    real = path.resolve()
+    shown = shown_path(path if real == home.resolve() / chosen.file else real, face.cwd)
     before = _read(path)
     after = edited(chosen, before, None if undo else _program(), write=write)
-    difference = _difference(before, after, shown_path(path, face.cwd))
+    difference = _difference(before, after, shown)
     go_on = bool(difference) and not dry_run
     for line in difference:
         face.change(line.rstrip("\r\n"))
-    if go_on and face.confirm(f"Write {shown_path(path, face.cwd)}?", yes=yes):
+    if go_on and face.confirm(f"Write {shown}?", yes=yes):
         _write(path, after)
     elif go_on:
         face.note("Nothing was written.")
