@@ -81,6 +81,10 @@ def test_a_note_that_the_file_holds_already_is_not_written_twice() -> None:
         made = note(again, before)
         assert not made.changed
         assert lines_of(made)[2:] == again.splitlines()
+    for odd in ("One.\r", "\rTwo.\r\r\nTwo", "Thr\ree"):
+        made = note(odd, before)
+        assert not note(odd, made.data).changed
+        assert b"\r" not in made.data
     assert note("Firs", before).changed
     assert note("First.\n\n## 2026-01-31 14:03 UTC", before).changed
 

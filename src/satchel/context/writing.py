@@ -128,7 +128,8 @@ def overtaken(change: Change, path: str) -> PreconditionFailed:
 
 
 def _with_note(note: str, path: str, before: bytes | None, there: ObjectId | None, now: str) -> Content:
-    text = note.replace("\r\n", "\n").strip("\n")
+    # A CR that is left would be half of a line's end in the file, and the note not be known again.
+    text = note.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
     if not text.strip():
         raise InvalidInput("the note is empty")
     if before is not None and not is_text(before):
