@@ -76,9 +76,11 @@ def tree_problems(paths: Iterable[str]) -> dict[str, str]:
     return {path: problems.get(path) or clashes[path] for path in ordered if path in problems or path in clashes}
 
 
-def composed(path: str) -> str:
-    """A path, or a part of one, in the form that trees have: what a shell of macOS completes may be another."""
-    return path if path.isascii() else unicodedata.normalize("NFC", path)
+def as_listed(beginning: str) -> str:
+    """The beginning of a path as trees have it: composed, which what a shell of macOS completes may not be, and without
+    a ``./`` before it."""
+    beginning = beginning.removeprefix("./")
+    return beginning if beginning.isascii() else unicodedata.normalize("NFC", beginning)
 
 
 def collision_key(path: str) -> str:

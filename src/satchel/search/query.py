@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from satchel.objects.paths import composed
+from satchel.objects.paths import as_listed
 from satchel.search.words import first_words, pairs
 
 MAX_QUERY_CHARACTERS = 4_096
@@ -246,7 +246,7 @@ def _meant(name: str, value: str) -> str | None:
 
         return value if period(value) is not None else None
     if name == "path":
-        value = composed(value).removeprefix("./")
+        value = as_listed(value)
     # Only ASCII letters are folded, as SQLite's lower() folds those of the paths.
     folded = value.encode().lower().decode() if name in ("path", "reviewed") else value
     return folded if name != "reviewed" or folded in ("yes", "no") else None
