@@ -42,11 +42,30 @@ def test_a_file_that_cannot_be_read_needs_somebody(cli: Cli, here: Path, monkeyp
     (here / "shut.md").write_text("x")
     monkeypatch.setattr(Beneath, "open", broken)
     assert cli("doctor", "--json", status=1).json["problems"] == [
-        "shut.md cannot be read: make it readable, or leave it out (.satchelignore)"
+        "shut.md (Permission denied) cannot be read: make it readable, or leave it out (.satchelignore)"
     ]
     told = cli("doctor", status=1)
-    assert "Problem: shut.md cannot be read" in told.out
+    assert "Problem: shut.md (Permission denied) cannot be read" in told.out
     assert "Nothing needs you" not in told.err
+
+
+@pytest.mark.parametrize("rules", [".gitignore", ".git/info/exclude"])
+def test_rules_of_the_whole_project_that_cannot_be_read_are_named(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch, rules: str
+) -> None:
+    def broken(self: Beneath, path: str) -> tuple[int, os.stat_result]:
+        if path == rules:
+            raise PermissionError(errno.EACCES, "Permission denied", path.rpartition("/")[2])
+        return real(self, path)
+
+    real = Beneath.open
+    cli("init")
+    (here / ".gitignore").write_text("*.tmp\n")
+    monkeypatch.setattr(Beneath, "open", broken)
+    told = cli("search", "warning", status=None)
+    assert rules in told.err
+    assert "Permission denied" in told.err
+    assert told.out == ""  # a hit may be what the rules were to keep out
 
 
 def test_a_full_disk_needs_somebody(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

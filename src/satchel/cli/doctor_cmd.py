@@ -114,8 +114,8 @@ def command(face: Face, every: bool, project: str | None) -> int:
 
 
 def _unread(scan: Scan) -> list[str]:
-    paths = [left.path for left in scan.left_out if left.reason == "unreadable"]
-    return [f"{_named(paths)} cannot be read: make it readable, or leave it out (.satchelignore)"] if paths else []
+    found = [f"{left.path} ({left.detail})" for left in scan.left_out if left.reason == "unreadable"]
+    return [f"{_named(found)} cannot be read: make it readable, or leave it out (.satchelignore)"] if found else []
 
 
 def _unwritable(root: Path, scan: Scan) -> list[str]:

@@ -247,6 +247,9 @@ class Worktree:
             scan.__dict__["digest"] = before.digest
         self._save(before, kept, walk, clashes, fresh, None if unsure else scan)
         scan.notices.extend(self._state.take_notices() if self._state else [])
+        whole = next((left for left in walk.left_out if left.path == "."), None)
+        if whole is not None:
+            scan.notices.append(f"Nothing of {self.root} is read: {whole.detail or REASONS[whole.reason]}")
         return scan
 
     def read(self, path: str, expect: ObjectId | None = None) -> bytes:
@@ -324,6 +327,7 @@ class Worktree:
         except OSError as error:
             if error.errno in _NO_FILE:
                 return b""
+            error.filename = path  # not its last part alone
             raise
 
     def _sort_out(
