@@ -44,6 +44,11 @@ def test_reading_goes_on_after_a_fence_and_after_a_comment() -> None:
     assert headings("```\n# x\n```\n# A\n<!-- b -->\n# B\n<!--\n# y\n-->\n# C\n") == [(1, "A"), (1, "B"), (1, "C")]
 
 
+@pytest.mark.parametrize("comment", ["<!-->", "<!--->", "<!---->", "<!-- -->"])
+def test_a_comment_of_nothing_hides_nothing(comment: str) -> None:
+    assert headings(f"{comment}\n# A\n") == [(1, "A")]
+
+
 def test_inline_code_of_three_backticks_opens_no_fence() -> None:
     assert headings("```not a fence```\n# A\n") == [(1, "A")]
 

@@ -96,7 +96,7 @@ def markdown(text: str, start: int = 0, *, until_title: bool = False) -> Marks:
                 floor = pos
         elif group == "comment":
             if plain:
-                end = padded.find("-->", pos)
+                end = padded.find("-->", pos - 2)  # ``<!-->`` is a whole one
                 pos = floor = end + 3 if end >= 0 else len(padded)
         elif not ("`" in match["info"] and match["fence"][0] == "`"):
             closed = closing.after(pos, match["fence"])
