@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from satchel.errors import ConfigInvalid, NotAFolder, NotAProject
 from satchel.objects.ids import new_id
+from satchel.worktree import beneath
 from satchel.worktree.find import (
     MOST_FILE_BYTES,
     SLUG,
@@ -33,6 +35,22 @@ def test_the_nearest_project_upward_is_found(tmp_path: Path) -> None:
     assert find_root(inner / "c") == inner
     (tmp_path / "link").symlink_to(inner)
     assert find_root(tmp_path / "link") == inner
+
+
+def test_nobody_is_told_to_remove_settings_that_are_whole_and_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shut(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    write_project_config(tmp_path, CONFIG)
+    with monkeypatch.context() as patch:
+        patch.setattr(beneath, "read_own", shut)
+        with pytest.raises(ConfigInvalid, match="Permission denied") as refused:
+            read_project_config(tmp_path)
+    assert "permissions" in refused.value.hint
+    assert "remove" not in refused.value.hint
+    assert read_project_config(tmp_path) == CONFIG
 
 
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ that a misspelt ``exlude`` is told and not obeyed in silence. Writing keeps no c
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ _MEND = (
     "Mend that file in an editor: nothing was changed. Where it cannot be mended, remove it and run `satchel init`\n"
     "(and `satchel remote add`, where there was a remote) again: your files stay as they are."
 )
+_READABLE = "Check its permissions, those of its folder, and the disk, and run the command again: nothing was changed."
 MAX_PATTERNS = 500
 """Patterns of one list of ``config.toml``."""
 MAX_PATTERN_CHARACTERS = 1_024
@@ -86,7 +88,8 @@ def read_project_config(root: Path) -> ProjectConfig:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotAProject(f"{root} has no {LOCAL_DIR}/{CONFIG_NAME}") from error
     except OSError as error:
-        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}", hint=_MEND) from error
+        hint = _MEND if error.errno == errno.EINVAL else _READABLE  # something else in its place, or it is whole
+        raise ConfigInvalid(f"{path} cannot be read: {error.strerror}", hint=hint) from error
     except UnicodeDecodeError as error:
         raise ConfigInvalid(f"{path} is not UTF-8", hint=_MEND) from error
     try:
