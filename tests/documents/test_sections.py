@@ -97,6 +97,14 @@ _LINES = st.sampled_from(
 )
 
 
+@pytest.mark.parametrize(
+    "text", ["do **@ana** a", "cc:@ana", '"@ana"', "@ana", "a@b.example, then @ana", "<@ana>; @sam"]
+)
+def test_an_owner_may_stand_in_whatever_is_put_around_it(text: str) -> None:
+    line = f"- [ ] {text}\n"
+    assert [task.owner for task in cut(line, markdown(line))[1]] == ["ana"]
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(_LINES, max_size=25), st.integers(0, 3))
 def test_every_line_with_text_is_in_one_section_and_as_it_stands(lines: list[str], skipped: int) -> None:

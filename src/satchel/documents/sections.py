@@ -47,7 +47,7 @@ class TaskLine(NamedTuple):
     """The first ``@name`` of the text, without the sign."""
 
 
-_OWNER = re.compile(r"(?:^|[\s(\[,])@([A-Za-z0-9][\w./-]*[\w]|[A-Za-z0-9])")
+_OWNER = re.compile(r"(?<![\w.+/@-])@([A-Za-z0-9][\w./-]*[\w]|[A-Za-z0-9])")
 
 
 def cut(text: str, marks: Marks, start: int = 0) -> tuple[tuple[Section, ...], tuple[TaskLine, ...]]:
