@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,21 @@ def below(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_empty_path_is_not_the_whole_project(cli: Cli, below: Path, words: list[str]) -> None:
     assert "the path is empty" in cli(*words, "", status=2).err
     assert not (below.parent / "reviewed.sha256").exists()
+
+
+@pytest.mark.parametrize("verb", ["get", "outline", "review"])
+def test_a_file_that_cannot_be_read_is_not_said_to_be_absent(
+    cli: Cli, below: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def shut(path: object, *how: object, **more: object) -> int:
+        if str(path).endswith("shut.md"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *how, **more)  # type: ignore[arg-type]
+
+    real = os.open
+    (below / "shut.md").write_text("x")
+    monkeypatch.setattr(os, "open", shut)
+    assert "cannot read runbooks/shut.md: Permission denied" in cli(verb, "shut.md", status=6).err
 
 
 @pytest.mark.parametrize("pattern", ["", "  ", "# docs"])

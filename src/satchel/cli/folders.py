@@ -3,6 +3,7 @@ the folder."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from contextlib import closing
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from satchel.cli.face import Face
 from satchel.context.project import LocalProject
-from satchel.errors import InvalidInput, NoSuchArtifact, NoSuchProject, NotAProject
+from satchel.errors import InvalidInput, NoSuchArtifact, NoSuchProject, NotAProject, SatchelError
 from satchel.objects.ids import new_id
+from satchel.worktree import durable
 from satchel.worktree.find import find_root, local_dir, make_slug, read_project_config
 from satchel.worktree.ignore import Rules
 from satchel.worktree.names import typed_name
@@ -137,10 +139,15 @@ def require_named(path: str) -> None:
         raise InvalidInput("the path is empty", hint="Name a file; a dot is the folder you are in.")
 
 
-def no_artifact_at(root: Path, path: str, project: str) -> NoSuchArtifact | None:
+def no_artifact_at(root: Path, path: str, project: str) -> SatchelError | None:
     """What to say of a path at which there is something, and no artifact; ``None`` where nothing is there."""
     if os.path.isdir(root / path):
         return NoSuchArtifact(f"{path} is a folder", hint="Name one file of it.")
+    try:
+        os.close(os.open(root / path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EIO):
+            return durable.unreadable(error, path)
     if os.path.lexists(root / path):
         return NoSuchArtifact(
             f"{path} is here, but does not belong to project {project}",

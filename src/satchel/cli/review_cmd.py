@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from satchel.cli.face import Face, plural
@@ -89,7 +91,7 @@ def _written(worktree: Worktree, scan: Scan, project: str, named: list[str], *, 
         if not found and withdraw:
             raise NoSuchArtifact(f"{name} is not in the list", hint="`satchel review` lists what is.")
         if not found:
-            here = None if (worktree.root / name).is_dir() else no_artifact_at(worktree.root, name, project)
+            here = None if os.path.isdir(worktree.root / name) else no_artifact_at(worktree.root, name, project)
             raise here or no_artifact(project, name, scan.tree.keys())
         meant |= found
     left = {review for review in reviews if review.path not in meant}
