@@ -13,6 +13,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -132,7 +133,9 @@ def hold_it_hard(place: Path) -> None:
     name, data = f"satchel-image-test-{os.getpid()}", place / "data"
     data.mkdir()
     os.chown(data, USER, USER)
-    started(name, data, "--env=SATCHEL_PORT=18470")
+    with socket.create_server(("127.0.0.1", 0)) as free:  # with the host's network, a fixed port may be somebody else's
+        port = free.getsockname()[1]
+    started(name, data, f"--env=SATCHEL_PORT={port}")
     try:
         probe = [*PODMAN, "exec", name, "satchel", "serve", "--probe"]
         for _ in range(120):
