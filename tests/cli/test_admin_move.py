@@ -94,6 +94,14 @@ def test_a_backup_of_either_engine_is_restored_into_an_empty_database(
     monkeypatch.delenv("SATCHEL_DATABASE_URL")
     made = cli("admin", "backup", "--to", copies, "--data", data, "--json").json["id"]
     monkeypatch.setenv("SATCHEL_DATABASE_URL", database.url)
+    assert (
+        "admin restore" in cli("admin", "verify", "--data", data, status=5).err
+    )  # and the database is as empty as before
+    database.run("ALTER TABLE tenant RENAME COLUMN slug TO other")
+    cli("admin", "restore", made, "--from", copies, "--data", data, status=None)
+    database.run("ALTER TABLE tenant RENAME COLUMN other TO slug")
+    assert not list(data.glob("restored.db*"))  # of a run that could not fill the database nothing stays
+    (data / "restored.db").write_bytes(b"of one that was killed")
     told = cli("admin", "restore", made, "--from", copies, "--data", data)
     assert "Restored PostgreSQL as of" in told.out
     assert not list(data.glob("restored.db*"))

@@ -286,6 +286,8 @@ def test_a_lost_catalog_is_not_begun_anew_beside_the_projects_it_knew(tmp_path: 
     with pytest.raises(StartRefused, match="and the catalog is empty") as refused:
         prepare(settings)
     assert "rebuild-catalog" in refused.value.hint
+    with closing(apsw.Connection(str(settings.data / "catalog.db"))) as database:
+        assert database.execute("SELECT * FROM installation").fetchall() == []  # a backup can be restored into it
 
 
 def test_a_catalog_and_the_store_of_another_installation_are_never_mixed_up(tmp_path: Path) -> None:

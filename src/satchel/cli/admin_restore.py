@@ -165,7 +165,9 @@ def _catalog(settings: ServerSettings) -> Path:
     if settings.catalog.startswith(_SQLITE):
         return Path(settings.catalog.removeprefix(_SQLITE))
     asyncio.run(server_part("satchel.catalog.bootstrap").refuse_used(settings.catalog))
-    return settings.data / "restored.db"
+    making = settings.data / "restored.db"
+    making.unlink(missing_ok=True)  # of a run that was cut off before the database had it
+    return making
 
 
 def _place(settings: ServerSettings, catalog: Path) -> str:
@@ -173,8 +175,10 @@ def _place(settings: ServerSettings, catalog: Path) -> str:
     if settings.catalog.startswith(_SQLITE):
         return str(catalog)
     file = f"{_SQLITE}{catalog.absolute()}"
-    asyncio.run(server_part("satchel.catalog.scope").Catalog.move(file, settings.catalog))
-    catalog.unlink()
+    try:
+        asyncio.run(server_part("satchel.catalog.scope").Catalog.move(file, settings.catalog))
+    finally:
+        catalog.unlink()  # as secret as a catalog, and made again by the next run
     return "PostgreSQL"
 
 

@@ -309,8 +309,6 @@ async def _founded(settings: ServerSettings) -> tuple[FirstStart | None, RootKey
         except StoreMissing as error:
             assert known is not None
             raise installation_missing(known) from error
-        async with catalog.directory(write=True) as d:
-            await catalog_installation.bind(d, own.id)
         return await _first_tenant(settings, catalog, store, keyring, own), root
     finally:
         await catalog.close()
@@ -378,9 +376,10 @@ async def _first_tenant(
 ) -> FirstStart | None:
     limits = Limits(storage_bytes=settings.quota_storage_bytes, projects=settings.quota_projects)
     async with catalog.directory(write=True) as d:
+        await catalog_installation.bind(d, installation.id)
         if await tenants.list_(d, limit=1):
             return None
-        await _refuse_orphans(store, installation)
+        await _refuse_orphans(store, installation)  # with nothing written: a backup may be restored into this catalog
         founded = await bootstrap.found_tenant(
             d,
             slug="default",

@@ -90,7 +90,8 @@ async def open_estate(
     catalog = await Catalog.open(catalog_url, random=random)
     try:
         async with catalog.directory(write=True) as d:
-            await installation.bind(d, own.id)
+            if await tenants.list_(d, limit=1):  # into one that is empty a backup may be restored: leave it so
+                await installation.bind(d, own.id)
         yield Estate(catalog, store, root, keyring, Vault(store, keyring, random=random), clock, random)
     finally:
         await catalog.close()
