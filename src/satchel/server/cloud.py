@@ -271,8 +271,8 @@ def _cached(settings: ServerSettings, store: ObjectStore) -> CachedStore | None:
     return CachedStore(store, settings.data / "cache" / "store", settings.store_cache_bytes)
 
 
-def _tell_store(down: bool) -> None:
-    if down:
-        log.warning("the store does not answer")
+def _tell_store(why: str | None) -> None:
+    if why is not None:
+        log.warning("the store does not answer", reason=why)
     else:
         log.info("the store answers again")

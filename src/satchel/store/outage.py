@@ -41,13 +41,13 @@ class OutageStore:
         inner: ObjectStore,
         *,
         wait_seconds: float,
-        tell: Callable[[bool], None] = lambda down: None,
+        tell: Callable[[str | None], None] = lambda why: None,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         aside: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
         note: Callable[[str, float, bool], None] = lambda _operation, _seconds, _good: None,
     ) -> None:
-        """``wait_seconds`` bounds each call; ``tell`` hears when the store goes down (``True``) and comes back.
+        """``wait_seconds`` bounds each call; ``tell`` hears why the store goes down, and ``None`` when it is back.
         ``aside`` is entered around each call, for the caller to let others go first meanwhile; ``note`` is told of each
         by its name, how long it took in seconds, and whether the store answered.
         """
@@ -108,21 +108,22 @@ class OutageStore:
                 return await ask()
         except TimeoutError as error:
             good = False
-            self._goes_down()
-            raise _unavailable(f"the storage did not answer within {wait:g} s") from error
+            why = f"the storage did not answer within {wait:g} s"
+            self._goes_down(why)
+            raise _unavailable(why) from error
         except StoreUnavailable as error:
             good = False
-            self._goes_down()
+            self._goes_down(error.message)
             error.facts.setdefault("retry_after", RETRY_SECONDS)
             raise
         finally:
             self._note(operation, time.perf_counter() - began, good)
 
-    def _goes_down(self) -> None:
+    def _goes_down(self, why: str) -> None:
         self._checked = None
         if self._probing is None:
             self._probing = asyncio.create_task(self._probe())
-            self._tell(True)
+            self._tell(why)
 
     async def _probe(self) -> None:
         answered = False
@@ -130,7 +131,7 @@ class OutageStore:
             await self._pause(PROBE_SECONDS)
             answered = await self._answers()
         self._probing = None
-        self._tell(False)
+        self._tell(None)
 
     async def _answers(self) -> bool:
         try:
