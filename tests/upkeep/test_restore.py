@@ -14,6 +14,7 @@ from satchel.errors import WrongKey
 from satchel.objects.ids import ProjectId, TenantId, new_id, object_id
 from satchel.objects.record import decode_record, encode_record
 from satchel.store.durable_local import LocalStore
+from satchel.store.packs import HeadClash
 from satchel.store.rootkey import RootKey
 from satchel.upkeep.about import refresh_about
 from satchel.upkeep.archive import BackupDamaged, BackupRefused
@@ -66,6 +67,39 @@ async def test_every_acknowledged_commit_since_the_backup_comes_back_and_the_lin
         assert (after.version, after.lineage) == (9, before.row.lineage)
         async with house.estate.catalog.read(tenant) as s:
             assert "tenant.restore" in {row.action for row in await audit.list_(s)}
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("kept", [3, 0])
+async def test_what_a_database_took_after_it_had_lost_commits_gives_way_to_what_was_acknowledged(
+    ruin: Ruin, kept: int
+) -> None:
+    async with ruin.house() as house:
+        tenant = await house.tenant()
+        project = await house.project(tenant)
+        await fill(house, tenant, project, dict.fromkeys(("a.md", "b.md", "c.md")[:kept], b"# Before\n"))
+    older = ruin.catalog.read_bytes()
+    async with ruin.house() as house:
+        await house.put(tenant, project, "a.md", b"# A anew\n")
+        await house.put(tenant, project, "d.md", b"# D\n")
+        before = await state(house, tenant, project)
+    ruin.catalog.write_bytes(older)
+    async with ruin.house() as house:
+        for path in ("x.md", "y.md"):  # the first is committed, the second refused: nobody is told that it was done
+            with pytest.raises(HeadClash):
+                await house.receiver.write(house.caller(tenant), project, path, b"# X\n", None, "*absent", path)
+        assert (await state(house, tenant, project)).row.version == kept + 1
+        made = await ruin.backup(house)
+    ruin.lose_catalog()
+    [one] = (await ruin.restore(made.id)).projects
+    assert (one.applied, one.version, one.new_lineage, one.missing) == (2, kept + 2, True, 0)
+    assert one.why == f"the catalog had another version {kept + 1} than was acknowledged"
+    async with ruin.house() as house:
+        after = await state(house, tenant, project)
+        assert after == before._replace(row=before.row._replace(lineage=after.row.lineage))
+        await check_sound(house)
+        again = await house.receiver.write(house.caller(tenant), project, "x.md", b"# X\n", None, "*absent", "x.md")
+        assert again.version == kept + 3  # and is not taken for done
 
 
 async def test_restoring_twice_comes_to_the_same_and_the_old_catalog_is_kept(ruin: Ruin) -> None:

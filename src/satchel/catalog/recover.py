@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import BindParameter, and_, bindparam, delete, insert, select, update
 
 from satchel.catalog.packs import DYING, LIVE, PackRow, PlaceRow
-from satchel.catalog.schema import TENANT, entry, mine, operator, pack, place, project, usage
+from satchel.catalog.schema import TENANT, entry, idempotency, mine, operator, pack, place, project, usage
 from satchel.catalog.schema import version as version_table
 from satchel.catalog.scope import Scope, chunks
 from satchel.catalog.versions import VersionRow
@@ -66,6 +66,16 @@ _END_ENTRY = (
     .where(entry.c.until.is_(None))
     .values(until=bindparam("ended"))
 )
+_DROP_VERSIONS = delete(version_table).where(
+    mine(version_table), version_table.c.project_id == _PROJECT, version_table.c.version > bindparam("last")
+)
+_DROP_ENTRIES = delete(entry).where(mine(entry), entry.c.project_id == _PROJECT, entry.c.since > bindparam("last"))
+_REVIVE_ENTRIES = (
+    update(entry)
+    .where(mine(entry), entry.c.project_id == bindparam("of_project"), entry.c.until > bindparam("last"))
+    .values(until=None)
+)
+_DROP_ANSWERS = delete(idempotency).where(mine(idempotency), idempotency.c.created >= bindparam("from_time"))
 _DROP_PLACES = delete(place).where(
     mine(place), place.c.project_id == _PROJECT, place.c.pack.in_(bindparam("packs", expanding=True))
 )
@@ -176,6 +186,20 @@ async def set_head(
         "bytes": size,
     }
     await s.execute(_UPDATE_PROJECT.values(values), {"of_project": project})
+
+
+async def cut(s: Scope, project: str, lineage: Lineage, last: int, digest: Digest, since: int) -> None:
+    """Take the versions after ``last`` back, which nobody was told of: ``since`` is when the first of them was made.
+
+    What was answered from then on is forgotten, so that none of it passes for done. The scope has to be ``erasing``.
+    """
+    of_last = {"project": project, "last": last}
+    await s.execute(_DROP_VERSIONS, of_last)
+    await s.execute(_DROP_ENTRIES, of_last)
+    await s.execute(_REVIVE_ENTRIES, {"of_project": project, "last": last})
+    await s.execute(_DROP_ANSWERS, {"from_time": since})
+    left = await living(s, project)
+    await set_head(s, project, lineage, last, digest, len(left), sum(row[3] for row in left))
 
 
 async def start_lineage(s: Scope, project: str, lineage: Lineage) -> None:

@@ -42,7 +42,10 @@ the bases of its deltas, each of them a round trip to a bucket; larger reads com
 
 class HeadClash(Damaged):
     code = "store.head_clash"
-    default_hint = "Two commits claim one version: run `satchel admin verify` and keep both records."
+    default_hint = (
+        "The server's catalog is an older one than its bucket; nothing that was acknowledged is lost. Its operator "
+        "finds the way back under `The database fails over`, on the guide's page about outages."
+    )
 
 
 class Vault:

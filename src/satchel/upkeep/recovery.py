@@ -1,9 +1,11 @@
 """Bringing one project of a catalog that nobody serves from to the newest state that the bucket proves.
 
-The catalog's rows are where the walk starts: those of a restored backup, or none at all. What the bucket confirms
-beyond them is applied. The lineage stays if the walk came to its end with nothing missing, and no record lies beyond
-that end. Then every commit that anybody was told of is here, and clients go on as if nothing had happened. Otherwise a
-new lineage begins at what could be recovered: clients then compare anew, delete nothing, and bring back what they have.
+The catalog's rows are where the walk starts: those of a restored backup, or none at all. A version that the bucket
+confirms as another record was never acknowledged (a database that had lost commits took it): it is taken back first.
+What the bucket confirms beyond is applied. The lineage stays if nothing was taken back, the walk came to its end with
+nothing missing, and no record lies beyond that end. Then every commit that anybody was told of is here, and clients go
+on as if nothing had happened. Otherwise a new lineage begins at what could be recovered: clients then compare anew,
+delete nothing, and bring back what they have.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from satchel.catalog import damage, inspection, packs, projects, purges, recover
 from satchel.catalog.packs import PENDING, PackRow
 from satchel.catalog.projects import ProjectRow
 from satchel.catalog.scope import Scope
+from satchel.catalog.versions import VersionRow
 from satchel.documents import MANIFEST_PATH
 from satchel.documents.document import DESCRIBE_BYTES, describe
 from satchel.documents.kinds import kind_of_path
 from satchel.documents.manifest import parse_manifest
-from satchel.errors import Damaged, SatchelError, StoreMissing
+from satchel.errors import Damaged, NoSuchVersion, SatchelError, StoreMissing
 from satchel.objects.ids import Lineage, ObjectId, ProjectId, TenantId, new_id
+from satchel.objects.listing import digest as listing_digest
 from satchel.objects.record import FULL_LISTING_EVERY, PackTable
 from satchel.store.about import Abouts, ProjectAbout
 from satchel.store.packs import Place
@@ -63,6 +67,7 @@ async def recover_project(
 
     Raises what the store raises when it does not answer. Begun again it comes to the same.
     """
+    parted = await _take_back(estate, tenant, project)
     async with estate.catalog.read(tenant) as s:
         row = await projects.get(s, project)
         assert row is not None  # the caller found or made it
@@ -76,7 +81,9 @@ async def recover_project(
     await one.write()
     known = records | {version.record for version in one.replay.versions}
     unconfirmed = await walk.unconfirmed(known)
-    why = walk.broken or one.doubt(unconfirmed)
+    if walk.at.lineage != row.lineage:
+        parted = None  # a run before this one began the new line
+    why = walk.broken or parted or one.doubt(unconfirmed)
     lineage = await one.settle(why)
     return Recovered(
         tenant,
@@ -91,6 +98,31 @@ async def recover_project(
         one.floor,
         one.missing,
     )
+
+
+async def _take_back(estate: Estate, tenant: TenantId, project: ProjectId) -> str | None:
+    """Take back the newest versions if the bucket confirms others by their numbers; then why the line is a new one."""
+    async with estate.catalog.read(tenant) as s:
+        last = (await versions.head(s, project)).version
+    taken: VersionRow | None = None
+    lineage, digest = Lineage(""), listing_digest({})
+    while last:
+        try:
+            async with estate.catalog.read(tenant) as s:
+                row = await versions.version(s, project, last)
+            head = await estate.vault.confirmed_head(tenant, project, row.lineage, last)
+        except (NoSuchVersion, Damaged):
+            return None  # nothing says for certain where they part
+        if head is None or head == row.record:
+            lineage, digest = row.lineage, row.digest
+            break
+        taken, last = row, last - 1
+    if taken is None:
+        return None
+    async with estate.catalog.directory(write=True) as d:
+        s = d.enter(tenant, erasing=True)
+        await recover.cut(s, project, lineage or taken.lineage, last, digest, taken.time)
+    return f"the catalog had another version {taken.version} than was acknowledged"
 
 
 class _Project:
