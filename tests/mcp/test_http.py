@@ -18,7 +18,7 @@ from mcp.shared.exceptions import MCPError
 
 from satchel.context.local import LocalReader
 from satchel.errors import StoreUnavailable
-from satchel.mcp.stdio import UNSUPPORTED_VERSION, Session
+from satchel.mcp.stdio import SUPPORTED, UNSUPPORTED_VERSION, Session
 from satchel.mcp.tools import TOOLS
 from satchel.server.isolation.requests import message
 from tests.sample import write_sample_project
@@ -34,6 +34,12 @@ _HANDSHAKE: dict[str, Any] = {
 }
 _NO_IDS: tuple[object, ...] = (None, 1.5, True, {}, [])
 _ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+
+
+def _envelope(version: str) -> dict[str, Any]:
+    """What a request of 2026-07-28 or later says of itself."""
+    said = {"protocolVersion": version, "clientCapabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    return {f"io.modelcontextprotocol/{name}": value for name, value in said.items()}
 
 
 class World(NamedTuple):
@@ -266,6 +272,13 @@ def test_space_around_a_header_is_no_part_of_it(world: World) -> None:
     assert world.reader.send("POST", "/mcp", request.body, headers).status == 400
 
 
+def test_all_versions_that_are_spoken_are_told(world: World) -> None:
+    request = message("2026-07-28", "server/discover", {})
+    said = world.reader.send("POST", "/mcp", request.body, dict(request.headers)).ok()["result"]
+    assert {"2026-07-28", "2025-11-25"} < set(said["supportedVersions"])
+    assert said["supportedVersions"] == list(SUPPORTED)
+
+
 def test_only_resources_are_said_to_change(world: World) -> None:
     request = message("2026-07-28", "server/discover", {})
     said = world.reader.send("POST", "/mcp", request.body, dict(request.headers)).ok()["result"]["capabilities"]
@@ -297,6 +310,10 @@ def test_a_message_that_is_none_is_refused_by_the_protocol(world: World) -> None
     "body",
     [
         *({"jsonrpc": "2.0", "id": name, "method": "ping"} for name in _NO_IDS),
+        *(
+            {"jsonrpc": "2.0", "id": name, "method": "ping", "params": {"_meta": _envelope("2026-07-28")}}
+            for name in _NO_IDS
+        ),
         [{"jsonrpc": "2.0", "id": 1, "method": "ping"}],
         [],
         "ping",
@@ -316,7 +333,11 @@ def test_what_is_no_request_is_answered_as_over_stdio(
 def test_a_version_that_is_not_known_is_refused_with_those_that_are(world: World) -> None:
     answer = world.reader.send("POST", "/mcp", _HANDSHAKE, {**_ACCEPT, "mcp-protocol-version": "2023-01-01"})
     assert (answer.status, answer.json["error"]["code"], answer.json["id"]) == (400, UNSUPPORTED_VERSION, 1)
-    assert set(ERAS[:1]) < set(answer.json["error"]["data"]["supported"])
+    assert answer.json["error"]["data"]["supported"] == list(SUPPORTED)
+    later = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": _envelope("2099-01-01")}}
+    answer = world.reader.send("POST", "/mcp", later, {**_ACCEPT, "mcp-protocol-version": "2099-01-01"})
+    assert (answer.status, answer.json["error"]["code"], answer.json["id"]) == (400, UNSUPPORTED_VERSION, 1)
+    assert answer.json["error"]["data"] == {"supported": list(SUPPORTED), "requested": "2099-01-01"}
     for asked, agreed in (("2024-11-05", "2024-11-05"), ("2023-01-01", "2025-11-25"), ("2030-01-01", "2025-11-25")):
         body = {**_HANDSHAKE, "params": {**_HANDSHAKE["params"], "protocolVersion": asked}}
         assert world.reader.send("POST", "/mcp", body, _ACCEPT).ok()["result"]["protocolVersion"] == agreed

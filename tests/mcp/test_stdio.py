@@ -223,7 +223,7 @@ def test_a_modern_request_needs_a_version_that_is_served(reader: LocalReader) ->
     later = {**ENVELOPE, "io.modelcontextprotocol/protocolVersion": "2099-01-01"}
     (answer,) = ask(reader, request("tools/list", {"_meta": later}))
     assert answer["error"]["code"] == stdio.UNSUPPORTED_VERSION
-    assert answer["error"]["data"] == {"supported": ["2026-07-28"], "requested": "2099-01-01"}
+    assert answer["error"]["data"] == {"supported": list(stdio.SUPPORTED), "requested": "2099-01-01"}
     bare = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
     (answer,) = ask(reader, request("tools/list", {"_meta": bare}))
     assert answer["error"]["code"] == stdio.INVALID_PARAMS

@@ -32,7 +32,7 @@ from satchel.context.writing import Change, Written
 from satchel.errors import SatchelError
 from satchel.mcp import prompts, resources, shortcut
 from satchel.mcp.shortcut import Plain
-from satchel.mcp.stdio import HANDSHAKE, MODERN, UNSUPPORTED_VERSION, error_code, fault_of, is_modern, tool_result
+from satchel.mcp.stdio import HANDSHAKE, MODERN, SUPPORTED, UNSUPPORTED_VERSION, error_code, fault_of, tool_result
 from satchel.mcp.tool import Tool, ToolResult, failure
 from satchel.mcp.tools import INSTRUCTIONS, TOOLS, WRITING, call, change_of, find_tool, no_tool
 from satchel.mcp.watching import SUBSCRIPTION_KEY, wanted_of
@@ -118,6 +118,7 @@ class McpEndpoint:
             on_get_prompt=_get_prompt,
             on_subscriptions_listen=_listen,
         )
+        server.add_request_handler("server/discover", types.RequestParams, self._discover)
         self._server = server
         self._writer = shortcut.Writer(server.server_info_stamp, to_json)
         self._manager: StreamableHTTPSessionManager | None = None
@@ -192,6 +193,14 @@ class McpEndpoint:
             return self._writer.answer(request, result, _said(scope, result.is_error))
         except ValueError:
             return None
+
+    async def _discover(self, ctx: Context, params: types.RequestParams | None) -> types.DiscoverResult:
+        # The SDK would leave out the versions with a handshake.
+        return types.DiscoverResult(
+            supported_versions=list(SUPPORTED),
+            capabilities=self._server.get_capabilities(protocol_version=ctx.protocol_version),
+            instructions=INSTRUCTIONS,
+        )
 
     async def _list_tools(self, ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         assert ctx.request is not None, "a request over HTTP brings its ASGI scope"
@@ -284,11 +293,11 @@ def _fault(scope: Scope, body: bytes) -> bytes | None:
         message = from_json(body)
     except ValueError:
         return None
-    if version in MODERN or (isinstance(message, dict) and is_modern(message.get("params"))):
+    if version in MODERN:
         return None
     wrong = fault_of(message)
     if wrong is None and version not in HANDSHAKE:
-        data = {"supported": [*MODERN, *reversed(HANDSHAKE)], "requested": version[:100]}
+        data = {"supported": list(SUPPORTED), "requested": version[:100]}
         said = {"code": UNSUPPORTED_VERSION, "message": "Unsupported protocol version", "data": data}
         wrong = {"jsonrpc": "2.0", "id": message.get("id"), "error": said}
     return None if wrong is None else to_json(wrong)

@@ -24,6 +24,8 @@ from satchel.mcp.watching import SUBSCRIPTION_KEY, Watching, wanted_of
 MODERN = ("2026-07-28",)
 HANDSHAKE = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """Versions agreed on by ``initialize``, oldest first."""
+SUPPORTED = (*MODERN, *reversed(HANDSHAKE))
+"""All of them, as a server tells them: the newest first."""
 
 MAX_MESSAGE_BYTES = 4 * 2**20
 """A longer line is refused and passed over."""
@@ -217,8 +219,7 @@ class Session:
         }
 
     def _discover(self, params: Params) -> Result:
-        versions = [*MODERN, *reversed(HANDSHAKE)]
-        return {"supportedVersions": versions, "capabilities": _CAPABILITIES, "instructions": INSTRUCTIONS}
+        return {"supportedVersions": list(SUPPORTED), "capabilities": _CAPABILITIES, "instructions": INSTRUCTIONS}
 
     def _ping(self, params: Params) -> Result:
         return {}
@@ -336,7 +337,7 @@ def _check_envelope(meta: Mapping[str, Any]) -> None:
     if not isinstance(version, str) or not isinstance(meta.get(_CAPABILITIES_KEY), dict):
         raise _Fault(INVALID_PARAMS, f"_meta needs {_VERSION_KEY} and {_CAPABILITIES_KEY}")
     if version not in MODERN:
-        data = {"supported": list(MODERN), "requested": version}
+        data = {"supported": list(SUPPORTED), "requested": version}
         raise _Fault(UNSUPPORTED_VERSION, "Unsupported protocol version", data)
 
 
