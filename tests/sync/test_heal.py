@@ -13,7 +13,7 @@ from satchel.errors import InsufficientScope
 from satchel.objects.ids import ObjectId, ProjectId, TenantId, object_id
 from satchel.sync import heal
 from satchel.sync.choices import Direction, Strategy
-from satchel.sync.push import Body, Content, FileMoved, content_body
+from satchel.sync.push import Body, Content, FileMoved, content_body, kept_body
 from satchel.upkeep.purge import purge
 from satchel.upkeep.repair import repair
 from satchel.upkeep.verify import verify
@@ -56,6 +56,57 @@ def test_a_sync_gives_back_what_the_server_lost(cloud: Cloud, ann: Desk, bob: De
     assert cloud.verify(ann.peer.tenant, ann.project).clean
     assert ann.sync().restored == bob.sync().restored == 0
     assert bob.peer.calls.count("damaged") == 0
+
+
+TOKEN = "token = ghp_" + "Ab3dEf7hIj" * 3 + "k1m2n3\n"
+
+
+@pytest.mark.promise("P10")
+def test_a_server_gets_back_nothing_that_was_never_in_step(
+    ann: Desk, bob: Desk, lose: Lose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names what it likes, and learns nothing of files that were not sent, or stopped."""
+    put(ann.root, FILES)
+    ann.sync()
+    lose()
+    new, secret = "# Not sent yet\n", TOKEN
+    put(ann.root, {"new.md": new, "secret.md": secret, "a/copy.md": FILES["docs/1.md"]})
+    lost = [ObjectId(object_id(text.encode())) for text in (new, secret, *FILES.values())]
+    given: list[set[str]] = []
+
+    def body(contents: Sequence[Content], root: Path) -> Body:
+        given.append({content.path for content in contents})
+        return content_body(contents, root)
+
+    monkeypatch.setattr(type(ann.peer), "damaged", lambda *_: lost)
+    monkeypatch.setattr("satchel.sync.heal.content_body", body)
+    assert ann.sync().restored == 4
+    assert given == [set(FILES)]
+
+
+def test_of_what_was_kept_for_undo_no_secret_is_given_back(
+    ann: Desk, bob: Desk, lose: Lose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, {"a.md": "a\n", "b.md": "b\n"})
+    ann.sync()
+    bob.sync()
+    put(ann.root, {"a.md": "1\n", "b.md": "2\n"})
+    ann.sync()
+    put(bob.root, {"a.md": TOKEN, "b.md": "harmless\n"})
+    bob.sync(strategy=Strategy.CLOUD)
+    kept = [ObjectId(object_id(text.encode())) for text in (TOKEN, "harmless\n")]
+    assert {name for name, _ in heal.kept_here(bob.root, set(kept))} == set(kept)
+    lose()
+    monkeypatch.setattr(type(bob.peer), "damaged", lambda *_: kept)
+    given: list[ObjectId] = []
+
+    def body(batch: list[tuple[ObjectId, bytes]]) -> Body:
+        given.extend(name for name, _ in batch)
+        return kept_body(batch)
+
+    monkeypatch.setattr("satchel.sync.heal.kept_body", body)
+    bob.sync()
+    assert given == kept[1:]
 
 
 def test_an_undo_store_gives_back_what_was_overwritten(cloud: Cloud, ann: Desk, bob: Desk, lose: Lose) -> None:

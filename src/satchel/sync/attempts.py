@@ -250,7 +250,7 @@ class Attempts:
         if damaged and not self.healed and not self.report.dry_run:
             self.healed = True
             if self.report.direction is not Direction.FROM_CLOUD:
-                self.report.restored = heal(self.root, scan, self.peer, self.project)
+                self.report.restored = heal(self.root, scan, self.peer, self.project, self.saved)
 
     def _choose(
         self, made: Plan, before: Tree, whole: Tree, theirs: Tree, looked: Looked, kept: Remembered, found: Found

@@ -2,6 +2,9 @@
 
 The server names objects that its storage lost (a damaged disk, a bucket that was tampered with). An object is named by
 its hash, so whoever has a file with that hash, or kept one in the undo store, has exactly what was lost.
+
+A server may name what it never had. It is given what both sides had in step under the same path, and of what was kept
+for undo, of which nobody knows any more whether it ever left, what does not look like a secret.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from satchel.errors import NotFound, Refused
 from satchel.objects.ids import ObjectId, object_id
 from satchel.sync.peer import Peer
 from satchel.sync.push import Content, FileMoved, content_body, kept_body
+from satchel.sync.secrets import find_secrets
+from satchel.worktree.base import Base
 from satchel.worktree.former import Former
 from satchel.worktree.undo import UndoStore
 from satchel.worktree.walk import Scan
@@ -25,24 +30,28 @@ BATCH_BYTES = 32 << 20
 T = TypeVar("T")
 
 
-def heal(root: Path, scan: Scan, peer: Peer, project: str) -> int:
+def heal(root: Path, scan: Scan, peer: Peer, project: str, base: Base | None) -> int:
     """Send what the server lost and this folder has; returns how many objects are whole again.
 
+    ``base`` is what the two had in common last.
     Who may not write to the project sends nothing. Raises what the peer raises when it is away.
     """
     restored = 0
     with suppress(Refused, NotFound):  # no right to, or no room: the sync itself goes on
         asked = set(peer.damaged(project))
-        for count in chain(_from_files(root, scan, peer, project, asked), _from_undo(root, peer, project, asked)):
+        for count in chain(_from_files(root, scan, peer, project, base, asked), _from_undo(root, peer, project, asked)):
             restored += count
     return restored
 
 
-def _from_files(root: Path, scan: Scan, peer: Peer, project: str, asked: set[ObjectId]) -> Iterator[int]:
+def _from_files(
+    root: Path, scan: Scan, peer: Peer, project: str, base: Base | None, asked: set[ObjectId]
+) -> Iterator[int]:
+    known = {} if base is None else base.cloud
     found = {
         entry.object: Content(entry.object, path, scan.sizes[path])
         for path, entry in scan.tree.items()
-        if entry.object in asked
+        if entry.object in asked and (was := known.get(path)) is not None and was.object == entry.object
     }
     for batch in _batches(found.values(), lambda content: content.size):
         with suppress(FileMoved):  # it is just being edited: the next sync looks again
@@ -52,7 +61,8 @@ def _from_files(root: Path, scan: Scan, peer: Peer, project: str, asked: set[Obj
 
 
 def _from_undo(root: Path, peer: Peer, project: str, asked: set[ObjectId]) -> Iterator[int]:
-    for batch in _batches(kept_here(root, asked), lambda kept: len(kept[1])):
+    kept = (each for each in kept_here(root, asked) if not find_secrets(each[1]))
+    for batch in _batches(kept, lambda kept: len(kept[1])):
         sending = kept_body(batch)
         yield peer.give_back(project, sending.stream, sending.declared)
 
