@@ -69,3 +69,11 @@ def test_a_member_is_named_by_its_address_and_removed_with_word_of_links_that_ar
     gone = cli("tenant", "remove", "Lou@Example.org", "--yes", "--json").json
     assert (gone["removed"], gone["openInvitations"]) == (True, 0)
     assert "satchel tenant members" in cli("tenant", "remove", "lou@example.org", "--yes", status=1).err
+
+
+def test_who_one_is_says_projects_by_their_names(signed_in: Running, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = cli("key", "create", "reader", "--project", "acme:read").out.strip()
+    monkeypatch.setenv("SATCHEL_KEY", key)
+    assert "  read in acme\n" in cli("whoami").out
+    (grant,) = cli("whoami", "--json").json["grants"]
+    assert grant["project"].startswith("prj_")

@@ -79,7 +79,7 @@ def command(
 
     def show() -> None:
         face.note(f"Signed in to {address}; the credential is kept in {kept}.")
-        show_who(face, who)
+        show_who(face, who, remote)
         face.note("Next, in a project:  satchel remote add " + address)
 
     face.answer({"url": address, **who}, show)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from satchel.cli.face import Face
 from satchel.cli.hosted import open_remote
 from satchel.cli.verb import verb
+
+if TYPE_CHECKING:
+    from satchel.remote import Remote
 
 
 @verb(
@@ -32,18 +35,19 @@ def command(face: Face, url: str | None) -> None:
 
     def show() -> None:
         face.line(remote.url)
-        show_who(face, who)
+        show_who(face, who, remote)
 
     face.answer({"url": remote.url, **who}, show)
 
 
-def show_who(face: Face, who: Mapping[str, Any]) -> None:
-    """Print the server's answer to who somebody is."""
+def show_who(face: Face, who: Mapping[str, Any], remote: Remote) -> None:
+    """Print the server's answer to who somebody is, projects by their names."""
     principal, tenant = who["principal"], who["tenant"]
     face.line(f"  {face.fit(principal['name'])} ({principal['kind']}, {principal['id']})")
     operator = ", operator of the server" if who["operator"] else ""
     face.line(f"  tenant {tenant['slug']}, {who['role']}{operator}")
     if who.get("allProjects"):
         face.line(f"  {who['allProjects']} in every project")
+    slugs = {row["id"]: row["slug"] for row in remote.rows("/projects")} if who["grants"] else {}
     for grant in who["grants"]:
-        face.line(f"  {grant['role']} in {grant['project']}")
+        face.line(f"  {grant['role']} in {slugs.get(grant['project'], grant['project'])}")
