@@ -177,6 +177,17 @@ def test_many_projects_with_many_relations_are_told_apart_at_once() -> None:
     assert time.process_time() - began < 1  # 0.1 s; 4 s and more where each relation looks through those named
 
 
+@pytest.mark.parametrize("prefix", ["plans/caf\u00e9/", "./plans/", "plans/cafe\u0301"])
+def test_a_list_takes_a_prefix_as_it_is_typed_on_every_page(prefix: str) -> None:
+    files = {f"plans/caf\u00e9/{name}.md": "- [ ] mend it" for name in "ab"}
+    one = part("x", {**files, "z.md": "- [ ] no"})
+    listed, task = artifact_list(one, prefix=prefix, limit=1), task_list(one, prefix=prefix, limit=1)
+    rest = artifact_list(one, prefix=prefix, cursor=listed["next"]), task_list(one, prefix=prefix, cursor=task["next"])
+    assert [item["path"] for item in [*listed["items"], *rest[0]["items"]]] == sorted(files)
+    assert [item["path"] for item in [*task["items"], *rest[1]["items"]]] == sorted(files)
+    assert task["total"] == 2
+
+
 def test_tasks_come_in_pages_and_a_wrong_cursor_is_refused() -> None:
     one = part("x", {f"{name}.md": "- [ ] first\n- [ ] second\n" for name in "ab"})
     first = task_list(one, limit=3)

@@ -9,6 +9,7 @@ from satchel.context.budget import Budget, tokens_in
 from satchel.context.limits import MAX_ARTIFACT_BUDGET, MAX_LIST_LIMIT
 from satchel.context.part import Part, Past, history_of, in_range
 from satchel.errors import InvalidInput, NoSuchSection
+from satchel.objects.paths import as_listed
 
 if TYPE_CHECKING:
     from satchel.context.answers import ArtifactInfo, ArtifactList, ArtifactText, Outline, OutlineRow
@@ -40,7 +41,7 @@ def artifact_list(
         from satchel.documents.kinds import kind_named
 
         kind = kind_named(kind)
-    after = ""
+    prefix, after = as_listed(prefix), ""
     if cursor is not None:
         if not cursor.startswith(f"{_AFTER}{prefix}"):
             raise InvalidInput(_WRONG_CURSOR, hint=_SAY_NEXT)

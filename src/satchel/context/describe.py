@@ -10,6 +10,7 @@ from satchel.context.budget import Budget, tokens_in, written
 from satchel.context.limits import MAX_CONTEXT_BUDGET, MAX_LIST_LIMIT, MIN_CONTEXT_BUDGET, MIN_CONTEXT_TOKENS
 from satchel.context.part import Part, Past, history_of, in_range, rfc3339
 from satchel.errors import InvalidInput
+from satchel.objects.paths import as_listed
 
 if TYPE_CHECKING:
     from satchel.context.answers import ContextAnswer, LastSync, Recent, Relation, Task, TaskList
@@ -32,7 +33,7 @@ def task_list(
 ) -> TaskList:
     """A page of open (or finished) tasks by path and line. Raises ``InvalidInput``, ``Moved``."""
     in_range("limit", limit, 1, MAX_LIST_LIMIT)
-    after = _task_cursor(cursor)
+    prefix, after = as_listed(prefix), _task_cursor(cursor)
     with part.moment():
         items = _tasks(part, done=done, prefix=prefix, after=after, limit=limit + 1)
         total = part.index.count_tasks(done=done, prefix=prefix)

@@ -18,7 +18,7 @@ import apsw
 from satchel.errors import IndexCorrupt
 from satchel.objects.ids import Digest, ObjectId
 from satchel.objects.listing import Tree
-from satchel.objects.paths import as_listed, collision_key
+from satchel.objects.paths import collision_key
 from satchel.objects.reviews import REVIEWED_PATH, Review, read_reviews
 from satchel.search import schema
 from satchel.search.matching import Asked, Found, FoundSection, Matcher, Ranked, Row
@@ -237,7 +237,7 @@ class Index:
                 f"SELECT path, mode, object, size, kind, title, {schema.IS_REVIEWED} FROM document "  # noqa: S608
                 "WHERE path > ?1 AND substr(path, 1, length(?2)) = ?2 AND (?3 IS NULL OR kind = ?3) "
                 "AND (?4 = '' OR instr(folded(path || char(10) || title), ?4) > 0) ORDER BY path LIMIT ?5",
-                (after, as_listed(prefix), kind, collision_key(text), -1 if limit is None else limit),
+                (after, prefix, kind, collision_key(text), -1 if limit is None else limit),
             )
         return [_item(row) for row in found]
 
@@ -279,7 +279,7 @@ class Index:
                 "SELECT path, line, text, done, trail, owner FROM task JOIN document ON id = document "
                 "WHERE done = ?1 AND (path, line) > (?2, ?3) AND substr(path, 1, length(?4)) = ?4 "
                 "ORDER BY path, line LIMIT ?5",
-                (done, *after, as_listed(prefix), -1 if limit is None else limit),
+                (done, *after, prefix, -1 if limit is None else limit),
             )
         return [
             (path, TaskLine(line, text, bool(is_done), tuple(json.loads(trail)), owner))
@@ -292,7 +292,7 @@ class Index:
                 self._database,
                 "SELECT count(*) FROM task JOIN document ON id = document "
                 "WHERE done = ?1 AND substr(path, 1, length(?2)) = ?2",
-                (done, as_listed(prefix)),
+                (done, prefix),
             )
         return int(found[0][0])
 

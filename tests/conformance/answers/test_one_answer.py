@@ -205,7 +205,7 @@ def test_the_other_questions_have_one_answer_too(world: World) -> None:
         lambda r: r.context("harbour", tokens=700),
         lambda r: r.artifacts("harbour", kind="plan", limit=3),
         lambda r: r.artifacts("harbour", kind="runbooks"),
-        lambda r: r.artifacts("harbour", prefix="specs/", cursor="specs/dispatcher.md"),
+        lambda r: r.artifacts("harbour", prefix="specs/", cursor="path:specs/dispatcher.md"),
         lambda r: r.artifacts("harbour", text="ROLL"),
         lambda r: r.tasks("harbour", limit=2),
         lambda r: r.tasks("harbour", done=True),
