@@ -212,6 +212,20 @@ async def test_a_second_reroll_ends_the_first_secret_at_once(catalog: Catalog, t
             await of_key(s, row.id, first, NOW)
 
 
+async def test_a_second_reroll_ends_the_tokens_of_the_first_secret(catalog: Catalog, tenants: Tenants) -> None:
+    soon = NOW + 5_000
+    async with catalog.write(tenants.a) as s:
+        row, _ = await key(s)
+        row, _ = await reroll_key(s, row, pepper=PEPPER, now=NOW, grace_ms=60_000)
+        await of_token(s, row.id, "tok", issued=NOW)
+        row, _ = await reroll_key(s, row, pepper=PEPPER, now=soon, grace_ms=60_000)
+        with pytest.raises(CredentialInvalid):
+            await of_token(s, row.id, "tok", issued=NOW)
+        await of_token(s, row.id, "new", issued=soon + 1_000)
+        row, _ = await reroll_key(s, row, pepper=PEPPER, now=soon + 120_000, grace_ms=60_000)
+        await of_token(s, row.id, "new", issued=soon + 1_000)  # the grace before was over: there are two secrets
+
+
 async def test_the_last_use_is_kept_and_never_put_back(catalog: Catalog, tenants: Tenants) -> None:
     async with catalog.write(tenants.a) as s:
         row, mac = await key(s)

@@ -178,15 +178,17 @@ async def reroll_key(
     """Give an API key a new secret; returns its row and its new text, which is shown once and stored nowhere.
 
     The secret before counts for ``grace_ms`` more, but never longer than it would have; the one before that counts no
-    more. ``expires`` is a new end for the key, which otherwise keeps its own.
+    more, and with it every token of the key, since none says by which secret it was made. ``expires`` is a new end for
+    the key, which otherwise keeps its own.
     """
     text = make_key(s.tenant, row.id, s.random(SECRET_BYTES))
+    third = row.before_until is not None and row.before_until > now
     until = now + grace_ms if row.expires is None else min(now + grace_ms, row.expires)
     row = row._replace(expires=expires or row.expires, before_until=until if until > now else None)
     given = {"of_principal": row.id, "new": key_mac(pepper, text), "until": row.before_until, "ends": row.expires}
     s.announce()
     await s.execute(_REROLL if row.before_until is not None else _REPLACE, given)
-    if row.before_until is None:  # those of one with a time of grace end with it
+    if third or row.before_until is None:  # those of one with a time of grace end with it
         await sessions.revoke_tokens_of(s, row.id, now)
     return row, text
 
