@@ -381,8 +381,9 @@ def test_a_race_lost_every_time_ends_by_saying_so(ann: Desk, monkeypatch: pytest
 
     put(ann.root, FILES)
     monkeypatch.setattr(ann.peer, "sync", lost)
-    with pytest.raises(HeadMoved):
+    with pytest.raises(HeadMoved) as refused:
         ann.sync()
+    assert "Run the same command again" in refused.value.hint
     assert held(ann.root) == FILES
 
 

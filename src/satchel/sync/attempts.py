@@ -149,6 +149,8 @@ class Attempts:
                 return
             except _Again as again:
                 if last:
+                    if isinstance(again.reason, HeadMoved):  # it says what was just done, time and again
+                        again.reason.hint = "Others were faster each time; nothing is lost. Run the same command again."
                     raise again.reason from again
             except QuotaReached as error:
                 error.hint = f"Nothing is lost: what changed here waits, and goes with a later sync. {error.hint}"
