@@ -19,6 +19,7 @@ from satchel.objects.listing import Entry
 from satchel.sync import holdback, outlook, reading
 from satchel.sync.choices import Strategy
 from satchel.sync.outlook import status
+from satchel.sync.push import read_object
 from satchel.sync.run import run
 from satchel.sync.secrets import _PLACEHOLDER, MARK, MAX_FINDINGS, Finding, find_secrets, may_hold_secrets, new_secrets
 from satchel.worktree.find import local_dir
@@ -243,7 +244,7 @@ def test_a_file_that_waits_is_not_read_again_and_nothing_is_looked_at_where_noth
     def never(*_: object) -> bytes:
         raise AssertionError("it was read")
 
-    monkeypatch.setattr(holdback, "_read", never)
+    monkeypatch.setattr(holdback, "read_object", never)
     assert [found.path for found in ann.sync().secrets] == ["key.md"]
     (ann.root / "key.md").unlink()
     assert ann.sync().secrets == []
@@ -256,7 +257,7 @@ def test_what_the_scan_read_is_not_read_again_to_be_looked_at(ann: Desk, monkeyp
     many = {f"{number}.md": f"{number}\n" * 3_000 for number in range(20)}
     put(ann.root, {**many, "key.md": REAL["npm token"](), "same.md": REAL["npm token"]()})
     with monkeypatch.context() as patch:
-        patch.setattr(holdback, "_read", never)
+        patch.setattr(holdback, "read_object", never)
         report = ann.sync()
     assert [found.path for found in report.secrets] == ["key.md", "same.md"]
     assert len(report.pushed) == len(many)
@@ -277,7 +278,7 @@ def test_what_the_cloud_had_is_not_looked_into_when_it_is_read_again(
 def test_a_file_that_is_another_while_it_is_looked_at_is_not_sent_unseen(
     ann: Desk, bob: Desk, monkeypatch: pytest.MonkeyPatch, meanwhile: str | None
 ) -> None:
-    secret, real, times = REAL["npm token"](), holdback._read, 0
+    secret, real, times = REAL["npm token"](), read_object, 0
     put(ann.root, {"a.md": "A\n", "key.md": secret})
     monkeypatch.setattr(ann.worktree, "_clock_ns", lambda: time.time_ns() + 10**10)
     ann.worktree.scan()  # remembered, so that the scan of the sync has no content to be looked at
@@ -297,7 +298,7 @@ def test_a_file_that_is_another_while_it_is_looked_at_is_not_sent_unseen(
             (ann.root.parent / "away.md").replace(ann.root / "key.md")
 
     with monkeypatch.context() as patch:
-        patch.setattr(holdback, "_read", swapped)
+        patch.setattr(holdback, "read_object", swapped)
         ann.sync()
     assert times
     bob.sync()

@@ -7,19 +7,18 @@ kept by object beside the base: a file that waits is not read again each time.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from satchel.errors import InvalidInput, SatchelError
-from satchel.objects.ids import ObjectId, is_hex_id, object_id
+from satchel.objects.ids import ObjectId, is_hex_id
 from satchel.objects.listing import Entry, Tree
-from satchel.sync.push import FileMoved
+from satchel.sync.push import read_object
 from satchel.sync.reading import TOGETHER_BYTES, Findings, findings
 from satchel.worktree import durable
-from satchel.worktree.beneath import Beneath, read_all, read_own
+from satchel.worktree.beneath import Beneath, read_own
 from satchel.worktree.find import local_dir
 from satchel.worktree.policy import Governing
 
@@ -109,7 +108,7 @@ def _batches(
     held = 0
     with Beneath(root) as beneath:
         for path, name in wanted.items():
-            data = (contents or {}).get(name) or _read(beneath, (moves or {}).get(path, path), name)
+            data = (contents or {}).get(name) or read_object(beneath, (moves or {}).get(path, path), name)
             batch.append((name, data))
             held += len(data)
             if held >= TOGETHER_BYTES:
@@ -117,20 +116,6 @@ def _batches(
                 batch, held = [], 0
     if batch:
         yield batch
-
-
-def _read(beneath: Beneath, path: str, name: ObjectId) -> bytes:
-    try:
-        fd, stat = beneath.open(path)
-        try:
-            data = read_all(fd, stat.st_size)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise FileMoved(path) from error
-    if object_id(data) != name:
-        raise FileMoved(path)
-    return data
 
 
 def _load(root: Path, version: int) -> dict[ObjectId, list[tuple[int, str]]]:

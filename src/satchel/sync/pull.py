@@ -28,7 +28,7 @@ from satchel.sync.push import Progress
 from satchel.sync.wire import MAX_SIZE
 from satchel.worktree import durable
 from satchel.worktree.base import Base, CloudEntry, entries_of
-from satchel.worktree.beneath import Beneath, read_all, read_own
+from satchel.worktree.beneath import Beneath, read_own
 from satchel.worktree.former import Former
 from satchel.worktree.materialise import Materialiser, Staged
 from satchel.worktree.undo import BOUNDS, Bounds, UndoStore
@@ -268,11 +268,7 @@ def _content(root: Path, files: Mapping[ObjectId, str], name: ObjectId) -> bytes
         return None
     try:
         with Beneath(root) as beneath:
-            fd, found = beneath.open(files[name])
-            try:
-                data = read_all(fd, found.st_size) if found.st_size <= MAX_SIZE else b""  # it grew, and is no more that
-            finally:
-                os.close(fd)
+            data, _ = beneath.read(files[name], MAX_SIZE)
     except OSError:
         return None
     return data if object_id(data) == name else None

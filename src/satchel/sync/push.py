@@ -9,7 +9,6 @@ what the preamble announced is ever sent: a file that changed since the scan sto
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +29,8 @@ from satchel.objects.frame import (
 )
 from satchel.objects.ids import Digest, ObjectId, object_id
 from satchel.objects.pack import encode_frame, encode_pack_end, encode_pack_start
-from satchel.sync.wire import MAX_BASES_BYTES, MAX_DELTAS, Parent, Sent, encode_preamble
-from satchel.worktree.beneath import Beneath, read_all
+from satchel.sync.wire import MAX_BASES_BYTES, MAX_DELTAS, MAX_SIZE, Parent, Sent, encode_preamble
+from satchel.worktree.beneath import Beneath
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -269,23 +268,18 @@ def _batches(ordered: Iterable[Content], root: Path) -> Iterator[Batch]:
             if batch and (held + content.size > MAX_FRAME_RAW or len(batch) == MAX_FRAME_OBJECTS):
                 yield batch
                 batch, held = [], 0
-            batch.append((content.object, _read(beneath, content)))
+            batch.append((content.object, read_object(beneath, content.path, content.object, content.size)))
             held += content.size
     if batch:
         yield batch
 
 
-def _read(beneath: Beneath, content: Content) -> bytes:
+def read_object(beneath: Beneath, path: str, name: ObjectId, most: int = MAX_SIZE) -> bytes:
+    """An object of at most so many bytes that a file is to hold. Raises ``FileMoved`` where it holds something else."""
     try:
-        fd, found = beneath.open(content.path)
-        try:
-            if found.st_size != content.size:
-                raise FileMoved(content.path)
-            data = read_all(fd, content.size)
-        finally:
-            os.close(fd)
+        data, _ = beneath.read(path, most)
     except OSError as error:
-        raise FileMoved(content.path) from error
-    if object_id(data) != content.object:
-        raise FileMoved(content.path)
+        raise FileMoved(path) from error
+    if object_id(data) != name:
+        raise FileMoved(path)
     return data

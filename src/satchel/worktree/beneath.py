@@ -72,6 +72,16 @@ class Beneath:
             raise OSError(errno.EINVAL, "not a regular file", path)
         return fd, found
 
+    def read(self, path: str, most: int | None = None) -> tuple[bytes, os.stat_result]:
+        """All of a regular file, and its stat before that. Raises ``OSError``, also for one of over ``most`` bytes."""
+        fd, found = self.open(path)
+        try:
+            if most is not None and found.st_size > most:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+            return read_all(fd, found.st_size), found
+        finally:
+            os.close(fd)
+
     def _leave(self) -> None:
         if self._fd != self._root:
             os.close(self._fd)

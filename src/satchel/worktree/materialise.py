@@ -22,7 +22,7 @@ from satchel.objects.ids import ObjectId
 from satchel.objects.listing import Entry, check_mode
 from satchel.objects.paths import check_path
 from satchel.worktree import durable
-from satchel.worktree.beneath import FOLDER_FLAGS, Beneath, read_all
+from satchel.worktree.beneath import FOLDER_FLAGS, Beneath
 from satchel.worktree.find import LOCAL_DIR
 from satchel.worktree.state import is_executable
 from satchel.worktree.undo import UndoStore
@@ -259,13 +259,9 @@ class Materialiser:
 
     def _present(self, path: str) -> tuple[Entry, bytes, os.stat_result] | None:
         try:
-            fd, found = self._beneath.open(path)
+            data, found = self._beneath.read(path)
         except FileNotFoundError:
             return None
-        try:
-            data = read_all(fd, found.st_size)
-        finally:
-            os.close(fd)
         mode = "100755" if is_executable(found.st_mode) else "100644"
         return Entry(mode, ObjectId(hashlib.sha256(data).hexdigest())), data, found
 

@@ -434,13 +434,7 @@ class Worktree:
     def _read(self, beneath: Beneath, path: str) -> bytes:
         if any(part in ("", ".", "..") for part in path.split("/")):
             raise ValueError("not a path inside the folder")
-        fd, found = beneath.open(path)
-        try:
-            if found.st_size > self.rules.max_file_bytes:
-                raise ValueError("too large")
-            return read_all(fd, found.st_size)
-        finally:
-            os.close(fd)
+        return beneath.read(path, self.rules.max_file_bytes)[0]
 
     # Remembering -----------------------------------------------------------------------------------------------
 
