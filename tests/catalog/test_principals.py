@@ -118,6 +118,12 @@ async def test_the_last_owner_cannot_be_revoked_or_made_less(catalog: Catalog, t
         with pytest.raises(LastOwner):
             await principals.revoke(s, first, NOW)
         await key(s, tenant_role=TenantRole.OWNER, expires=NOW)  # expired: does not count
+        soon, _ = await key(s, tenant_role=TenantRole.OWNER, expires=NOW + 5)  # nor does one that will be
+        with pytest.raises(LastOwner):
+            await principals.revoke(s, first, NOW)
+        later, _ = await key(s, tenant_role=TenantRole.OWNER, expires=NOW + 9)
+        assert await principals.revoke(s, soon, NOW)
+        assert await principals.revoke(s, later, NOW)
         with pytest.raises(LastOwner):
             await principals.set_tenant_role(s, first, TenantRole.MEMBER, NOW)
         second, _ = await key(s, tenant_role=TenantRole.OWNER)

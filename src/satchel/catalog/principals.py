@@ -106,12 +106,16 @@ _NOTE_USED = (
     .where(or_(principal.c.used.is_(None), principal.c.used < bindparam("at")))
     .values(used=bindparam("at"))
 )
+_NEVER = 2**62
 _OTHER_OWNERS = select(func.count(principal.c.principal_id)).where(
     mine(principal),
     principal.c.tenant_role == TenantRole.OWNER.value,
     principal.c.principal_id != bindparam("principal"),
     principal.c.revoked.is_(None),
-    or_(principal.c.expires.is_(None), principal.c.expires > bindparam("now")),
+    or_(
+        principal.c.expires.is_(None),
+        and_(principal.c.expires > bindparam("now"), principal.c.expires >= bindparam("ends")),
+    ),
 )
 _SET_ROLE = (
     update(principal)
@@ -245,12 +249,13 @@ async def set_tenant_role(s: Scope, principal_id: str, role: TenantRole, now: in
 
 
 async def _keep_an_owner(s: Scope, principal_id: str, now: int) -> None:
+    """Raises ``LastOwner`` unless there is another who is one for at least as long."""
     row = await get(s, principal_id)
     if row is None or row.tenant_role is not TenantRole.OWNER or row.revoked is not None:
         return
-    others = await s.row(_OTHER_OWNERS, {"principal": principal_id, "now": now})
+    others = await s.row(_OTHER_OWNERS, {"principal": principal_id, "now": now, "ends": row.expires or _NEVER})
     if others is None or others[0] == 0:
-        raise LastOwner("this is the last owner of the tenant")
+        raise LastOwner("this is the last owner of the tenant, but for keys that end sooner")
 
 
 def _expired(expires: int | None, now: int) -> bool:

@@ -287,7 +287,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Too soon after the last push",
         "The tenant's admins set a least time between two pushes of one project by one principal. Nothing was sent.",
     ),
-    "tenant.last_owner": ("The last owner", "A tenant always keeps at least one owner."),
+    "tenant.last_owner": (
+        "The last owner",
+        "A tenant always keeps at least one owner. A key that ends sooner is none.",
+    ),
     "tenant.own": ("Not on your own tenant", "An operator cannot suspend or delete the tenant of its own credential."),
     "tenant.operates": (
         "The tenant runs this server",
