@@ -11,6 +11,7 @@ from satchel.sync.run import run
 from satchel.sync.settle import Take, put_back, resolve, undo
 from satchel.sync.wire import MAX_SIZE
 from satchel.worktree import beneath
+from satchel.worktree.ignore import Root
 from satchel.worktree.policy import Governing, Policies
 from tests.sync.cloud import held, put
 from tests.sync.conftest import Desk
@@ -92,6 +93,17 @@ def test_with_prune_what_the_rules_leave_out_is_deleted_in_the_cloud_and_stays_h
     bob.sync()
     assert held(bob.root) == {"a.md": "A\n"}
     assert narrowed.sync(prune=True).pushed == []
+
+
+def test_with_prune_a_folder_with_more_rules_than_are_read_stays_in_the_cloud(
+    ann: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ann.root, {"a.md": "A\n", "sub/b.md": "B\n", "sub/.gitignore": "*.tmp\n"})
+    ann.sync()
+    monkeypatch.setattr(Root, "has_room", lambda *_texts: False)
+    report = ann.sync(prune=True)
+    assert [left.reason for left in report.left_out] == ["too-many-rules"]
+    assert report.pushed == []
 
 
 def test_with_prune_an_edit_does_not_follow_a_rename_to_where_the_rules_leave_it_out(narrowed: Desk, bob: Desk) -> None:

@@ -16,6 +16,7 @@ from satchel.sync.folder import unread
 from satchel.sync.plan import Clash, Plan
 from satchel.sync.report import NO_PERSON as NO_PERSON
 from satchel.sync.report import UNREAD
+from satchel.worktree.durable import upward
 from satchel.worktree.policy import Governing
 from satchel.worktree.selecting import selection
 from satchel.worktree.walk import Scan, Worktree
@@ -63,9 +64,17 @@ def reviews(made: Plan) -> dict[str, Barred]:
 
 
 def prune(made: Plan, worktree: Worktree, scan: Scan, cloud: Tree) -> set[str]:
-    """Have the plan delete in the cloud everything that the rules leave out here. The files here stay."""
+    """Have the plan delete in the cloud everything that the rules leave out here. The files here stay.
+
+    A folder with more rules than are read is left out too, but nobody asked for that.
+    """
     selects, why_not = selection(worktree), unread(scan)
-    gone = {path for path in cloud if path not in scan.tree and why_not(path) is None and not selects(path)}
+    unruled = {"" if left.path == "." else left.path for left in scan.left_out if left.reason == "too-many-rules"}
+    gone = {
+        path
+        for path in cloud
+        if path not in scan.tree and why_not(path) is None and unruled.isdisjoint(upward(path)) and not selects(path)
+    }
     for name in gone & made.moves.keys():  # renamed there to where nothing is fetched: the edit here follows it nowhere
         move = made.moves.pop(name)
         made.conflicts[move.source] = Clash(move.base, move.edited, None)
