@@ -12,6 +12,7 @@ import pytest
 
 from satchel.errors import Busy, HeadMoved, ServerAway, StoreUnavailable, UnresolvedConflicts
 from satchel.sync import failpoints, pull
+from satchel.sync.attempts import ATTEMPTS
 from satchel.sync.choices import Direction, Strategy
 from satchel.sync.outlook import status
 from satchel.sync.patience import Patience
@@ -385,6 +386,22 @@ def test_a_race_lost_every_time_ends_by_saying_so(ann: Desk, monkeypatch: pytest
         ann.sync()
     assert "Run the same command again" in refused.value.hint
     assert held(ann.root) == FILES
+
+
+def test_with_patience_a_race_goes_on_until_it_is_won(ann: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = type(ann.peer).sync
+    left = [HeadMoved("somebody was faster") for _ in range(2 * ATTEMPTS)]
+
+    def sync(*rest: object) -> object:
+        if left:
+            raise left.pop()
+        return real(ann.peer, *rest)  # type: ignore[arg-type]
+
+    put(ann.root, FILES)
+    monkeypatch.setattr(ann.peer, "sync", sync)
+    told: list[str] = []
+    assert ann.sync(patience=Patience(60, told.append, sleep=lambda _: None)).version == 1
+    assert len(told) == 2
 
 
 @pytest.mark.promise("P7")

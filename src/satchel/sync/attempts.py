@@ -151,6 +151,7 @@ class Attempts:
                 if last:
                     if isinstance(again.reason, HeadMoved):  # it says what was just done, time and again
                         again.reason.hint = "Others were faster each time; nothing is lost. Run the same command again."
+                        again.reason.facts["retry_after"] = 1  # whoever has patience waits for a calmer moment
                     raise again.reason from again
             except QuotaReached as error:
                 error.hint = f"Nothing is lost: what changed here waits, and goes with a later sync. {error.hint}"
