@@ -141,7 +141,8 @@ class Mix:
             "members": "/api/v1/members",
             "projects": "/api/v1/projects",
         }[what]
-        accept = {"accept": "application/octet-stream"} if what == "artifact" else {}
+        kind = {"artifact": "application/octet-stream", "lines": "application/json"}.get(what)
+        accept = {"accept": kind} if kind else {}
         return what, self._request("GET", target, tenant, b"", accept)
 
     def _push(self, tenant: Tenant, project: Project, path: str, at: str) -> Request:

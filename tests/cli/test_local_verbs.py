@@ -8,6 +8,7 @@ import re
 import resource
 import shlex
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -370,16 +371,11 @@ def test_more_projects_are_searched_at_once_than_a_process_may_open_files_at_fir
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.md").write_text(f"# Retry {name}\n")
         cli("init", tmp_path / name)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = {int(name) for name in os.listdir("/dev/fd")}
-    tenth = [fd for fd in range(len(taken) + 20) if fd not in taken][10]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (tenth, hard))
-    try:
-        ran = cli("search", "--all", "retry")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert len(ran.out.splitlines()) == 6
-    assert "cannot be used" not in ran.err
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    few = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (12, hard))
+    ran = process("search", "--all", "retry", cwd=tmp_path, preexec_fn=few)
+    assert (ran.returncode, len(ran.stdout.splitlines())) == (0, 6), ran.stderr
+    assert "cannot be used" not in ran.stderr
 
 
 # doctor and damage --------------------------------------------------------------------------------------------------

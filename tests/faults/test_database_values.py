@@ -20,7 +20,7 @@ ADDRESSES: list[tuple[str, str, object, int]] = [
     ("GET", f"/members?cursor=a{NUL}", None, 422),
     ("DELETE", f"/keys/a{NUL}", None, 422),
     ("GET", f"/tenant/audit?cursor=a{NUL}", None, 422),
-    ("GET", f"/projects/notes/artifacts?cursor=a{NUL}", None, 200),
+    ("GET", f"/projects/notes/artifacts?cursor=a{NUL}", None, 422),
     ("POST", "/keys", {"name": "k", "projects": [{"project": "a\0", "role": "viewer"}]}, 422),
     ("POST", "/projects/notes/grants", {"principal": "a\0", "role": "viewer"}, 422),
     ("PATCH", "/tenant", {"name": "a\0"}, 422),

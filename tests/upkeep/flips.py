@@ -10,6 +10,7 @@ Fills an installation that holds every kind of file, then changes one random byt
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import shutil
 import sqlite3
@@ -126,6 +127,7 @@ class Target:
 
     def restore(self) -> None:
         """The catalog as it was, whatever a look at a damaged one left."""
+        gc.collect()  # a statement that failed in the middle keeps its connection, and that the files, until then
         for suffix in ("-wal", "-shm"):
             (self.folder / f"catalog.db{suffix}").unlink(missing_ok=True)
         (self.folder / "catalog.db").write_bytes(self.catalog)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 
 from satchel.errors import Busy
 from satchel.objects.ids import new_id
+from satchel.worktree.durable import FolderUnreadable
 from satchel.worktree.find import ProjectConfig, write_project_config
 from satchel.worktree.lock import folder_lock
 from satchel.worktree.registry import Registered, Registry, scratch_dirs
@@ -61,6 +64,28 @@ def test_a_damaged_registry_is_set_aside_and_begun_anew(tmp_path: Path, damage: 
     a = project(tmp_path / "a", "a")
     registry.register(*_as_arguments(a))
     assert registry.registered() == [a]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES])
+def test_a_registry_that_cannot_be_read_at_the_moment_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    registry, one = Registry(tmp_path / "projects.json"), project(tmp_path / "one", "one")
+    registry.register(*_as_arguments(one))
+
+    def refused(path: Path) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refused)
+        with pytest.raises(FolderUnreadable, match=r"projects\.json"):
+            registry.set_current(one.root)
+        if number == errno.EMFILE:
+            with pytest.raises(FolderUnreadable):
+                registry.registered()
+        else:  # somebody else's home
+            assert registry.registered() == []
+    assert registry.registered() == [one]
 
 
 def test_two_folders_without_init_have_places_of_their_own(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Waiting for a server that is away for a while: bounded, told to whoever watches, and only where waiting may help.
 
 An error is waited out if it says when to try again (fact ``retry_after``): the server answered so, it is restarting,
-the connection broke, or others were faster each time. A quota that is reached, a refusal, a name that does not resolve or a certificate that does not
-count carry no such fact, and are raised at once. What is repeated has to be harmless to repeat.
+the connection broke, or others were faster each time. A quota that is reached, a refusal, a name that does not resolve
+or a certificate that does not count carry no such fact, and are raised at once. What is repeated has to be harmless to
+repeat.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The machine's list of projects, and the places of folders that were never made one.
 
 A JSON file in the XDG state directory. It is a convenience: entries whose folder is gone or is another project by now
-are not listed, and a damaged file is set aside and begun anew (``satchel init`` in a folder enters it again).
+are not listed, and a damaged file is set aside and begun anew (``satchel init`` in a folder enters it again). One that
+cannot be read at the moment stays as it is.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from dataclasses import dataclass
@@ -47,7 +49,7 @@ class Registry:
         ``remote`` is a server that the person chose for it here; see ``accepts``.
         """
         with file_lock(self.path.with_suffix(".lock"), wait=True):
-            state = self._load()
+            state = self._load(to_change=True)
             before = state["projects"].get(str(root), {})
             chosen = remote or (before.get("remote") if before.get("id") == project_id else None)
             entry = {"id": project_id, "slug": slug}
@@ -69,7 +71,7 @@ class Registry:
     def forget(self, root: Path) -> bool:
         """Take a folder off the list; whether it was on it. The folder itself is not touched."""
         with file_lock(self.path.with_suffix(".lock"), wait=True):
-            state = self._load()
+            state = self._load(to_change=True)
             known = state["projects"].pop(str(root), None) is not None
             if state["current"] == str(root):
                 state["current"] = None
@@ -80,7 +82,7 @@ class Registry:
     def set_current(self, root: Path | None) -> None:
         """Choose the project that commands outside of any project mean."""
         with file_lock(self.path.with_suffix(".lock"), wait=True):
-            state = self._load()
+            state = self._load(to_change=True)
             state["current"] = None if root is None else str(root)
             self._save(state)
 
@@ -93,13 +95,20 @@ class Registry:
         entries = self._load()["projects"].items()
         return [Registered(entry["id"], entry["slug"], Path(root)) for root, entry in entries]
 
-    def _load(self) -> dict[str, Any]:
+    def _load(self, *, to_change: bool = False) -> dict[str, Any]:
         empty: dict[str, Any] = {"format": _FORMAT, "projects": {}, "current": None}
         try:
-            state = json.loads(self.path.read_bytes())
+            data = self.path.read_bytes()
         except FileNotFoundError:
             return empty
-        except (OSError, ValueError, RecursionError):
+        except OSError as error:
+            # Of what cannot be read nothing is known: it is not to be replaced by a new list.
+            if to_change or error.errno in (errno.EMFILE, errno.ENFILE, errno.EIO):
+                raise durable.unreadable(error, str(self.path)) from error
+            return empty  # somebody else's home: a project works without the list
+        try:
+            state = json.loads(data)
+        except (ValueError, RecursionError):
             return self._set_aside(empty)
         if not isinstance(state, dict) or not _is_state(state):
             return self._set_aside(empty)
